@@ -1,0 +1,44 @@
+#include "libs/errors/errors.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace aima {
+namespace {
+
+using unit::v1::INVALID_INPUT;
+using unit::v1::OVERLOADED;
+
+TEST(Errors, AReasonKeepsItsCodeRemedyAndMetadataAcrossTheWire) {
+  const absl::Status sent = Error(OVERLOADED, "busy with 8 calls", {{"limit", "8"}});
+  const absl::Status received =
+      StatusFromWire(static_cast<int>(sent.code()), sent.message(), SerializeDetails(sent));
+  EXPECT_EQ(received, sent);
+  const ErrorDetails details = DetailsOf(received);
+  EXPECT_EQ(details.reason, "OVERLOADED");
+  EXPECT_TRUE(details.retryable);
+  EXPECT_THAT(details.remedy, testing::HasSubstr("try again"));
+  EXPECT_EQ(details.metadata.at("limit"), "8");
+  EXPECT_EQ(HttpStatusOf(received), 429);
+}
+
+TEST(Errors, InvalidInputNamesEveryWrongField) {
+  const absl::Status status = InvalidInput({{"a", "is required"}, {"b[1]", "is too long"}});
+  EXPECT_TRUE(HasReason(status, INVALID_INPUT));
+  const ErrorDetails details = DetailsOf(status);
+  ASSERT_EQ(details.violations.size(), 2u);
+  EXPECT_EQ(details.violations[1].field, "b[1]");
+  EXPECT_EQ(details.message, "a: is required; b[1]: is too long");
+}
+
+TEST(Errors, AStatusWithoutAReasonReportsTheCommonOneOfItsCode) {
+  EXPECT_EQ(DetailsOf(absl::UnavailableError("gone")).reason, "UNAVAILABLE");
+  EXPECT_EQ(DetailsOf(absl::DataLossError("x")).reason, "INTERNAL_ERROR");
+}
+
+TEST(Errors, GarbageDetailsAreIgnored) {
+  EXPECT_EQ(StatusFromWire(5, "no", "\xff\xff\xff").message(), "no");
+}
+
+}  // namespace
+}  // namespace aima
