@@ -19,6 +19,10 @@ if(AIMA_SANITIZE)
   add_link_options(-fsanitize=${AIMA_SANITIZE})
 endif()
 add_compile_options(-Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  # Debian's libraries are built by g++, from whose mangling of constrained templates clang departs since 18.
+  add_compile_options(-fclang-abi-compat=17)
+endif()
 add_compile_definitions(BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_BOOST_COROUTINE
                         SPDLOG_FMT_EXTERNAL SPDLOG_COMPILED_LIB)
 include_directories(${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/proto)
@@ -61,7 +65,7 @@ function(_aima_pch target)
 endfunction()
 
 # aima_protos(<domain>): message classes of proto/aima/<domain>/v1/*.proto as target proto_<domain>.
-# An OBJECT library, so that the linker cannot drop descriptors that nobody names.
+# A file's descriptors are there in every program that names one of its messages.
 function(aima_protos domain)
   file(GLOB protos CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/proto/aima/${domain}/v1/*.proto)
   set(generated)
@@ -75,7 +79,7 @@ function(aima_protos domain)
       WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}/proto COMMENT "protoc ${relative}" VERBATIM)
     list(APPEND generated ${stem}.cc)
   endforeach()
-  add_library(proto_${domain} OBJECT ${generated})
+  add_library(proto_${domain} STATIC ${generated})
   target_compile_options(proto_${domain} PRIVATE -Wno-error -w)
   target_link_libraries(proto_${domain} PUBLIC protobuf::libprotobuf)
   if(NOT domain STREQUAL unit)
