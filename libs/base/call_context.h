@@ -21,6 +21,9 @@ struct CallContext {
   std::string principal;
   // What makes a repeated command the same command; empty if the caller gave none.
   std::string idempotency_key;
+  // Hash of the command's request without its key: tells a repeated command from another one under the same key.
+  // Given only where there is a key.
+  std::string fingerprint;
   // When the caller stops waiting. Work for the call stops then too.
   absl::Time deadline = absl::InfiniteFuture();
 

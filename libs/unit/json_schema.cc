@@ -1,0 +1,111 @@
+#include "libs/unit/json_schema.h"
+
+#include <set>
+
+#include "libs/unit/catalogue.h"
+#include "libs/unit/json_codec.h"
+
+namespace aima {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using nlohmann::ordered_json;
+
+class SchemaWriter {
+ public:
+  ordered_json Message(const Descriptor& type) {
+    const std::string& name = type.full_name();
+    if (name == "google.protobuf.Timestamp") return {{"type", "string"}, {"format", "date-time"}};
+    if (name == "google.protobuf.Duration") return {{"type", "string"}, {"pattern", "^-?[0-9]+(\\.[0-9]+)?s$"}};
+    if (name == "google.protobuf.Struct" || name == "google.protobuf.Any") return {{"type", "object"}};
+    if (name == "google.protobuf.Value") return ordered_json::object();
+    if (name == "google.protobuf.ListValue") return {{"type", "array"}};
+    // A type inside itself is described once, and is any object from there on.
+    if (!open_.insert(&type).second) return {{"type", "object"}};
+    ordered_json schema = {{"type", "object"}};
+    ordered_json properties = ordered_json::object();
+    ordered_json required = ordered_json::array();
+    for (int i = 0; i < type.field_count(); ++i) {
+      const FieldDescriptor& field = *type.field(i);
+      properties[field.name()] = Field(field);
+      if (RulesOf(field).required()) required.push_back(field.name());
+    }
+    schema["properties"] = std::move(properties);
+    if (!required.empty()) schema["required"] = std::move(required);
+    schema["additionalProperties"] = false;
+    open_.erase(&type);
+    return schema;
+  }
+
+ private:
+  ordered_json Field(const FieldDescriptor& field) {
+    const unit::v1::Rules rules = RulesOf(field);
+    ordered_json schema;
+    if (field.is_map()) {
+      schema = {{"type", "object"}, {"additionalProperties", Single(*field.message_type()->map_value(), {})}};
+    } else if (field.is_repeated()) {
+      schema = {{"type", "array"}, {"items", Single(field, rules)}};
+      if (rules.has_min_items()) schema["minItems"] = rules.min_items();
+      if (rules.has_max_items()) schema["maxItems"] = rules.max_items();
+    } else {
+      schema = Single(field, rules);
+      if (!rules.default_().empty()) schema["default"] = ordered_json::parse(rules.default_(), nullptr, false);
+    }
+    const std::string comment = CommentOf(field);
+    if (!comment.empty()) schema["description"] = comment;
+    if (rules.secret()) schema["writeOnly"] = true;
+    return schema;
+  }
+
+  ordered_json Single(const FieldDescriptor& field, const unit::v1::Rules& rules) {
+    switch (field.cpp_type()) {
+      case FieldDescriptor::CPPTYPE_MESSAGE: return Message(*field.message_type());
+      case FieldDescriptor::CPPTYPE_BOOL: return {{"type", "boolean"}};
+      case FieldDescriptor::CPPTYPE_ENUM: return Enum(field);
+      case FieldDescriptor::CPPTYPE_STRING: return Text(field, rules);
+      case FieldDescriptor::CPPTYPE_FLOAT:
+      case FieldDescriptor::CPPTYPE_DOUBLE: return Number("number", rules);
+      default: return Number("integer", rules);
+    }
+  }
+
+  static ordered_json Enum(const FieldDescriptor& field) {
+    ordered_json schema = {{"type", "string"}, {"enum", EnumTexts(*field.enum_type())}};
+    return schema;
+  }
+
+  static ordered_json Text(const FieldDescriptor& field, const unit::v1::Rules& rules) {
+    ordered_json schema = {{"type", "string"}};
+    if (field.type() == FieldDescriptor::TYPE_BYTES) {
+      schema["contentEncoding"] = "base64";
+      return schema;
+    }
+    if (rules.has_min_len()) schema["minLength"] = rules.min_len();
+    if (rules.has_max_len()) schema["maxLength"] = rules.max_len();
+    if (!rules.pattern().empty()) schema["pattern"] = "^(?:" + rules.pattern() + ")$";
+    return schema;
+  }
+
+  static ordered_json Number(const char* type, const unit::v1::Rules& rules) {
+    ordered_json schema = {{"type", type}};
+    const auto bound = [&](const char* key, double value) {
+      if (value == static_cast<double>(static_cast<int64_t>(value))) {
+        schema[key] = static_cast<int64_t>(value);
+      } else {
+        schema[key] = value;
+      }
+    };
+    if (rules.has_min()) bound("minimum", rules.min());
+    if (rules.has_max()) bound("maximum", rules.max());
+    return schema;
+  }
+
+  std::set<const Descriptor*> open_;
+};
+
+}  // namespace
+
+ordered_json SchemaOf(const Descriptor& message) { return SchemaWriter().Message(message); }
+
+}  // namespace aima
