@@ -64,10 +64,10 @@ function(_aima_pch target)
   target_precompile_headers(${target} REUSE_FROM aima_pch)
 endfunction()
 
-# aima_protos(<domain>): message classes of proto/aima/<domain>/v1/*.proto as target proto_<domain>.
+# aima_protos(<name> <folder>): message classes of proto/<folder>/*.proto as target proto_<name>.
 # A file's descriptors are there in every program that names one of its messages.
-function(aima_protos domain)
-  file(GLOB protos CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/proto/aima/${domain}/v1/*.proto)
+function(aima_protos domain folder)
+  file(GLOB protos CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/proto/${folder}/*.proto)
   set(generated)
   foreach(proto ${protos})
     file(RELATIVE_PATH relative ${CMAKE_SOURCE_DIR}/proto ${proto})
@@ -82,7 +82,7 @@ function(aima_protos domain)
   add_library(proto_${domain} STATIC ${generated})
   target_compile_options(proto_${domain} PRIVATE -Wno-error -w)
   target_link_libraries(proto_${domain} PUBLIC protobuf::libprotobuf)
-  if(NOT domain STREQUAL unit)
+  if(folder MATCHES "^aima/" AND NOT domain STREQUAL unit)
     target_link_libraries(proto_${domain} PUBLIC proto_unit)
     add_dependencies(proto_${domain} proto_unit)
   endif()

@@ -41,9 +41,13 @@ class Client {
     virtual Task<absl::StatusOr<bool>> Next(google::protobuf::Message& message) = 0;
   };
 
- protected:
+  // The same for messages whose types are known at run time only; the responses may be of any pool.
   virtual Task<absl::Status> CallUntyped(const CallContext& call, const google::protobuf::Message& request,
                                          google::protobuf::Message& response) = 0;
+  // Calls an rpc that several processes offer (health, runtime) on the process of `domain`.
+  virtual Task<absl::Status> CallDomain(const std::string& domain, const CallContext& call,
+                                        const google::protobuf::Message& request,
+                                        google::protobuf::Message& response) = 0;
   virtual std::unique_ptr<RawReader> StreamUntyped(const CallContext& call,
                                                    const google::protobuf::Message& request) = 0;
 

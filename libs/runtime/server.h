@@ -1,0 +1,87 @@
+// The gRPC server of a process: every bound rpc, served by coroutines on the process's loop.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/status.h>
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/server.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libs/runtime/method.h"
+
+namespace aima::runtime {
+
+// How many calls are served at once. More are refused with OVERLOADED, at once, rather than queued.
+struct Limits {
+  int unary = 1024;
+  int streams = 4096;
+};
+
+// Wraps every unit's handler; sees the call, runs `next`, may answer in its place.
+using Middleware = std::function<Task<absl::Status>(CallContext& call, const Method& method,
+                                                    const google::protobuf::Message& request,
+                                                    google::protobuf::Message* response,
+                                                    std::function<Task<absl::Status>()> next)>;
+
+// Decides about a call before anything else is done for it, on the loop; may fill in who calls. gRPC metadata of the
+// caller is in `context`. An error ends the call.
+using Admission =
+    std::function<absl::Status(const grpc::GenericCallbackServerContext& context, CallContext& call)>;
+
+// Serves rpcs that are not bound; returns null for those that it does not know either.
+using Fallback = std::function<grpc::ServerGenericBidiReactor*(grpc::GenericCallbackServerContext* context)>;
+
+// PEM texts of a TLS listener.
+struct Tls {
+  std::string certificate_chain;
+  std::string private_key;
+};
+
+// Serves unary and server-streaming rpcs by name, whatever their types. Handlers run on the loop; an rpc that is not
+// bound answers UNIMPLEMENTED. Bind everything before Start.
+class Server : public grpc::CallbackGenericService {
+ public:
+  Server(Loop& loop, Limits limits) : loop_(loop), limits_(limits) {}
+
+  void Bind(Method method);
+  bool IsBound(const std::string& path) const { return methods_.count(path) > 0; }
+  void SetMiddleware(Middleware middleware) { middleware_ = std::move(middleware); }
+
+  void SetAdmission(Admission admission) { admission_ = std::move(admission); }
+  void SetFallback(Fallback fallback) { fallback_ = std::move(fallback); }
+  // What reflection tells, instead of the bound services and the program's own descriptors.
+  void SetReflection(const google::protobuf::DescriptorPool& pool, std::vector<std::string> services);
+
+  // Full names of the proto services that have bound rpcs, reflection included.
+  std::vector<std::string> Services() const;
+
+  // Listens on `address` ("unix:/…" or "127.0.0.1:50051"). The error says why it cannot.
+  absl::Status Start(const std::string& address, const std::optional<Tls>& tls = std::nullopt);
+  // Refuses new calls, waits until the running ones are done or `deadline` has passed, then cuts them off. Blocks:
+  // call it from a thread that is not the loop's.
+  void Shutdown(absl::Time deadline);
+
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
+
+ private:
+  friend class ServerCall;
+
+  Loop& loop_;
+  const Limits limits_;
+  Middleware middleware_;
+  Admission admission_;
+  Fallback fallback_;
+  const google::protobuf::DescriptorPool* reflection_pool_ = google::protobuf::DescriptorPool::generated_pool();
+  std::vector<std::string> reflected_;
+  absl::flat_hash_map<std::string, Method> methods_;  // by path; not changed after Start
+  int unary_in_flight_ = 0;                           // touched on the loop only
+  int streams_in_flight_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace aima::runtime

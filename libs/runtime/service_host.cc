@@ -1,0 +1,269 @@
+#include "libs/runtime/service_host.h"
+
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <boost/asio/experimental/as_tuple.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <filesystem>
+#include <thread>
+
+#include "aima/runtime/v1/runtime.pb.h"
+#include "libs/base/ids.h"
+#include "libs/events/events.h"
+#include "libs/rpc/grpc_client.h"
+#include "libs/rpc/wire.h"
+#include "libs/runtime/notify.h"
+#include "libs/telemetry/log.h"
+#include "libs/unit/catalogue.h"
+
+namespace aima::runtime {
+
+namespace asio = boost::asio;
+using google::protobuf::Message;
+
+namespace {
+
+constexpr absl::Duration kDrainTime = absl::Seconds(25);
+constexpr auto kDialInterval = std::chrono::seconds(5);
+constexpr int kExitDeadListener = 70;  // EX_SOFTWARE: start me again
+
+Task<void> Sleep(Loop& loop, absl::Duration time) {
+  asio::steady_timer timer(loop, absl::ToChronoMilliseconds(time));
+  co_await timer.async_wait(asio::use_awaitable);
+}
+
+// Serves what the gateway asks of every process.
+class RuntimeUnits {
+ public:
+  explicit RuntimeUnits(prometheus::Registry& registry) : registry_(registry) {}
+
+  Task<absl::StatusOr<v1::MetricsResponse>> Metrics(CallContext&, const v1::MetricsRequest&) {
+    v1::MetricsResponse response;
+    response.set_text(MetricsText(registry_));
+    co_return response;
+  }
+
+ private:
+  prometheus::Registry& registry_;
+};
+
+}  // namespace
+
+ServiceHost::ServiceHost(Loop& loop, std::string domain, config::v1::Config config, std::string share_dir)
+    : loop_(loop),
+      domain_(std::move(domain)),
+      config_(std::move(config)),
+      share_dir_(std::move(share_dir)),
+      run_dir_(data_dir() + "/run"),
+      channels_(run_dir_),
+      rpc_(rpc::MakeGrpcClient(loop, channels_)),
+      pg_(pg::Open(loop, {.url = config_.database().url(), .schema = domain_})),
+      outbox_(events::MakeOutbox(loop, *pg_, *rpc_)),
+      subscriber_(events::MakeSubscriber(loop, *rpc_)),
+      middleware_(std::make_unique<UnitMiddleware>(loop, registry_, *pg_)),
+      server_(std::make_unique<Server>(loop, Limits{})),
+      health_(loop) {
+  server_->SetMiddleware([this](CallContext& call, const Method& method, const Message& request, Message* response,
+                                std::function<Task<absl::Status>()> next) {
+    return (*middleware_)(call, method, request, response, std::move(next));
+  });
+  Serve("grpc.health.v1.Health").Bind<&Health::Check>(health_).Bind<&Health::Watch>(health_);
+  Serve("aima.runtime.v1.RuntimeService").Bind<&RuntimeUnits::Metrics>(Own<RuntimeUnits>(registry_));
+}
+
+ServiceHost::~ServiceHost() { DestroyOwned(); }
+
+Task<absl::Status> ServiceHost::Run(std::function<Task<absl::Status>(Host&)> wire) {
+  asio::signal_set signals(loop_, SIGTERM, SIGINT);
+  CO_RETURN_IF_ERROR(co_await Prepare());
+  CO_RETURN_IF_ERROR(co_await wire(*this));
+  CO_RETURN_IF_ERROR(CheckBindings());
+  services_ = server_->Services();
+  health_.SetServices(services_);
+  const std::string address = rpc::Channels::AddressOf(run_dir_, domain_);
+  ::unlink((run_dir_ + "/" + domain_ + ".sock").c_str());
+  CO_RETURN_IF_ERROR(server_->Start(address));
+  health_.SetServing(true);
+  CO_RETURN_IF_ERROR(co_await Dial());
+  Spawn(outbox_->Run());
+  Spawn(Watch());
+  spdlog::info("serving address={}", address);
+  Notify("READY=1\nSTATUS=serving");
+  co_await signals.async_wait(asio::use_awaitable);
+  Notify("STOPPING=1\nSTATUS=draining");
+  spdlog::info("draining");
+  co_await Drain();
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> ServiceHost::Prepare() {
+  if (config_.database().url().empty()) {
+    co_return absl::FailedPreconditionError(
+        "database.url is empty: `aima start` runs a private PostgreSQL and sets it, or set it yourself");
+  }
+  for (absl::Duration wait = absl::Milliseconds(20);; wait = std::min(wait * 2, absl::Duration(absl::Seconds(2)))) {
+    absl::Status migrated = co_await Migrate("events");
+    if (migrated.ok()) migrated = co_await Migrate(domain_);
+    // A database that is not there yet will come; anything else will not mend itself.
+    if (migrated.ok() || migrated.code() != absl::StatusCode::kUnavailable) co_return migrated;
+    Notify(absl::StrCat("STATUS=waiting for PostgreSQL: ", std::string(migrated.message())));
+    co_await Sleep(loop_, wait);
+  }
+}
+
+Task<absl::Status> ServiceHost::Migrate(const std::string& owner) {
+  const std::string directory = absl::StrCat(share_dir_, "/migrations/", owner);
+  std::error_code error;
+  if (!std::filesystem::is_directory(directory, error)) co_return absl::OkStatus();
+  co_return co_await pg_->Migrate(directory);
+}
+
+Task<void> ServiceHost::Drain() {
+  health_.SetServing(false);
+  // Shutdown blocks until the calls in hand are done, and those are served by this very loop.
+  asio::steady_timer ended(loop_, asio::steady_timer::time_point::max());
+  std::thread blocking([&] {
+    server_->Shutdown(absl::Now() + kDrainTime);
+    asio::post(loop_, [&] { ended.expires_at(asio::steady_timer::time_point::min()); });
+  });
+  co_await ended.async_wait(asio::experimental::as_tuple(asio::use_awaitable));
+  blocking.join();
+  for (auto& work : drains_) co_await work();
+  for (auto& signal : background_) signal->emit(asio::cancellation_type::terminal);
+}
+
+Task<void> ServiceHost::Watch() {
+  for (int failures = 0;;) {
+    asio::steady_timer timer(loop_, kDialInterval);
+    co_await timer.async_wait(asio::use_awaitable);
+    const absl::Status dialled = co_await Dial();
+    failures = dialled.ok() ? 0 : failures + 1;
+    if (dialled.ok()) Notify("WATCHDOG=1");
+    if (failures == 2) {
+      spdlog::critical("the listener does not answer: {}", std::string(dialled.message()));
+      std::_Exit(kExitDeadListener);
+    }
+  }
+}
+
+Task<absl::Status> ServiceHost::Dial() {
+  CallContext call = BackgroundCall("self-dial");
+  call.deadline = absl::Now() + absl::Seconds(5);
+  grpc::health::v1::HealthCheckResponse response;
+  co_return co_await rpc_->CallDomain(domain_, call, grpc::health::v1::HealthCheckRequest(), response);
+}
+
+CallContext ServiceHost::BackgroundCall(std::string_view what) {
+  CallContext call;
+  call.unit = absl::StrCat(domain_, ".", absl::string_view(what.data(), what.size()));
+  call.request_id = NewId("bg_");
+  call.trace_id = call.request_id;
+  return call;
+}
+
+void ServiceHost::Spawn(Task<void> task) {
+  auto signal = std::make_shared<asio::cancellation_signal>();
+  background_.push_back(signal);
+  asio::co_spawn(loop_, std::move(task), asio::bind_cancellation_slot(signal->slot(), [](std::exception_ptr error) {
+    if (!error) return;
+    try {
+      std::rethrow_exception(error);
+    } catch (const boost::system::system_error& ended) {
+      if (ended.code() != asio::error::operation_aborted) spdlog::error("background work failed: {}", ended.what());
+    } catch (const std::exception& defect) {
+      spdlog::error("background work failed: {}", defect.what());
+    }
+  }));
+}
+
+void ServiceHost::BindUnary(const std::string& service, const google::protobuf::Descriptor* request,
+                            const Message& response, UnaryHandler handler) {
+  Method method;
+  method.response = &response;
+  method.unary = std::move(handler);
+  Bind(service, std::move(method), request);
+}
+
+void ServiceHost::BindStream(const std::string& service, const google::protobuf::Descriptor* request,
+                             const Message& response, StreamHandler handler) {
+  Method method;
+  method.response = &response;
+  method.stream = std::move(handler);
+  Bind(service, std::move(method), request);
+}
+
+void ServiceHost::Bind(const std::string& service, Method method, const google::protobuf::Descriptor* request) {
+  method.request = google::protobuf::MessageFactory::generated_factory()->GetPrototype(request);
+  const auto* descriptor = request->file()->pool()->FindServiceByName(service);
+  for (int i = 0; descriptor && i < descriptor->method_count(); ++i) {
+    const auto* candidate = descriptor->method(i);
+    if (candidate->input_type() == request && candidate->server_streaming() == (method.stream != nullptr)) {
+      method.descriptor = candidate;
+      break;
+    }
+  }
+  if (!method.descriptor) {
+    spdlog::critical("{} has no rpc that takes {}", service, request->full_name());
+    std::abort();
+  }
+  if (server_->IsBound(rpc::PathOf(*method.descriptor))) {
+    spdlog::critical("{} is bound twice", rpc::PathOf(*method.descriptor));
+    std::abort();
+  }
+  if (method.descriptor->options().HasExtension(unit::v1::unit)) {
+    method.options = UnitOptions(*method.descriptor);
+    method.unit = UnitName(*method.descriptor);
+  }
+  server_->Bind(std::move(method));
+}
+
+absl::Status ServiceHost::CheckBindings() const {
+  for (const std::string& name : server_->Services()) {
+    const auto* service = google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(name);
+    for (int i = 0; service && i < service->method_count(); ++i) {
+      const std::string path = rpc::PathOf(*service->method(i));
+      if (!server_->IsBound(path) && !IsReflection(path)) return absl::InternalError(absl::StrCat(path, " is bound to nothing"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv, std::string_view domain, std::function<Task<absl::Status>(Host&)> wire) {
+  absl::StatusOr<Flags> flags = ReadFlags(argc, argv);
+  absl::StatusOr<config::v1::Config> config = flags.ok() ? config::Load(flags->config) : flags.status();
+  if (!config.ok()) {
+    fprintf(stderr, "aima-%.*s: %s\n", static_cast<int>(domain.size()), domain.data(),
+            std::string(config.status().message()).c_str());
+    Notify(absl::StrCat("STATUS=", std::string(config.status().message())));
+    return 2;
+  }
+  if (flags->print_config) {
+    fputs(config::ToYaml(*config, /*with_secrets=*/false).c_str(), stdout);
+    return 0;
+  }
+  SetUpLogging(domain, config->logging().level(), config->logging().format());
+  std::error_code ignored;
+  std::filesystem::create_directories(config->general().data_dir() + "/run", ignored);
+  std::filesystem::permissions(config->general().data_dir() + "/run", std::filesystem::perms::owner_all, ignored);
+
+  Loop loop(1);
+  absl::Status result;
+  {
+    ServiceHost host(loop, std::string(domain), *std::move(config), flags->share_dir);
+    asio::co_spawn(loop, host.Run(std::move(wire)), [&](std::exception_ptr error, absl::Status status) {
+      result = error ? absl::InternalError("the service ended by an exception") : status;
+      loop.stop();
+    });
+    loop.run();
+  }
+  if (result.ok()) return 0;
+  spdlog::critical("cannot serve: {}", std::string(result.message()));
+  Notify(absl::StrCat("STATUS=", std::string(result.message())));
+  return 1;
+}
+
+}  // namespace aima::runtime
