@@ -1,0 +1,42 @@
+"""Starts real clusters from the shipped binaries.
+
+AIMA_BIN names the folder of the binaries (default build/release/bin), AIMA_MODELS the folder that deploy/models/fetch
+filled.
+"""
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from support.cluster import Cluster, models_dir  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """One cluster for all tests that do not harm it."""
+    with Cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def own_cluster():
+    """A cluster that the test may break."""
+    with Cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def chat_model(cluster):
+    """Id of the imported chat model; its engine is installed."""
+    cluster.cli("exec", "engine.install", "--name", "llamacpp", timeout=300)
+    reply = cluster.execute("model.import", {"path": str(models_dir() / "SmolLM2-135M-Instruct.Q4_1.gguf"), "name": "smollm2"})
+    return reply["model_id"]
+
+
+@pytest.fixture(scope="session")
+def embedding_model(cluster, chat_model):
+    """Id of the imported embedding model."""
+    reply = cluster.execute("model.import", {"path": str(models_dir() / "all-MiniLM-L6-v2.Q8_0.gguf"), "name": "minilm"})
+    return reply["model_id"]
