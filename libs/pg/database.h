@@ -25,8 +25,10 @@ struct Statement {
 
 // A statement with its parameters, to be run with others.
 struct Operation {
-  Statement statement;
+  Statement statement;  // none (sql is nullptr): does nothing and returns an empty Result
   Values values;
+  // Called once the transaction may have been committed: after its commit, or when its outcome is unknown.
+  std::function<void()> on_commit;
 };
 
 // A transaction in hand. Statements run in the order in which they are awaited.
@@ -34,13 +36,18 @@ class Transaction {
  public:
   virtual ~Transaction() = default;
   virtual Task<absl::StatusOr<Result>> Query(const Statement& statement, Values values) = 0;
-  Task<absl::StatusOr<Result>> Query(Operation operation);
+  virtual Task<absl::StatusOr<Result>> Query(Operation operation) = 0;
 };
 
 struct Options {
   std::string url;     // libpq connection string
   std::string schema;  // made if missing, and the only entry of search_path
   int transaction_connections = 2;
+  // A statement that runs longer is cancelled by the server.
+  absl::Duration statement_timeout = absl::Seconds(30);
+  // Accept a server that may lose or tear committed data (fsync, full_page_writes or synchronous_commit off), or a
+  // standby. For tests.
+  bool allow_unsafe_server = false;
 };
 
 // One database, one schema. Reads share one pipelined connection; writes share another and are committed in
@@ -53,7 +60,8 @@ class Database {
  public:
   virtual ~Database() = default;
 
-  // Runs one statement outside of any transaction, pipelined with those of other callers. For reads.
+  // Runs one statement outside of any transaction, pipelined with those of other callers. For reads: the server
+  // refuses anything else here.
   virtual Task<absl::StatusOr<Result>> Query(const CallContext& call, const Statement& statement, Values values) = 0;
 
   // Runs all operations in one transaction: either all are applied and durable when this returns, or none.
@@ -65,8 +73,10 @@ class Database {
   using Body = std::function<Task<absl::Status>(Transaction&)>;
   virtual Task<absl::Status> Transact(const CallContext& call, Body body) = 0;
 
-  // Applies the files NNNN_what.sql of `directory` that were not yet applied, in order, each in a transaction,
-  // one process at a time (advisory lock).
+  // Applies the files NNNN_what.sql of `directory` that were not yet applied, in order, each in a transaction, one
+  // process at a time (advisory lock). Files are known by their set, which is the directory's name (its parent's where
+  // that is "migrations"), so that the tables of libs/events and those of a domain live in one schema. An applied file
+  // that has changed is an error, and so is a server that is not durable.
   virtual Task<absl::Status> Migrate(const std::string& directory) = 0;
 
   // True while connected. For health checks.

@@ -17,12 +17,13 @@ struct Bytes {
 };
 
 // One parameter, in PostgreSQL's text format: NULL, a boolean, a number, text, binary data, a time, or an array of
-// texts or integers.
+// texts, integers (int8) or binary data. Text and times go to any column type that reads them.
 class Value {
  public:
   Value(std::nullptr_t) {}                       // NOLINT: values are written as they are meant
   Value(bool value);                             // NOLINT
   Value(int value);                              // NOLINT
+  Value(uint32_t value);                         // NOLINT
   Value(int64_t value);                          // NOLINT
   Value(uint64_t value);                         // NOLINT
   Value(double value);                           // NOLINT
@@ -33,6 +34,7 @@ class Value {
   Value(absl::Time value);                       // NOLINT
   Value(const std::vector<std::string>& value);  // NOLINT
   Value(const std::vector<int64_t>& value);      // NOLINT
+  Value(const std::vector<Bytes>& value);        // NOLINT
   template <class T>
   Value(const std::optional<T>& value) {  // NOLINT
     if (value) *this = Value(*value);

@@ -3,7 +3,7 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
-#include <boost/asio/experimental/as_tuple.hpp>
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/this_coro.hpp>
 
 namespace aima::runtime {
@@ -41,7 +41,7 @@ Task<absl::Status> Health::Watch(CallContext&, const HealthCheckRequest& request
     absl::Status written = co_await out.Write(response);
     if (!written.ok()) co_return written;
     while (serving_ == serving) {
-      co_await changed_.async_wait(asio::experimental::as_tuple(asio::use_awaitable));
+      co_await changed_.async_wait(asio::as_tuple(asio::use_awaitable));
       if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) {
         co_return absl::CancelledError("the caller has gone");
       }

@@ -5,7 +5,8 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <boost/asio/experimental/as_tuple.hpp>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <filesystem>
@@ -28,6 +29,7 @@ using google::protobuf::Message;
 namespace {
 
 constexpr absl::Duration kDrainTime = absl::Seconds(25);
+constexpr absl::Duration kFlushTime = absl::Seconds(2);  // what is not published stays in the outbox
 constexpr auto kDialInterval = std::chrono::seconds(5);
 constexpr int kExitDeadListener = 70;  // EX_SOFTWARE: start me again
 
@@ -130,9 +132,10 @@ Task<void> ServiceHost::Drain() {
     server_->Shutdown(absl::Now() + kDrainTime);
     asio::post(loop_, [&] { ended.expires_at(asio::steady_timer::time_point::min()); });
   });
-  co_await ended.async_wait(asio::experimental::as_tuple(asio::use_awaitable));
+  co_await ended.async_wait(asio::as_tuple(asio::use_awaitable));
   blocking.join();
   for (auto& work : drains_) co_await work();
+  co_await outbox_->Flush(absl::Now() + kFlushTime);
   for (auto& signal : background_) signal->emit(asio::cancellation_type::terminal);
 }
 

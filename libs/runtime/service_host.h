@@ -3,21 +3,18 @@
 
 #include <prometheus/registry.h>
 
+#include <boost/asio/cancellation_signal.hpp>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "libs/events/events.h"
 #include "libs/runtime/flags.h"
 #include "libs/runtime/health.h"
 #include "libs/runtime/host.h"
 #include "libs/runtime/server.h"
 #include "libs/runtime/unit_middleware.h"
 #include "libs/rpc/channels.h"
-
-namespace aima::events {
-class EventOutbox;
-class EventSubscriber;
-}  // namespace aima::events
 
 namespace aima::runtime {
 

@@ -4,7 +4,7 @@
 #include <absl/strings/str_cat.h>
 #include <spdlog/spdlog.h>
 
-#include <boost/asio/experimental/as_tuple.hpp>
+#include <boost/asio/as_tuple.hpp>
 
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/errors/errors.h"
@@ -59,7 +59,7 @@ Task<absl::Status> UnitMiddleware::Once(CallContext& call, const Message& reques
   const std::string name = absl::StrCat(call.unit, "\n", call.idempotency_key);
   while (keys_.count(name)) {
     const std::shared_ptr<asio::steady_timer> first = keys_[name];
-    co_await first->async_wait(asio::experimental::as_tuple(asio::use_awaitable));
+    co_await first->async_wait(asio::as_tuple(asio::use_awaitable));
   }
   auto& mine = keys_[name];
   mine = std::make_shared<asio::steady_timer>(loop_, asio::steady_timer::time_point::max());
