@@ -19,6 +19,8 @@ struct CallContext {
   std::string trace_id;
   // Who calls: a key's id, or empty for nobody in particular.
   std::string principal;
+  // What the caller may do, as the gateway found: "read", "operate" or "admin". Empty in services, which need not ask.
+  std::string role;
   // What makes a repeated command the same command; empty if the caller gave none.
   std::string idempotency_key;
   // Hash of the command's request without its key: tells a repeated command from another one under the same key.

@@ -30,13 +30,21 @@ using StreamHandler =
     std::function<Task<absl::Status>(CallContext&, const google::protobuf::Message& request,
                                      StreamWriter<google::protobuf::Message>& out)>;
 
-class Host;
+// Takes handlers for the rpcs of proto services.
+class RpcBinder {
+ public:
+  virtual ~RpcBinder() = default;
+  virtual void BindUnary(const std::string& service, const google::protobuf::Descriptor* request,
+                         const google::protobuf::Message& response_prototype, UnaryHandler handler) = 0;
+  virtual void BindStream(const std::string& service, const google::protobuf::Descriptor* request,
+                          const google::protobuf::Message& response_prototype, StreamHandler handler) = 0;
+};
 
 // Binds the rpcs of one proto service to member functions. The request type tells which rpc a function serves; an
 // rpc that is left unbound, or bound twice, ends the process at start with its name.
 class ServiceBinder {
  public:
-  ServiceBinder(Host& host, std::string service) : host_(host), service_(std::move(service)) {}
+  ServiceBinder(RpcBinder& binder, std::string service) : binder_(binder), service_(std::move(service)) {}
 
   // Task<absl::StatusOr<Response>> Units::Method(CallContext&, const Request&), or for a streaming rpc
   // Task<absl::Status> Units::Method(CallContext&, const Request&, StreamWriter<Response>&).
@@ -53,16 +61,14 @@ class ServiceBinder {
   void BindMember(Units& units,
                   Task<absl::Status> (Units::*method)(CallContext&, const Request&, StreamWriter<Response>&));
 
-  Host& host_;
+  RpcBinder& binder_;
   std::string service_;
 };
 
 // The process around a service: its loop, its configuration and its connections to everything else. Objects given
 // to Own live as long as the host and are destroyed in reverse order.
-class Host {
+class Host : public RpcBinder {
  public:
-  virtual ~Host() = default;
-
   virtual Loop& loop() = 0;
   virtual const config::v1::Config& config() const = 0;
   // Absolute directories: everything AIMA makes on this machine; files that it ships (share/aima).
@@ -94,11 +100,6 @@ class Host {
   }
 
  protected:
-  friend class ServiceBinder;
-  virtual void BindUnary(const std::string& service, const google::protobuf::Descriptor* request,
-                         const google::protobuf::Message& response_prototype, UnaryHandler handler) = 0;
-  virtual void BindStream(const std::string& service, const google::protobuf::Descriptor* request,
-                          const google::protobuf::Message& response_prototype, StreamHandler handler) = 0;
   void DestroyOwned() {
     while (!owned_.empty()) owned_.pop_back();
   }
@@ -117,7 +118,7 @@ int Main(int argc, char** argv, std::string_view domain, std::function<Task<absl
 template <class Units, class Request, class Response>
 void ServiceBinder::BindMember(Units& units,
                                Task<absl::StatusOr<Response>> (Units::*method)(CallContext&, const Request&)) {
-  host_.BindUnary(service_, Request::descriptor(), Response::default_instance(),
+  binder_.BindUnary(service_, Request::descriptor(), Response::default_instance(),
                   [&units, method](CallContext& call, const google::protobuf::Message& request,
                                    google::protobuf::Message& response) -> Task<absl::Status> {
                     absl::StatusOr<Response> result =
@@ -140,7 +141,7 @@ void ServiceBinder::BindMember(Units& units, Task<absl::Status> (Units::*method)
    private:
     StreamWriter<google::protobuf::Message>& out_;
   };
-  host_.BindStream(service_, Request::descriptor(), Response::default_instance(),
+  binder_.BindStream(service_, Request::descriptor(), Response::default_instance(),
                    [&units, method](CallContext& call, const google::protobuf::Message& request,
                                     StreamWriter<google::protobuf::Message>& out) -> Task<absl::Status> {
                      Writer writer(out);

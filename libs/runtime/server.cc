@@ -17,6 +17,7 @@
 #include "libs/errors/errors.h"
 #include "libs/rpc/wire.h"
 #include "libs/runtime/reflection.h"
+#include "libs/unit/catalogue.h"
 #include "libs/unit/rules.h"
 
 namespace aima::runtime {
@@ -209,7 +210,47 @@ class Refusal : public grpc::ServerGenericBidiReactor {
 
 }  // namespace
 
-void Server::Bind(Method method) { methods_[rpc::PathOf(*method.descriptor)] = std::move(method); }
+void Server::BindUnary(const std::string& service, const google::protobuf::Descriptor* request,
+                            const Message& response, UnaryHandler handler) {
+  Method method;
+  method.response = &response;
+  method.unary = std::move(handler);
+  Bind(service, std::move(method), request);
+}
+
+void Server::BindStream(const std::string& service, const google::protobuf::Descriptor* request,
+                             const Message& response, StreamHandler handler) {
+  Method method;
+  method.response = &response;
+  method.stream = std::move(handler);
+  Bind(service, std::move(method), request);
+}
+
+void Server::Bind(const std::string& service, Method method, const google::protobuf::Descriptor* request) {
+  method.request = google::protobuf::MessageFactory::generated_factory()->GetPrototype(request);
+  const auto* descriptor = request->file()->pool()->FindServiceByName(service);
+  for (int i = 0; descriptor && i < descriptor->method_count(); ++i) {
+    const auto* candidate = descriptor->method(i);
+    if (candidate->input_type() == request && candidate->server_streaming() == (method.stream != nullptr)) {
+      method.descriptor = candidate;
+      break;
+    }
+  }
+  if (!method.descriptor) {
+    spdlog::critical("{} has no rpc that takes {}", service, request->full_name());
+    std::abort();
+  }
+  if (IsBound(rpc::PathOf(*method.descriptor))) {
+    spdlog::critical("{} is bound twice", rpc::PathOf(*method.descriptor));
+    std::abort();
+  }
+  if (method.descriptor->options().HasExtension(unit::v1::unit)) {
+    method.options = UnitOptions(*method.descriptor);
+    method.unit = UnitName(*method.descriptor);
+  }
+  const std::string path = rpc::PathOf(*method.descriptor);
+  methods_[path] = std::move(method);
+}
 
 std::vector<std::string> Server::Services() const {
   std::set<std::string> names = {"grpc.reflection.v1.ServerReflection"};

@@ -44,11 +44,15 @@ struct Tls {
 
 // Serves unary and server-streaming rpcs by name, whatever their types. Handlers run on the loop; an rpc that is not
 // bound answers UNIMPLEMENTED. Bind everything before Start.
-class Server : public grpc::CallbackGenericService {
+class Server : public grpc::CallbackGenericService, public RpcBinder {
  public:
   Server(Loop& loop, Limits limits) : loop_(loop), limits_(limits) {}
 
-  void Bind(Method method);
+  // A handler for an rpc that is not there, or that has one already, ends the process with the rpc's name.
+  void BindUnary(const std::string& service, const google::protobuf::Descriptor* request,
+                 const google::protobuf::Message& response, UnaryHandler handler) override;
+  void BindStream(const std::string& service, const google::protobuf::Descriptor* request,
+                  const google::protobuf::Message& response, StreamHandler handler) override;
   bool IsBound(const std::string& path) const { return methods_.count(path) > 0; }
   void SetMiddleware(Middleware middleware) { middleware_ = std::move(middleware); }
 
@@ -70,6 +74,7 @@ class Server : public grpc::CallbackGenericService {
 
  private:
   friend class ServerCall;
+  void Bind(const std::string& service, Method method, const google::protobuf::Descriptor* request);
 
   Loop& loop_;
   const Limits limits_;

@@ -18,6 +18,7 @@
 #include "libs/rpc/grpc_client.h"
 #include "libs/rpc/wire.h"
 #include "libs/runtime/notify.h"
+#include "libs/runtime/reflection.h"
 #include "libs/telemetry/log.h"
 #include "libs/unit/catalogue.h"
 
@@ -181,47 +182,6 @@ void ServiceHost::Spawn(Task<void> task) {
       spdlog::error("background work failed: {}", defect.what());
     }
   }));
-}
-
-void ServiceHost::BindUnary(const std::string& service, const google::protobuf::Descriptor* request,
-                            const Message& response, UnaryHandler handler) {
-  Method method;
-  method.response = &response;
-  method.unary = std::move(handler);
-  Bind(service, std::move(method), request);
-}
-
-void ServiceHost::BindStream(const std::string& service, const google::protobuf::Descriptor* request,
-                             const Message& response, StreamHandler handler) {
-  Method method;
-  method.response = &response;
-  method.stream = std::move(handler);
-  Bind(service, std::move(method), request);
-}
-
-void ServiceHost::Bind(const std::string& service, Method method, const google::protobuf::Descriptor* request) {
-  method.request = google::protobuf::MessageFactory::generated_factory()->GetPrototype(request);
-  const auto* descriptor = request->file()->pool()->FindServiceByName(service);
-  for (int i = 0; descriptor && i < descriptor->method_count(); ++i) {
-    const auto* candidate = descriptor->method(i);
-    if (candidate->input_type() == request && candidate->server_streaming() == (method.stream != nullptr)) {
-      method.descriptor = candidate;
-      break;
-    }
-  }
-  if (!method.descriptor) {
-    spdlog::critical("{} has no rpc that takes {}", service, request->full_name());
-    std::abort();
-  }
-  if (server_->IsBound(rpc::PathOf(*method.descriptor))) {
-    spdlog::critical("{} is bound twice", rpc::PathOf(*method.descriptor));
-    std::abort();
-  }
-  if (method.descriptor->options().HasExtension(unit::v1::unit)) {
-    method.options = UnitOptions(*method.descriptor);
-    method.unit = UnitName(*method.descriptor);
-  }
-  server_->Bind(std::move(method));
 }
 
 absl::Status ServiceHost::CheckBindings() const {

@@ -39,11 +39,14 @@ class ServiceHost : public Host {
   void Spawn(Task<void> task) override;
   void OnDrain(std::function<Task<void>()> work) override { drains_.push_back(std::move(work)); }
 
- protected:
   void BindUnary(const std::string& service, const google::protobuf::Descriptor* request,
-                 const google::protobuf::Message& response, UnaryHandler handler) override;
+                 const google::protobuf::Message& response, UnaryHandler handler) override {
+    server_->BindUnary(service, request, response, std::move(handler));
+  }
   void BindStream(const std::string& service, const google::protobuf::Descriptor* request,
-                  const google::protobuf::Message& response, StreamHandler handler) override;
+                  const google::protobuf::Message& response, StreamHandler handler) override {
+    server_->BindStream(service, request, response, std::move(handler));
+  }
 
  private:
   Task<absl::Status> Prepare();
@@ -52,7 +55,6 @@ class ServiceHost : public Host {
   // Dials its own listener, as a client would: a process whose listener is dead ends, so that it is started anew.
   Task<void> Watch();
   Task<absl::Status> Dial();
-  void Bind(const std::string& service, Method method, const google::protobuf::Descriptor* request);
   absl::Status CheckBindings() const;
 
   Loop& loop_;

@@ -1,0 +1,63 @@
+// HTTP/1.1 client on the event loop.
+#pragma once
+
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "libs/base/task.h"
+#include "libs/http/message.h"
+
+namespace aima::http {
+
+// Where a server listens.
+struct Endpoint {
+  std::string host;  // name or address
+  int port = 80;
+  bool tls = false;
+};
+
+// An answer read as it arrives. Must not outlive the client. Destroying it before its end closes the connection,
+// which tells the server to stop working.
+class ResponseStream {
+ public:
+  virtual ~ResponseStream() = default;
+
+  virtual int status() const = 0;
+  virtual const Headers& headers() const = 0;
+
+  // The bytes of the body that have arrived, at least one; waits for them. nullopt at the end of a whole answer, an
+  // error if the connection ends before that or the deadline passes.
+  virtual Task<absl::StatusOr<std::optional<std::string>>> Next() = 0;
+};
+
+// Keeps connections open and uses them again. A request on a connection that was open already and ends before the
+// first byte of an answer is sent again on a fresh one: servers close idle connections when they like.
+//
+// Fails with UNAVAILABLE if the server cannot be reached or breaks off, DEADLINE_EXCEEDED, or RESOURCE_EXHAUSTED if a
+// body is larger than allowed; the text names the endpoint. Any status that the server sends is a success here.
+class Client {
+ public:
+  explicit Client(Loop& loop);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // The whole answer.
+  Task<absl::StatusOr<Response>> Send(Endpoint endpoint, Request request, absl::Time deadline,
+                                      size_t max_body = 64 << 20);
+
+  // Returns when the head of the answer is there. The deadline is that of the whole stream.
+  Task<absl::StatusOr<std::unique_ptr<ResponseStream>>> Open(Endpoint endpoint, Request request, absl::Time deadline);
+
+ private:
+  friend class ClientStream;
+  class Pool;
+
+  std::shared_ptr<Pool> pool_;
+};
+
+}  // namespace aima::http

@@ -1,0 +1,321 @@
+#include "libs/http/connection.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <cstring>
+
+namespace aima::http {
+
+namespace asio = boost::asio;
+namespace beast_http = boost::beast::http;
+
+namespace {
+
+constexpr size_t kReadSize = 16 << 10;
+constexpr auto kLinger = std::chrono::seconds(2);
+constexpr auto kWatchAfter = std::chrono::milliseconds(200);
+constexpr size_t kBytesPerSecondMin = 16 << 10;
+
+bool Breaks(std::string_view text) { return text.find_first_of(std::string_view("\r\n\0", 3)) != text.npos; }
+
+std::string_view MessageFor(int status) {
+  switch (status) {
+    case 408: return "the request did not arrive in time";
+    case 413: return "the body is larger than this server accepts";
+    case 431: return "the header is larger than this server accepts";
+    case 503: return "the server has as many connections as it accepts";
+    default: return "the request is not well-formed HTTP";
+  }
+}
+
+}  // namespace
+
+Connection::Connection(ConnectionOwner& owner, Stream::Socket socket) : owner_(owner), stream_(std::move(socket)) {
+  Stream::Error error;
+  const auto endpoint = stream_.socket().remote_endpoint(error);
+  auto address = endpoint.address();
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
+    address = asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
+  }
+  if (!error) peer_ = address.to_string();
+  peer_is_loopback_ = !error && address.is_loopback();
+  stream_.socket().set_option(asio::ip::tcp::no_delay(true), error);
+}
+
+Task<void> Connection::Run(bool busy) {
+  auto self = shared_from_this();
+  ExpireIn(owner_.options().header_timeout);
+  if (owner_.tls()) {
+    if (co_await stream_.AcceptTls(*owner_.tls())) co_return stream_.Close();
+  }
+  parser_.emplace(owner_.options().max_header_fields);
+  if (busy) {
+    co_await Refuse(503);
+    co_return;
+  }
+  while (keep_alive_ && !closed_) {
+    const Reading read = co_await ReadRequest();
+    if (read != Reading::kRequest) break;
+    co_await Serve();
+    if (cancelled_) break;
+  }
+  co_await Linger();
+}
+
+Task<Connection::Reading> Connection::ReadRequest() {
+  parser_.emplace(owner_.options().max_header_fields);
+  parser_->header_limit(static_cast<uint32_t>(owner_.options().max_header_bytes));
+  parser_->body_limit(owner_.options().max_body_bytes);
+  head_checked_ = false;
+  received_ = 0;
+  ExpireIn(owner_.options().idle_timeout);
+  while (true) {
+    if (const int wrong = Parse()) {
+      co_await Refuse(wrong);
+      co_return Reading::kBad;
+    }
+    if (parser_->is_done()) break;
+    if (closed_ || (owner_.draining() && !parser_->got_some())) co_return Reading::kClosed;
+    if (parser_->is_header_done() && !head_checked_) {
+      head_checked_ = true;
+      if (EqualsIgnoringCase(request().headers.Get("expect"), "100-continue")) {
+        constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+        (void)co_await Put({asio::buffer(kContinue.data(), kContinue.size())});
+      }
+    }
+    co_await AwaitRead();
+    if (timed_out_) {
+      if (received_ > 0) co_await Refuse(408);
+      co_return Reading::kBad;
+    }
+  }
+  if (const int wrong = CheckHead()) {
+    co_await Refuse(wrong);
+    co_return Reading::kBad;
+  }
+  co_return Reading::kRequest;
+}
+
+int Connection::Parse() {
+  while (parsed_ < filled_ && !parser_->is_done()) {
+    if (received_ == 0) began_ = Clock::now();
+    beast_http::basic_parser<true>& parser = *parser_;
+    Parser<true>::Error error;
+    const size_t used = parser.put(asio::buffer(buffer_.data() + parsed_, filled_ - parsed_), error);
+    parsed_ += used;
+    received_ += used;
+    if (error == beast_http::error::need_more) break;
+    if (error == beast_http::error::body_limit) return 413;
+    if (error == beast_http::error::header_limit) return 431;
+    if (error) return 400;
+    if (used == 0) break;
+  }
+  if (filled_ > parsed_ || received_ > 0) {
+    if (received_ == 0) received_ = 1;
+    // A body may take as long as a slow line needs, and no longer.
+    expires_ = began_ + absl::ToChronoMilliseconds(owner_.options().header_timeout) +
+               std::chrono::milliseconds(received_ * 1000 / kBytesPerSecondMin);
+  }
+  if (parsed_ == filled_) parsed_ = filled_ = 0;
+  return 0;
+}
+
+int Connection::CheckHead() {
+  Request& request = parser_->message();
+  keep_alive_ = parser_->keep_alive() && !owner_.draining();
+  int hosts = 0;
+  for (const auto& [name, value] : request.headers) hosts += EqualsIgnoringCase(name, "host");
+  if (hosts > 1 || (hosts == 0 && parser_->version() >= 11)) return 400;
+  if (request.target.rfind("http://", 0) == 0 || request.target.rfind("https://", 0) == 0) {
+    const size_t path = request.target.find('/', request.target.find("//") + 2);
+    request.target = path == std::string::npos ? "/" : request.target.substr(path);
+  }
+  return request.target[0] == '/' || request.target == "*" ? 0 : 400;
+}
+
+void Connection::StartRead() {
+  if (read_pending_ || closed_) return;
+  read_pending_ = true;
+  if (parsed_ > 0) {
+    memmove(buffer_.data(), buffer_.data() + parsed_, filled_ - parsed_);
+    filled_ -= parsed_;
+    parsed_ = 0;
+  }
+  const size_t want = parser_->is_header_done() && !parser_->is_done() ? 4 * kReadSize : kReadSize;
+  if (buffer_.size() < filled_ + want / 4) buffer_.resize(filled_ + want);
+  stream_.ReadSome(asio::buffer(buffer_.data() + filled_, buffer_.size() - filled_),
+                   [self = shared_from_this()](Stream::Error error, size_t size) { self->ReadDone(error, size); });
+}
+
+void Connection::ReadDone(Stream::Error error, size_t size) {
+  read_pending_ = false;
+  filled_ += size;
+  if (error) closed_ = true;
+  if (auto waiter = std::move(read_waiter_)) return std::move(waiter)();
+  if (error && serving_) Abort();
+}
+
+Task<void> Connection::AwaitRead() {
+  StartRead();
+  co_await asio::async_initiate<decltype(asio::use_awaitable), void()>(
+      [this](auto handler) {
+        // Assignment recurses for ever in Boost 1.81: it copies where it should move.
+        asio::any_completion_handler<void()>(std::move(handler)).swap(read_waiter_);
+      },
+      asio::use_awaitable);
+}
+
+Task<void> Connection::Serve() {
+  answer_ = Answer::kNone;
+  status_ = 0;
+  bytes_sent_ = 0;
+  serving_ = true;
+  expires_ = Clock::time_point::max();
+  began_ = Clock::now();
+  bool failed = false;
+  try {
+    co_await owner_.handler()(*this);
+  } catch (const std::exception& exception) {
+    failed = !cancelled_;
+    if (failed) spdlog::error("the handler of {} threw: {}", request().target, exception.what());
+  }
+  if (cancelled_) co_return;
+  if (answer_ == Answer::kNone) co_await Refuse(500);
+  serving_ = false;
+  // A stream without its end must not look whole.
+  if (answer_ == Answer::kStreaming) {
+    keep_alive_ = false;
+    stream_.Close();
+  }
+}
+
+Task<void> Connection::Refuse(int status) {
+  keep_alive_ = false;
+  answer_ = Answer::kNone;
+  Response response;
+  response.status = status;
+  if (owner_.options().error_response) {
+    response = owner_.options().error_response(status, MessageFor(status));
+  } else {
+    response.headers.Add("content-type", "text/plain");
+    response.body = absl::StrCat(std::string(MessageFor(status)), "\n");
+  }
+  timed_out_ = false;
+  (void)co_await Send(std::move(response));
+}
+
+Task<void> Connection::Linger() {
+  if (cancelled_ || !stream_.socket().is_open()) co_return;
+  stream_.ShutdownSend();
+  const auto end = Clock::now() + kLinger;
+  expires_ = end;
+  while (!closed_ && Clock::now() < end && stream_.socket().is_open()) {
+    parsed_ = filled_ = 0;
+    co_await AwaitRead();
+  }
+  stream_.Close();
+}
+
+std::string Connection::Head(int status, const Headers& headers, std::optional<size_t> length) {
+  std::string head;
+  head.reserve(256);
+  absl::StrAppend(&head, parser_->version() >= 11 ? "HTTP/1.1 " : "HTTP/1.0 ", status, " ");
+  head.append(ReasonPhrase(status)).append("\r\ndate: ").append(owner_.date()).append("\r\n");
+  for (const auto& [name, value] : headers) {
+    if (Breaks(name) || Breaks(value)) continue;
+    head.append(name).append(": ").append(value).append("\r\n");
+  }
+  if (length && status != 204 && status != 304) {
+    absl::StrAppend(&head, "content-length: ", *length, "\r\n");
+  } else if (chunked_) {
+    head.append("transfer-encoding: chunked\r\n");
+  }
+  if (!keep_alive_) {
+    head.append("connection: close\r\n");
+  } else if (parser_->version() < 11) {
+    head.append("connection: keep-alive\r\n");
+  }
+  return head.append("\r\n");
+}
+
+Task<absl::Status> Connection::Put(Stream::Pieces pieces) {
+  if (cancelled_) co_return absl::CancelledError("the client has gone");
+  ExpireIn(owner_.options().idle_timeout);
+  const Stream::Error error = co_await stream_.Write(pieces);
+  expires_ = Clock::time_point::max();
+  if (!error) co_return absl::OkStatus();
+  keep_alive_ = false;
+  stream_.Close();
+  co_return absl::CancelledError(absl::StrCat("the client has gone: ", error.message()));
+}
+
+Task<absl::Status> Connection::Send(Response response) {
+  if (answer_ != Answer::kNone) co_return absl::FailedPreconditionError("this request has an answer already");
+  answer_ = Answer::kComplete;
+  status_ = response.status;
+  chunked_ = false;
+  const std::string head = Head(response.status, response.headers, response.body.size());
+  const bool body = request().method != "HEAD" && status_ != 204 && status_ != 304;
+  bytes_sent_ = body ? response.body.size() : 0;
+  co_return co_await Put({asio::buffer(head), asio::buffer(response.body.data(), bytes_sent_)});
+}
+
+Task<absl::Status> Connection::StartStream(int status, Headers headers) {
+  if (answer_ != Answer::kNone) co_return absl::FailedPreconditionError("this request has an answer already");
+  answer_ = Answer::kStreaming;
+  status_ = status;
+  chunked_ = parser_->version() >= 11;
+  if (!chunked_) keep_alive_ = false;
+  const std::string head = Head(status, headers, std::nullopt);
+  StartRead();
+  co_return co_await Put({asio::buffer(head)});
+}
+
+Task<absl::Status> Connection::Write(std::string_view bytes) {
+  if (answer_ != Answer::kStreaming) co_return absl::FailedPreconditionError("no stream has been started");
+  if (bytes.empty() || request().method == "HEAD") co_return absl::OkStatus();
+  bytes_sent_ += bytes.size();
+  if (!chunked_) co_return co_await Put({asio::buffer(bytes.data(), bytes.size())});
+  const std::string head = absl::StrFormat("%x\r\n", bytes.size());
+  co_return co_await Put({asio::buffer(head), asio::buffer(bytes.data(), bytes.size()), asio::buffer("\r\n", 2)});
+}
+
+Task<absl::Status> Connection::Finish() {
+  if (answer_ != Answer::kStreaming) co_return absl::FailedPreconditionError("no stream has been started");
+  answer_ = Answer::kComplete;
+  if (!chunked_ || request().method == "HEAD") co_return absl::OkStatus();
+  co_return co_await Put({asio::buffer("0\r\n\r\n", 5)});
+}
+
+void Connection::Tick(Clock::time_point now) {
+  if (serving_ && now - began_ > kWatchAfter) StartRead();
+  if (now < expires_) return;
+  expires_ = Clock::time_point::max();
+  if (serving_) return Abort();
+  // The read that is pending ends by it, and its coroutine goes on.
+  timed_out_ = true;
+  if (received_ > 0 && read_waiter_) {
+    Stream::Error ignored;
+    stream_.socket().cancel(ignored);
+  } else {
+    stream_.Close();
+  }
+}
+
+void Connection::Drain() {
+  keep_alive_ = false;
+  if (!serving_ && received_ == 0) stream_.Close();
+}
+
+void Connection::Abort() {
+  if (cancelled_) return;
+  cancelled_ = true;
+  auto self = shared_from_this();
+  stream_.Close();
+  cancel_.emit(asio::cancellation_type::terminal);
+}
+
+}  // namespace aima::http

@@ -1,0 +1,66 @@
+#include "libs/http/stream.h"
+
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_cat.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/ssl/host_name_verification.hpp>
+#include <boost/asio/write.hpp>
+
+namespace aima::http {
+
+namespace asio = boost::asio;
+
+namespace {
+constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
+}
+
+Task<Stream::Error> Stream::AcceptTls(asio::ssl::context& context) {
+  tls_ = std::make_unique<TlsStream>(std::move(socket_), context);
+  auto [error] = co_await tls_->async_handshake(asio::ssl::stream_base::server, kTuple);
+  co_return error;
+}
+
+Task<Stream::Error> Stream::ConnectTls(asio::ssl::context& context, const std::string& host) {
+  tls_ = std::make_unique<TlsStream>(std::move(socket_), context);
+  SSL_set_tlsext_host_name(tls_->native_handle(), host.c_str());
+  tls_->set_verify_callback(asio::ssl::host_name_verification(host));
+  auto [error] = co_await tls_->async_handshake(asio::ssl::stream_base::client, kTuple);
+  co_return error;
+}
+
+Task<Stream::Error> Stream::Write(Pieces pieces) {
+  if (tls_) {
+    auto [error, size] = co_await asio::async_write(*tls_, pieces, kTuple);
+    co_return error;
+  }
+  auto [error, size] = co_await asio::async_write(socket_, pieces, kTuple);
+  co_return error;
+}
+
+void Stream::ShutdownSend() {
+  Error ignored;
+  socket().shutdown(Socket::shutdown_send, ignored);
+}
+
+void Stream::Close() {
+  Error ignored;
+  socket().close(ignored);
+}
+
+absl::StatusOr<Address> ParseAddress(const std::string& text) {
+  Address address;
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos || !absl::SimpleAtoi(text.substr(colon + 1), &address.port) || address.port < 0 ||
+      address.port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat("'", text, "' is not host:port"));
+  }
+  address.host = text.substr(0, colon);
+  if (address.host.size() > 2 && address.host.front() == '[' && address.host.back() == ']') {
+    address.host = address.host.substr(1, address.host.size() - 2);
+  }
+  if (address.host.empty()) address.host = "0.0.0.0";
+  return address;
+}
+
+}  // namespace aima::http

@@ -1,0 +1,60 @@
+// The gRPC face of the cluster: AIMAService, and every typed rpc that units have, on one public port.
+#pragma once
+
+#include <string>
+
+#include "aima/gateway/v1/gateway.pb.h"
+#include "libs/base/stream.h"
+#include "libs/runtime/health.h"
+#include "libs/runtime/pass_through.h"
+#include "libs/runtime/server.h"
+#include "services/gateway/access.h"
+#include "services/gateway/health_report.h"
+#include "services/gateway/resource_watch.h"
+#include "services/gateway/unit_runner.h"
+
+namespace aima::gateway {
+
+// AIMAService: units by their name. Used on the loop.
+class GenericUnits {
+ public:
+  GenericUnits(UnitRunner& runner, ResourceWatch& watch, HealthReport& health)
+      : runner_(runner), watch_(watch), health_(health) {}
+
+  Task<absl::StatusOr<v1::Response>> Execute(CallContext& call, const v1::Request& request);
+  Task<absl::Status> ExecuteStream(CallContext& call, const v1::StreamRequest& request,
+                                   StreamWriter<v1::StreamChunk>& out);
+  Task<absl::Status> WatchResource(CallContext& call, const v1::WatchRequest& request,
+                                   StreamWriter<v1::ResourceUpdate>& out);
+  Task<absl::StatusOr<v1::HealthResponse>> HealthCheck(CallContext& call, const v1::HealthRequest& request);
+
+ private:
+  Task<absl::StatusOr<Output>> Run(CallContext& call, const v1::Request& request);
+
+  UnitRunner& runner_;
+  ResourceWatch& watch_;
+  HealthReport& health_;
+};
+
+// The public server. Used on the loop.
+class GrpcFace {
+ public:
+  GrpcFace(Loop& loop, const Catalogue& catalogue, rpc::Channels& channels, Access& access, GenericUnits& units);
+
+  absl::Status Start(const std::string& address, const std::optional<runtime::Tls>& tls);
+  // Blocks: call it from a thread that is not the loop's.
+  void Shutdown(absl::Time deadline);
+
+ private:
+  // Who calls; for a unit's own rpc also whether they may.
+  absl::Status Admit(const grpc::GenericCallbackServerContext& context, CallContext& call);
+
+  const Catalogue& catalogue_;
+  Access& access_;
+  runtime::Health health_;
+  runtime::Server server_;
+  runtime::PassThrough pass_through_;
+  std::map<std::string, const UnitInfo*> units_;  // by path of the rpc
+};
+
+}  // namespace aima::gateway

@@ -1,0 +1,168 @@
+#include "services/gateway/http_face.h"
+
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/strip.h>
+#include <spdlog/spdlog.h>
+
+#include <nlohmann/json.hpp>
+
+#include "aima/unit/v1/errors.pb.h"
+#include "libs/base/ids.h"
+#include "libs/errors/errors.h"
+#include "libs/unit/json_codec.h"
+
+namespace aima::gateway {
+namespace {
+
+// True if `path` starts with `prefix`, which is then cut off.
+bool Consume(std::string_view& path, std::string_view prefix) {
+  if (path.substr(0, prefix.size()) != prefix) return false;
+  path.remove_prefix(prefix.size());
+  return true;
+}
+
+absl::Status NoSuchPath(std::string_view path) {
+  return Error(unit::v1::RESOURCE_NOT_FOUND,
+               absl::StrCat("there is nothing at ", absl::string_view(path.data(), std::min<size_t>(path.size(), 200))));
+}
+
+}  // namespace
+
+Task<void> HttpFace::Handle(http::Exchange& exchange) {
+  http::Request& request = exchange.request();
+  const std::string_view target = request.target;
+  const size_t mark = target.find('?');
+  Visit visit{exchange, request, "", mark == std::string_view::npos ? "" : std::string(target.substr(mark + 1)), {}, {}};
+  visit.meta = {NewId("req_"), "", absl::Now()};
+  visit.meta.trace_id = visit.meta.request_id;
+  // Also when the client leaves, which ends this coroutine by an exception.
+  struct Logged {
+    HttpFace& face;
+    Visit& visit;
+    ~Logged() {
+      if (!visit.exchange.started()) visit.outcome = "CANCELLED";
+      face.Log(visit);
+    }
+  } logged{*this, visit};
+  std::string refusal;
+  if (const int status = parts_.edge.Refusal(request, refusal)) {
+    http::Response response = ErrorResponse(Error(unit::v1::PERMISSION_DENIED, refusal), visit.meta);
+    response.status = status;
+    visit.outcome = "PERMISSION_DENIED";
+    co_return co_await Answer(visit, std::move(response));
+  }
+  if (request.method == "OPTIONS") {
+    http::Response response{.status = 204};
+    parts_.edge.AllowOrigin(request, response.headers);
+    co_return co_await Answer(visit, std::move(response));
+  }
+  if (!http::PercentDecode(target.substr(0, mark), /*plus=*/false, visit.path)) {
+    co_return co_await Fail(visit, InvalidInput("path", "is not properly encoded"));
+  }
+  absl::StatusOr<Caller> caller = parts_.access.Admit(CredentialsOf(exchange));
+  if (!caller.ok()) co_return co_await Fail(visit, caller.status());
+  visit.caller = *std::move(caller);
+  co_await Route(visit);
+}
+
+Task<void> HttpFace::Route(Visit& visit) {
+  std::string_view path = visit.path;
+  if (Consume(path, "/api/v2/")) co_return co_await Api(visit, path);
+  if (absl::StartsWith(visit.path, "/v1/")) co_return co_await OpenAi(visit);
+  if (path == "/metrics") co_return co_await Metrics(visit);
+  if (path == "/health") co_return co_await Health(visit);
+  co_await Fail(visit, NoSuchPath(visit.path));
+}
+
+Task<void> HttpFace::Api(Visit& visit, std::string_view path) {
+  const std::string& method = visit.request.method;
+  const bool post = method == "POST";
+  const bool get = method == "GET" || method == "HEAD";
+  if (post && path == "execute") co_return co_await Execute(visit);
+  if (post && path == "stream") co_return co_await Stream(visit);
+  if (post && Consume(path, "command/")) co_return co_await RunNamed(visit, "command", path);
+  if ((post || get) && Consume(path, "query/")) co_return co_await RunNamed(visit, "query", path);
+  if (get && Consume(path, "resource/")) {
+    if (absl::EndsWith(absl::string_view(path.data(), path.size()), "/watch")) {
+      path.remove_suffix(6);
+      co_return co_await WatchResource(visit, path);
+    }
+    co_return co_await Resource(visit, path);
+  }
+  if (get && path == "units") co_return co_await Units(visit, "");
+  if (get && Consume(path, "units/")) co_return co_await Units(visit, path);
+  if (get && path == "health") co_return co_await Health(visit);
+  if (get && path == "metrics") co_return co_await Metrics(visit);
+  if (get && Consume(path, "operations/")) co_return co_await OperationState(visit, path);
+  co_await Fail(visit, NoSuchPath(absl::StrCat(method, " ", visit.path)));
+}
+
+CallContext HttpFace::CallOf(const Visit& visit) const {
+  CallContext call;
+  call.request_id = visit.meta.request_id;
+  call.trace_id = visit.meta.trace_id;
+  call.principal = visit.caller.principal;
+  return call;
+}
+
+Task<void> HttpFace::Units(Visit& visit, std::string_view name) {
+  visit.unit = "gateway.units";
+  if (absl::Status denied = Access::Check(visit.caller, unit::v1::READ, visit.unit); !denied.ok()) {
+    co_return co_await Fail(visit, denied);
+  }
+  if (name.empty()) co_return co_await Answer(visit, SuccessResponse({parts_.units.all(), {}}, visit.meta));
+  const std::string* unit = parts_.units.Find(name);
+  if (!unit) co_return co_await Fail(visit, parts_.runner.Find(name, "", Caller{"", Role::kAdmin}).status());
+  co_await Answer(visit, SuccessResponse({*unit, {}}, visit.meta));
+}
+
+Task<void> HttpFace::Health(Visit& visit) {
+  visit.unit = "gateway.health";
+  const HealthReport::State state = co_await parts_.health.Ask();
+  nlohmann::json json = {{"status", state.all_serve ? "healthy" : "degraded"}, {"services", state.services}};
+  co_await Answer(visit, SuccessResponse({json.dump(), {}}, visit.meta, state.all_serve ? 200 : 503));
+}
+
+Task<void> HttpFace::Metrics(Visit& visit) {
+  visit.unit = "gateway.metrics";
+  if (absl::Status denied = Access::Check(visit.caller, unit::v1::READ, visit.unit); !denied.ok()) {
+    co_return co_await Fail(visit, denied);
+  }
+  http::Response response;
+  response.headers.Add("Content-Type", "text/plain; version=0.0.4");
+  response.body = MetricsText(parts_.registry) + co_await parts_.health.Metrics();
+  co_await Answer(visit, std::move(response));
+}
+
+Task<void> HttpFace::OperationState(Visit& visit, std::string_view id) {
+  visit.unit = "gateway.operation";
+  const Operation* operation = parts_.operations.Find(id);
+  // Somebody else's operation is nobody's business, and an admin's.
+  if (!operation || (operation->principal != visit.caller.principal && visit.caller.role != Role::kAdmin)) {
+    co_return co_await Fail(visit, Error(unit::v1::RESOURCE_NOT_FOUND, "there is no such operation; the newest thousand are kept"));
+  }
+  co_await Answer(visit, SuccessResponse({Operations::ToJson(*operation), {}}, visit.meta));
+}
+
+Task<void> HttpFace::Answer(Visit& visit, http::Response response) {
+  parts_.edge.AllowOrigin(visit.request, response.headers);
+  // A client that is gone needs no answer.
+  (co_await visit.exchange.Send(std::move(response))).IgnoreError();
+}
+
+Task<void> HttpFace::Fail(Visit& visit, const absl::Status& status) {
+  visit.outcome = DetailsOf(status).reason;
+  co_await Answer(visit, ErrorResponse(status, visit.meta));
+}
+
+void HttpFace::Log(const Visit& visit) {
+  const absl::Duration duration = absl::Now() - visit.meta.start;
+  metrics_.Count(visit.unit, visit.outcome, duration);
+  spdlog::info("http {} {} status={} unit={} code={} ms={:.2f} bytes={} request={} trace={} principal={} peer={}",
+               visit.request.method, visit.path.substr(0, 200), visit.exchange.status(), visit.unit, visit.outcome,
+               absl::ToDoubleMilliseconds(duration), visit.exchange.bytes_sent(), visit.meta.request_id,
+               visit.meta.trace_id, visit.caller.principal, visit.exchange.peer());
+}
+
+}  // namespace aima::gateway

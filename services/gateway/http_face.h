@@ -1,0 +1,98 @@
+// The HTTP face of the cluster: paths to units, resources and system endpoints.
+#pragma once
+
+#include <prometheus/registry.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "aima/config/v1/config.pb.h"
+#include "libs/http/server.h"
+#include "libs/rpc/client.h"
+#include "libs/telemetry/call_metrics.h"
+#include "services/gateway/access.h"
+#include "services/gateway/edge.h"
+#include "services/gateway/envelope.h"
+#include "services/gateway/health_report.h"
+#include "services/gateway/operations.h"
+#include "services/gateway/resource_watch.h"
+#include "services/gateway/unit_runner.h"
+#include "services/gateway/units_json.h"
+
+namespace aima::gateway {
+
+// What the face is made of. All of it outlives the face.
+struct Parts {
+  const config::v1::Config& config;
+  const Catalogue& catalogue;
+  rpc::Client& rpc;
+  UnitRunner& runner;
+  Access& access;
+  const Edge& edge;
+  ResourceWatch& watch;
+  Operations& operations;
+  const UnitsJson& units;
+  HealthReport& health;
+  prometheus::Registry& registry;
+};
+
+// Used on the loop.
+class HttpFace {
+ public:
+  explicit HttpFace(Parts parts) : parts_(parts), metrics_(parts.registry) {}
+
+  // Answers one request; a Handler of http::Server.
+  Task<void> Handle(http::Exchange& exchange);
+
+ private:
+  // One request on its way to an answer.
+  struct Visit {
+    http::Exchange& exchange;
+    http::Request& request;
+    std::string path;   // decoded, without query
+    std::string query;  // as sent
+    Meta meta;
+    Caller caller;
+    std::string unit = "http";  // label of logs and metrics
+    std::string outcome = "OK";
+  };
+  // What /api/v2/execute and /stream take.
+  struct Execution {
+    std::string type;
+    std::string unit;
+    nlohmann::json input;
+    RunOptions options;
+    bool async = false;
+  };
+
+  Task<void> Route(Visit& visit);
+  Task<void> Api(Visit& visit, std::string_view path);
+
+  Task<void> Execute(Visit& visit);
+  Task<void> Stream(Visit& visit);
+  Task<void> RunNamed(Visit& visit, std::string_view kind, std::string_view unit);
+  Task<void> Run(Visit& visit, Execution execution);
+  Task<void> Resource(Visit& visit, std::string_view uri);
+  Task<void> WatchResource(Visit& visit, std::string_view uri);
+  Task<void> Units(Visit& visit, std::string_view name);
+  Task<void> Health(Visit& visit);
+  Task<void> Metrics(Visit& visit);
+  Task<void> OperationState(Visit& visit, std::string_view id);
+  Task<void> OpenAi(Visit& visit);
+  Task<void> FailAsOpenAi(Visit& visit, const absl::Status& status);
+
+  absl::StatusOr<nlohmann::json> Body(Visit& visit) const;
+  absl::StatusOr<Execution> ReadExecution(Visit& visit) const;
+  absl::StatusOr<nlohmann::json> InputFromQuery(const UnitInfo& unit, std::string_view query) const;
+  CallContext CallOf(const Visit& visit) const;
+
+  Task<void> Answer(Visit& visit, http::Response response);
+  Task<void> Fail(Visit& visit, const absl::Status& status);
+  void Log(const Visit& visit);
+
+  Parts parts_;
+  CallMetrics metrics_;
+};
+
+}  // namespace aima::gateway

@@ -1,0 +1,282 @@
+// The endpoints that run units and read resources (http_face.h).
+#include <absl/strings/match.h>
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_cat.h>
+
+#include <nlohmann/json.hpp>
+
+#include "aima/inference/v1/inference.pb.h"
+#include "aima/unit/v1/errors.pb.h"
+#include "libs/errors/errors.h"
+#include "libs/http/sse.h"
+#include "libs/unit/json_codec.h"
+#include "libs/unit/quantity.h"
+#include "services/gateway/http_face.h"
+
+namespace aima::gateway {
+namespace {
+
+using nlohmann::json;
+
+http::Headers StreamHeaders() {
+  // Proxies must not hold events back.
+  return {{"Content-Type", "text/event-stream"}, {"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}};
+}
+
+absl::StatusOr<std::string> TextOf(const json& object, const char* key, const char* path) {
+  const auto found = object.find(key);
+  if (found == object.end() || found->is_null()) return std::string();
+  if (!found->is_string()) return InvalidInput(path, "must be a string");
+  return found->get<std::string>();
+}
+
+absl::StatusOr<absl::Duration> TimeoutOf(const json& options) {
+  const auto found = options.find("timeout");
+  if (found == options.end() || found->is_null()) return absl::ZeroDuration();
+  if (found->is_number()) return absl::Milliseconds(found->get<double>());
+  if (found->is_string()) {
+    absl::StatusOr<int64_t> parsed = ParseQuantity(found->get<std::string>(), unit::v1::MILLISECONDS);
+    if (parsed.ok()) return absl::Milliseconds(*parsed);
+  }
+  return InvalidInput("options.timeout", "must be milliseconds, or a duration such as \"30s\"");
+}
+
+}  // namespace
+
+absl::StatusOr<json> HttpFace::Body(Visit& visit) const {
+  if (visit.request.body.empty()) return json::object();
+  const std::string_view type = visit.request.headers.Get("Content-Type");
+  // A form that a web page can send without asking first is not JSON, whatever it contains.
+  if (!type.empty() && !absl::StartsWithIgnoreCase(absl::string_view(type.data(), type.size()), "application/json")) {
+    return InvalidInput("Content-Type", "must be application/json");
+  }
+  return ParseJsonText(visit.request.body);
+}
+
+absl::StatusOr<HttpFace::Execution> HttpFace::ReadExecution(Visit& visit) const {
+  ASSIGN_OR_RETURN(json body, Body(visit));
+  if (!body.is_object()) return InvalidInput("", "the body must be an object {type, unit, input, options}");
+  for (const auto& [key, value] : body.items()) {
+    if (key != "type" && key != "unit" && key != "input" && key != "options") {
+      return InvalidInput(key, "is not a field; there are type, unit, input, options");
+    }
+  }
+  Execution execution;
+  ASSIGN_OR_RETURN(execution.type, TextOf(body, "type", "type"));
+  ASSIGN_OR_RETURN(execution.unit, TextOf(body, "unit", "unit"));
+  if (execution.unit.empty()) return InvalidInput("unit", "is required");
+  if (body.contains("input")) execution.input = std::move(body["input"]);
+  const json options = body.value("options", json::object());
+  if (options.is_null()) return execution;
+  if (!options.is_object()) return InvalidInput("options", "must be an object");
+  for (const auto& [key, value] : options.items()) {
+    if (key != "timeout" && key != "async" && key != "trace_id" && key != "idempotency_key") {
+      return InvalidInput("options." + key, "is not an option; there are timeout, async, trace_id, idempotency_key");
+    }
+  }
+  ASSIGN_OR_RETURN(execution.options.timeout, TimeoutOf(options));
+  if (execution.options.timeout < absl::ZeroDuration()) return InvalidInput("options.timeout", "must not be negative");
+  ASSIGN_OR_RETURN(execution.options.idempotency_key, TextOf(options, "idempotency_key", "options.idempotency_key"));
+  ASSIGN_OR_RETURN(const std::string trace, TextOf(options, "trace_id", "options.trace_id"));
+  if (trace.size() > 200) return InvalidInput("options.trace_id", "has more than 200 bytes");
+  if (!trace.empty()) visit.meta.trace_id = trace;
+  if (options.contains("async") && !options["async"].is_boolean()) return InvalidInput("options.async", "must be true or false");
+  execution.async = options.value("async", false);
+  return execution;
+}
+
+Task<void> HttpFace::Execute(Visit& visit) {
+  absl::StatusOr<Execution> execution = ReadExecution(visit);
+  if (!execution.ok()) co_return co_await Fail(visit, execution.status());
+  if (execution->type == "resource") co_return co_await Resource(visit, execution->unit);
+  if (!execution->type.empty() && execution->type != "command" && execution->type != "query") {
+    co_return co_await Fail(visit, InvalidInput("type", "must be one of command, query, resource"));
+  }
+  co_await Run(visit, *std::move(execution));
+}
+
+Task<void> HttpFace::RunNamed(Visit& visit, std::string_view kind, std::string_view unit) {
+  Execution execution;
+  execution.type = std::string(kind);
+  execution.unit = std::string(unit);
+  absl::StatusOr<json> input = Body(visit);
+  if (visit.request.method != "POST") {
+    absl::StatusOr<const UnitInfo*> found = parts_.runner.Find(unit, kind, visit.caller);
+    if (!found.ok()) co_return co_await Fail(visit, found.status());
+    input = InputFromQuery(**found, visit.query);
+  }
+  if (!input.ok()) co_return co_await Fail(visit, input.status());
+  execution.input = *std::move(input);
+  co_await Run(visit, std::move(execution));
+}
+
+Task<void> HttpFace::Run(Visit& visit, Execution execution) {
+  absl::StatusOr<const UnitInfo*> unit = parts_.runner.Find(execution.unit, execution.type, visit.caller);
+  if (!unit.ok()) co_return co_await Fail(visit, unit.status());
+  visit.unit = (*unit)->name;
+  if (execution.options.idempotency_key.empty()) {
+    execution.options.idempotency_key = std::string(visit.request.headers.Get("Idempotency-Key"));
+  }
+  CallContext call = CallOf(visit);
+  if (execution.async) {
+    absl::StatusOr<const Operation*> operation = parts_.operations.Start(
+        parts_.runner, std::move(call), **unit, std::move(execution.input), std::move(execution.options));
+    if (!operation.ok()) co_return co_await Fail(visit, operation.status());
+    http::Response response = SuccessResponse({Operations::ToJson(**operation), {}}, visit.meta, 202);
+    response.headers.Add("Location", "/api/v2/operations/" + (*operation)->id);
+    co_return co_await Answer(visit, std::move(response));
+  }
+  const absl::StatusOr<Output> output = co_await parts_.runner.Run(call, **unit, execution.input, execution.options);
+  if (!output.ok()) co_return co_await Fail(visit, output.status());
+  co_await Answer(visit, SuccessResponse(*output, visit.meta));
+}
+
+Task<void> HttpFace::Stream(Visit& visit) {
+  absl::StatusOr<Execution> execution = ReadExecution(visit);
+  if (!execution.ok()) co_return co_await Fail(visit, execution.status());
+  absl::StatusOr<const UnitInfo*> unit = parts_.runner.Find(execution->unit, execution->type, visit.caller);
+  if (!unit.ok()) co_return co_await Fail(visit, unit.status());
+  visit.unit = (*unit)->name;
+  CallContext call = CallOf(visit);
+  bool begun = false;
+  // The answer begins with the first message, so that a call that fails before has a status of its own.
+  const UnitRunner::Sink sink = [&](const std::string& json) -> Task<absl::Status> {
+    if (!begun) {
+      begun = true;
+      http::Headers headers = StreamHeaders();
+      parts_.edge.AllowOrigin(visit.request, headers);
+      absl::Status started = co_await visit.exchange.StartStream(200, std::move(headers));
+      if (!started.ok()) co_return started;
+    }
+    co_return co_await visit.exchange.Write(http::FormatSse("data", json));
+  };
+  const absl::Status status = co_await parts_.runner.Stream(call, **unit, execution->input, execution->options, sink);
+  if (!status.ok()) visit.outcome = DetailsOf(status).reason;
+  if (!begun && !status.ok()) co_return co_await Fail(visit, status);
+  if (!begun) (co_await visit.exchange.StartStream(200, StreamHeaders())).IgnoreError();
+  const std::string last = status.ok() ? http::FormatSse("done", "{}") : http::FormatSse("error", ErrorJson(status));
+  if ((co_await visit.exchange.Write(last)).ok()) (co_await visit.exchange.Finish()).IgnoreError();
+}
+
+// The fields of a query string as JSON of the types that the unit's request declares.
+absl::StatusOr<json> HttpFace::InputFromQuery(const UnitInfo& unit, std::string_view query) const {
+  std::vector<std::pair<std::string, std::string>> fields;
+  if (!http::ParseQuery(query, fields)) return InvalidInput("query", "is not properly encoded");
+  json input = json::object();
+  for (const auto& [name, text] : fields) {
+    const auto* field = unit.method().input_type()->FindFieldByName(name);
+    json value = text;
+    using google::protobuf::FieldDescriptor;
+    if (field && field->cpp_type() != FieldDescriptor::CPPTYPE_STRING && field->cpp_type() != FieldDescriptor::CPPTYPE_ENUM) {
+      json parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
+      if (!parsed.is_discarded()) value = std::move(parsed);
+    }
+    if (field && field->is_repeated() && !field->is_map()) {
+      input[name].push_back(std::move(value));
+    } else {
+      input[name] = std::move(value);
+    }
+  }
+  return input;
+}
+
+Task<void> HttpFace::Resource(Visit& visit, std::string_view uri) {
+  absl::StatusOr<std::pair<const ViewInfo*, json>> resolved = parts_.runner.Resolve(uri);
+  if (!resolved.ok()) co_return co_await Fail(visit, resolved.status());
+  const UnitInfo& unit = *resolved->first->unit;
+  visit.unit = unit.name;
+  if (absl::Status denied = Access::Check(visit.caller, unit.options.access(), unit.name); !denied.ok()) {
+    co_return co_await Fail(visit, denied);
+  }
+  CallContext call = CallOf(visit);
+  const absl::StatusOr<Output> output = co_await parts_.runner.Run(call, unit, resolved->second, {});
+  if (!output.ok()) co_return co_await Fail(visit, output.status());
+  co_await Answer(visit, SuccessResponse(*output, visit.meta));
+}
+
+Task<void> HttpFace::WatchResource(Visit& visit, std::string_view uri) {
+  absl::StatusOr<std::pair<const ViewInfo*, json>> resolved = parts_.runner.Resolve(uri);
+  if (!resolved.ok()) co_return co_await Fail(visit, resolved.status());
+  const UnitInfo& unit = *resolved->first->unit;
+  visit.unit = unit.name;
+  if (absl::Status denied = Access::Check(visit.caller, unit.options.access(), unit.name); !denied.ok()) {
+    co_return co_await Fail(visit, denied);
+  }
+  bool begun = false;
+  const ResourceWatch::Sink sink = [&](const std::string& value, int64_t cursor) -> Task<absl::Status> {
+    if (!begun) {
+      begun = true;
+      http::Headers headers = StreamHeaders();
+      parts_.edge.AllowOrigin(visit.request, headers);
+      absl::Status started = co_await visit.exchange.StartStream(200, std::move(headers));
+      if (!started.ok()) co_return started;
+    }
+    co_return co_await visit.exchange.Write(http::FormatSse("update", value, absl::StrCat(cursor)));
+  };
+  const absl::Status status = co_await parts_.watch.Watch(CallOf(visit), *resolved->first, resolved->second, sink);
+  visit.outcome = DetailsOf(status).reason;
+  if (!begun) co_return co_await Fail(visit, status);
+  if ((co_await visit.exchange.Write(http::FormatSse("error", ErrorJson(status)))).ok()) {
+    (co_await visit.exchange.Finish()).IgnoreError();
+  }
+}
+
+// The inference service speaks OpenAI's interface; its answers, errors included, are passed on byte by byte.
+Task<void> HttpFace::OpenAi(Visit& visit) {
+  visit.unit = "openai";
+  const bool models = absl::StartsWith(visit.path, "/v1/models");
+  absl::Status allowed = Access::Check(visit.caller, models ? unit::v1::READ : unit::v1::OPERATE, visit.path);
+  if (!allowed.ok()) co_return co_await FailAsOpenAi(visit, allowed);
+  inference::v1::ForwardRequest request;
+  request.set_path(visit.request.target);
+  request.set_method(visit.request.method);
+  for (const auto& [name, value] : visit.request.headers) {
+    if (http::EqualsIgnoringCase(name, "authorization") || http::EqualsIgnoringCase(name, "x-api-key")) continue;
+    auto* header = request.add_headers();
+    header->set_name(name);
+    header->set_value(value);
+  }
+  request.set_body(std::move(visit.request.body));
+  CallContext call = CallOf(visit);
+  call.deadline = absl::Now() + absl::Minutes(10);
+  const auto reader = parts_.rpc.Stream<inference::v1::ForwardChunk>(call, request);
+  bool begun = false;
+  for (;;) {
+    absl::StatusOr<std::optional<inference::v1::ForwardChunk>> chunk = co_await reader->Next();
+    if (!chunk.ok()) {
+      visit.outcome = DetailsOf(chunk.status()).reason;
+      // Once bytes are out, breaking off is the only way to say that the answer is not whole.
+      if (!begun) co_await FailAsOpenAi(visit, chunk.status());
+      co_return;
+    }
+    if (!*chunk) break;
+    if (!begun) {
+      begun = true;
+      http::Headers headers;
+      for (const auto& header : (*chunk)->headers()) headers.Add(header.name(), header.value());
+      headers.Add("X-Request-Id", visit.meta.request_id);
+      parts_.edge.AllowOrigin(visit.request, headers);
+      if ((*chunk)->status() >= 400) visit.outcome = absl::StrCat("HTTP_", (*chunk)->status());
+      if (!(co_await visit.exchange.StartStream((*chunk)->status(), std::move(headers))).ok()) co_return;
+    }
+    if (!(*chunk)->body().empty() && !(co_await visit.exchange.Write((*chunk)->body())).ok()) co_return;
+  }
+  if (begun) (co_await visit.exchange.Finish()).IgnoreError();
+}
+
+Task<void> HttpFace::FailAsOpenAi(Visit& visit, const absl::Status& status) {
+  const ErrorDetails details = DetailsOf(status);
+  visit.outcome = details.reason;
+  http::Response response = ErrorResponse(status, visit.meta);
+  const char* type = response.status == 401   ? "authentication_error"
+                     : response.status == 403 ? "permission_error"
+                     : response.status == 429 ? "rate_limit_error"
+                     : response.status < 500  ? "invalid_request_error"
+                                              : "server_error";
+  json body;
+  body["error"] = {{"message", details.message}, {"type", type}, {"param", nullptr}, {"code", details.reason}};
+  response.body = body.dump(-1, ' ', false, json::error_handler_t::replace);
+  co_await Answer(visit, std::move(response));
+}
+
+}  // namespace aima::gateway
