@@ -318,4 +318,9 @@ void Connection::Abort() {
   cancel_.emit(asio::cancellation_type::terminal);
 }
 
+void Connection::Abandon() {
+  Abort();
+  asio::any_completion_handler<void()>().swap(read_waiter_);
+}
+
 }  // namespace aima::http

@@ -43,6 +43,8 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   void Drain();
   // Ends everything at once.
   void Abort();
+  // The same, for a loop that may not run any more: also lets go of a coroutine that waits for the client.
+  void Abandon();
 
   Request& request() override { return parser_->message(); }
   const std::string& peer() const override { return peer_; }

@@ -94,7 +94,7 @@ class Server::Impl : public ConnectionOwner, public std::enable_shared_from_this
 
   void Abandon() {
     Stop();
-    for (const auto& connection : Snapshot()) connection->Abort();
+    for (const auto& connection : Snapshot()) connection->Abandon();
     timer_.cancel();
   }
 

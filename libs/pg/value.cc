@@ -1,6 +1,7 @@
 #include "libs/pg/value.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 
 #include <cmath>
 #include <cstdio>
@@ -10,10 +11,25 @@ namespace aima::pg {
 namespace {
 
 constexpr uint32_t kByteaOid = 17;
+constexpr uint32_t kTimestamptzOid = 1184;
 
 void AppendInt32(std::string& out, uint32_t value) {
   const uint32_t big_endian = htonl(value);
   out.append(reinterpret_cast<const char*>(&big_endian), sizeof(big_endian));
+}
+
+// The binary format of arrays begins with dimensions, has-nulls, element type, then for one dimension its size and
+// lower bound. Each item follows with its size.
+std::string ArrayHeader(uint32_t element, size_t size) {
+  std::string array;
+  AppendInt32(array, size == 0 ? 0 : 1);
+  AppendInt32(array, 0);
+  AppendInt32(array, element);
+  if (size > 0) {
+    AppendInt32(array, static_cast<uint32_t>(size));
+    AppendInt32(array, 1);
+  }
+  return array;
 }
 
 std::string TextOf(double value) {
@@ -71,21 +87,20 @@ Value::Value(const std::vector<int64_t>& value) {
   text_ = std::move(array);
 }
 
-Value::Value(const std::vector<Bytes>& value) : format_(1) {
-  // The binary format of arrays: dimensions, has-nulls, element type, then size, lower bound and the items.
-  std::string array;
-  AppendInt32(array, value.empty() ? 0 : 1);
-  AppendInt32(array, 0);
-  AppendInt32(array, kByteaOid);
-  if (!value.empty()) {
-    AppendInt32(array, static_cast<uint32_t>(value.size()));
-    AppendInt32(array, 1);
-  }
+Value::Value(const std::vector<Bytes>& value) : text_(ArrayHeader(kByteaOid, value.size())), format_(1) {
   for (const Bytes& item : value) {
-    AppendInt32(array, static_cast<uint32_t>(item.data.size()));
-    array += item.data;
+    AppendInt32(*text_, static_cast<uint32_t>(item.data.size()));
+    *text_ += item.data;
   }
-  text_ = std::move(array);
+}
+
+Value::Value(const std::vector<absl::Time>& value) : text_(ArrayHeader(kTimestamptzOid, value.size())), format_(1) {
+  static const absl::Time kEpoch = absl::FromCivil(absl::CivilDay(2000, 1, 1), absl::UTCTimeZone());
+  for (absl::Time item : value) {
+    const uint64_t micros = htobe64(static_cast<uint64_t>(absl::ToInt64Microseconds(item - kEpoch)));
+    AppendInt32(*text_, sizeof(micros));
+    text_->append(reinterpret_cast<const char*>(&micros), sizeof(micros));
+  }
 }
 
 }  // namespace aima::pg

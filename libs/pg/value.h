@@ -17,7 +17,7 @@ struct Bytes {
 };
 
 // One parameter, in PostgreSQL's text format: NULL, a boolean, a number, text, binary data, a time, or an array of
-// texts, integers (int8) or binary data. Text and times go to any column type that reads them.
+// texts, integers, binary data or times (timestamptz). Text and times go to any column type that reads them.
 class Value {
  public:
   Value(std::nullptr_t) {}                       // NOLINT: values are written as they are meant
@@ -35,6 +35,7 @@ class Value {
   Value(const std::vector<std::string>& value);  // NOLINT
   Value(const std::vector<int64_t>& value);      // NOLINT
   Value(const std::vector<Bytes>& value);        // NOLINT
+  Value(const std::vector<absl::Time>& value);   // NOLINT
   template <class T>
   Value(const std::optional<T>& value) {  // NOLINT
     if (value) *this = Value(*value);

@@ -5,13 +5,13 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/client_callback.h>
 
-#include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/post.hpp>
 #include <random>
 
 #include "aima/unit/v1/errors.pb.h"
 #include "aima/unit/v1/unit.pb.h"
+#include "libs/base/waiter.h"
 #include "libs/errors/errors.h"
 #include "libs/rpc/wire.h"
 #include "libs/unit/catalogue.h"
@@ -87,7 +87,7 @@ class StreamCall : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
               if (auto call = weak.lock()) call->context.TryCancel();
             });
           }
-          waiter_ = std::move(handler);
+          waiter_.Set(std::move(handler));
           StartRead(&response);
         },
         asio::use_awaitable);
@@ -102,7 +102,7 @@ class StreamCall : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
     // After a failed read the end follows in OnDone.
     asio::post(loop_, [self = shared_from_this(), ok] {
       if (ok) {
-        self->Resume(true);
+        self->waiter_.Resume(true);
       } else {
         self->Release();
       }
@@ -113,7 +113,7 @@ class StreamCall : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
     asio::post(loop_, [self = std::move(self_), ended] {
       self->status = ended;
       self->done_ = true;
-      self->Resume(false);
+      self->waiter_.Resume(false);
     });
   }
 
@@ -123,12 +123,6 @@ class StreamCall : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
   grpc::Status status;
 
  private:
-  void Resume(bool more) {
-    if (!waiter_) return;
-    auto waiter = std::move(waiter_);
-    std::move(waiter)(more);
-  }
-
   void Release() {
     if (std::exchange(released_, true)) return;
     RemoveHold();
@@ -137,7 +131,7 @@ class StreamCall : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
   Loop& loop_;
   std::shared_ptr<grpc::Channel> channel_;
   std::shared_ptr<StreamCall> self_;
-  asio::any_completion_handler<void(bool)> waiter_;
+  Waiter<bool> waiter_;
   bool released_ = false;
   bool done_ = false;
 };
@@ -219,12 +213,13 @@ class GrpcClient : public Client {
               if (auto running = weak.lock()) running->context.TryCancel();
             });
           }
-          auto waiter = std::make_shared<asio::any_completion_handler<void(grpc::Status)>>(std::move(handler));
+          auto waiter = std::make_shared<Waiter<grpc::Status>>();
+          waiter->Set(std::move(handler));
           grpc::GenericStub stub(channels_.To(target.domain));
           stub.UnaryCall(&state->context, target.path, {}, &state->request, &state->response,
                          [&loop = loop_, state, waiter](grpc::Status status) {
                            asio::post(loop, [state, waiter, status = std::move(status)] {
-                             std::move (*waiter)(status);
+                             waiter->Resume(status);
                            });
                          });
         },

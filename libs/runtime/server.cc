@@ -5,7 +5,6 @@
 #include <grpcpp/server_builder.h>
 #include <spdlog/spdlog.h>
 
-#include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/post.hpp>
 #include <exception>
@@ -14,6 +13,7 @@
 
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/base/ids.h"
+#include "libs/base/waiter.h"
 #include "libs/errors/errors.h"
 #include "libs/rpc/wire.h"
 #include "libs/runtime/reflection.h"
@@ -62,7 +62,7 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
 
   void OnWriteDone(bool ok) override {
     asio::post(server_.loop_, [self = shared_from_this(), ok] {
-      if (auto waiter = std::move(self->write_waiter_)) std::move(waiter)(ok);
+      self->write_waiter_.Resume(ok);
     });
   }
 
@@ -81,7 +81,7 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
     if (!rpc::Serialize(message, buffer_)) co_return absl::InternalError("the message cannot be serialized");
     const bool ok = co_await asio::async_initiate<decltype(asio::use_awaitable), void(bool)>(
         [this](auto handler) {
-          write_waiter_ = std::move(handler);
+          write_waiter_.Set(std::move(handler));
           StartWrite(&buffer_);
         },
         asio::use_awaitable);
@@ -191,7 +191,7 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
   std::unique_ptr<Message> response_;
   CallContext call_;
   asio::cancellation_signal cancel_;
-  asio::any_completion_handler<void(bool)> write_waiter_;
+  Waiter<bool> write_waiter_;
   std::unique_ptr<asio::steady_timer> deadline_timer_;
   bool cancelled_ = false;
   bool deadline_passed_ = false;

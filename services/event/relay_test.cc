@@ -233,7 +233,7 @@ TEST_F(RelayTest, ARelayThatDiesAnywhereLosesAndDoublesNothing) {
       ASSERT_THAT(Emit(id), IsOk());
       emitted.insert(id);
     }
-    for (int turn = 0; turn < round; ++turn) loop_.run_one();
+    for (int turn = 0; turn < round; ++turn) loop_.run_one_for(std::chrono::milliseconds(1));
     StopRelay();
     StartRelay();
   }

@@ -1,0 +1,138 @@
+// aima chat: a conversation on the terminal. aima events tail: what happens, as it happens.
+#include <absl/strings/str_cat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+
+#include "libs/base/status_macros.h"
+#include "services/cli/gateway_client.h"
+#include "services/cli/output.h"
+#include "services/cli/session.h"
+
+namespace aima::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string Text(const ordered_json& object, const char* key) {
+  if (!object.is_object()) return "";
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+// Models that chat, running ones first.
+absl::StatusOr<std::vector<std::string>> ChatModels(Session& session, GatewayClient& client) {
+  ASSIGN_OR_RETURN(const ordered_json data,
+                   Await(session.loop, client.Execute("inference.models", ordered_json::object())));
+  std::vector<std::string> running, others;
+  for (const ordered_json& model : data.value("models", ordered_json::array())) {
+    const std::string type = Text(model, "type");
+    if (!type.empty() && type != "llm" && type != "vlm") continue;
+    (model.value("running", false) ? running : others).push_back(Text(model, "id"));
+  }
+  running.insert(running.end(), others.begin(), others.end());
+  return running;
+}
+
+// One turn: prints the answer as it comes and adds it to the conversation.
+absl::Status Ask(Session& session, GatewayClient& client, const std::string& model, ordered_json& messages) {
+  std::string answer;
+  ordered_json last;
+  const absl::Status status = Await(
+      session.loop,
+      client.Stream("inference.chat", {{"model", model}, {"messages", messages}}, [&](const ordered_json& chunk) {
+        if (session.globals.output == "ndjson" || session.globals.output == "json") {
+          std::cout << chunk.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << std::endl;
+        } else {
+          std::cout << Text(chunk, "content") << std::flush;
+        }
+        answer += Text(chunk, "content");
+        last = chunk;
+      }));
+  if (session.globals.output == "table" || session.globals.output == "yaml") std::cout << std::endl;
+  RETURN_IF_ERROR(status);
+  messages.push_back({{"role", "assistant"}, {"content", answer}});
+  return absl::OkStatus();
+}
+
+absl::Status Converse(Session& session, GatewayClient& client, const std::string& model, ordered_json messages) {
+  const bool terminal = isatty(STDIN_FILENO) != 0;
+  if (terminal) std::cerr << "Talking to " << model << ". An empty line or Ctrl-D ends it.\n";
+  for (;;) {
+    if (terminal) std::cerr << "> " << std::flush;
+    std::string line;
+    if (!std::getline(std::cin, line) || line.empty()) break;
+    messages.push_back({{"role", "user"}, {"content", line}});
+    if (const absl::Status asked = Ask(session, client, model, messages); !asked.ok()) {
+      if (!terminal) return asked;
+      // The conversation goes on as if the question had not been asked.
+      ReportError(asked);
+      messages.erase(messages.size() - 1);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ChatCommand(Session& session) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> system, session.arguments.Value("system"));
+  for (const std::string& word : session.arguments.words()) {
+    if (word.starts_with("--")) return UsageError(absl::StrCat("aima chat has no flag ", word));
+  }
+  std::optional<std::string> model = session.arguments.Next();
+  std::string prompt;
+  while (const std::optional<std::string> word = session.arguments.Next()) {
+    absl::StrAppend(&prompt, prompt.empty() ? "" : " ", *word);
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
+  if (!model || prompt.empty()) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> models, ChatModels(session, *client));
+    // One word that is no model is a question to the model that is there.
+    const bool known = model && std::find(models.begin(), models.end(), *model) != models.end();
+    if (model && !known && model->find(' ') != std::string::npos) {
+      prompt = *model;
+      model.reset();
+    }
+    if (!model && models.empty()) {
+      return WithRemedy(absl::NotFoundError("there is no model to talk to"),
+                        "`aima exec model.import --help` tells how to add one.");
+    }
+    if (!model) model = models.front();
+  }
+  ordered_json messages = ordered_json::array();
+  if (system) messages.push_back({{"role", "system"}, {"content", *system}});
+  if (prompt.empty()) return Converse(session, *client, *model, std::move(messages));
+  messages.push_back({{"role", "user"}, {"content", prompt}});
+  return Ask(session, *client, *model, messages);
+}
+
+absl::Status EventsCommand(Session& session) {
+  const std::optional<std::string> verb = session.arguments.Next();
+  if (verb != "tail") return UsageError("aima events knows one verb: aima events tail [--type TYPE]… [--after CURSOR]");
+  ASSIGN_OR_RETURN(const std::vector<std::string> types, session.arguments.Values("type"));
+  ASSIGN_OR_RETURN(const std::optional<std::string> after, session.arguments.Value("after"));
+  RETURN_IF_ERROR(session.arguments.Done("events tail"));
+  ordered_json input = ordered_json::object();
+  if (!types.empty()) input["types"] = types;
+  if (after) {
+    input["after"] = ordered_json::parse(*after, nullptr, false);
+    if (!input["after"].is_number_integer()) return UsageError("--after takes a cursor, a whole number");
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
+  return Await(session.loop, client->Stream("event.subscribe", input, [&session](const ordered_json& batch) {
+    for (const ordered_json& event : batch.value("events", ordered_json::array())) {
+      if (session.globals.output != "table") {
+        std::cout << (session.globals.output == "yaml" ? "---\n" + Format(event, "yaml") : event.dump() + "\n");
+        continue;
+      }
+      const ordered_json payload = event.contains("payload") ? event["payload"] : ordered_json::object();
+      std::cout << Text(event, "time") << "  " << event.value("sequence", ordered_json()).dump() << "  "
+                << Text(event, "type") << "  " << payload.dump() << "\n";
+    }
+    std::cout << std::flush;
+  }));
+}
+
+}  // namespace aima::cli

@@ -1,0 +1,222 @@
+#include "services/cli/gateway_client.h"
+
+#include <absl/strings/match.h>
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_cat.h>
+#include <absl/time/clock.h>
+#include <unistd.h>
+
+#include "libs/base/status_macros.h"
+#include "libs/config/config.h"
+#include "libs/http/sse.h"
+#include "services/cli/keys.h"
+#include "services/cli/supervisor.h"
+
+namespace aima::cli {
+namespace {
+
+using nlohmann::ordered_json;
+constexpr absl::Duration kLong = absl::Hours(24);
+constexpr size_t kMaxPending = 64 << 20;
+
+// The address at which the cluster of a data directory serves, from the configuration that it runs with.
+absl::StatusOr<http::Endpoint> EndpointOf(const std::string& data_dir) {
+  config::Sources sources;
+  if (access(EffectiveConfigFile(data_dir).c_str(), R_OK) == 0) sources.file = EffectiveConfigFile(data_dir);
+  ASSIGN_OR_RETURN(const config::v1::Config config, config::Load(sources));
+  ASSIGN_OR_RETURN(http::Endpoint endpoint, ParseServer(config.api().listen_addr()));
+  endpoint.tls = !config.api().tls_cert().empty();
+  if (endpoint.host == "0.0.0.0" || endpoint.host == "*") endpoint.host = "127.0.0.1";
+  if (endpoint.host == "::") endpoint.host = "::1";
+  return endpoint;
+}
+
+// Every declared reason with its code is known to the services only; these names tell enough for an exit status.
+absl::StatusCode CodeOf(const std::string& reason, int http_status) {
+  switch (http_status) {
+    case 400: case 413: case 422: return absl::StatusCode::kInvalidArgument;
+    case 401: return absl::StatusCode::kUnauthenticated;
+    case 403: return absl::StatusCode::kPermissionDenied;
+    case 404: return absl::StatusCode::kNotFound;
+    case 408: case 504: return absl::StatusCode::kDeadlineExceeded;
+    case 429: return absl::StatusCode::kResourceExhausted;
+    case 503: return absl::StatusCode::kUnavailable;
+    default: break;
+  }
+  if (absl::EndsWith(reason, "NOT_FOUND")) return absl::StatusCode::kNotFound;
+  if (reason == "INVALID_INPUT") return absl::StatusCode::kInvalidArgument;
+  if (reason == "UNAUTHENTICATED") return absl::StatusCode::kUnauthenticated;
+  if (reason == "PERMISSION_DENIED") return absl::StatusCode::kPermissionDenied;
+  if (reason == "DEADLINE_EXCEEDED") return absl::StatusCode::kDeadlineExceeded;
+  if (reason == "UNAVAILABLE" || reason == "OUTCOME_UNKNOWN") return absl::StatusCode::kUnavailable;
+  return absl::StatusCode::kUnknown;
+}
+
+std::string Text(const ordered_json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+ordered_json Body(const std::string& unit, const ordered_json& input, const CallOptions& options) {
+  ordered_json body = {{"unit", unit}, {"input", input}};
+  if (!options.timeout.empty()) body["options"]["timeout"] = options.timeout;
+  return body;
+}
+
+std::string Dump(const ordered_json& json) {
+  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+}  // namespace
+
+absl::StatusOr<http::Endpoint> ParseServer(const std::string& text) {
+  http::Endpoint endpoint;
+  std::string rest = text;
+  if (const size_t scheme = rest.find("://"); scheme != std::string::npos) {
+    const std::string name = rest.substr(0, scheme);
+    if (name != "http" && name != "https") return UsageError(text + " is not an http or https address");
+    endpoint.tls = name == "https";
+    rest = rest.substr(scheme + 3);
+  }
+  while (!rest.empty() && rest.back() == '/') rest.pop_back();
+  endpoint.port = endpoint.tls ? 443 : 80;
+  const size_t colon = rest.rfind(':');
+  const bool bracketed = !rest.empty() && rest.back() == ']';
+  if (colon != std::string::npos && !bracketed) {
+    if (!absl::SimpleAtoi(rest.substr(colon + 1), &endpoint.port) || endpoint.port < 1 || endpoint.port > 65535) {
+      return UsageError(absl::StrCat("'", text, "' is not a server; write host:port"));
+    }
+    rest = rest.substr(0, colon);
+  }
+  if (rest.starts_with('[') && rest.ends_with(']')) rest = rest.substr(1, rest.size() - 2);
+  if (rest.empty() || rest.find('/') != std::string::npos) {
+    return UsageError(absl::StrCat("'", text, "' is not a server; write host:port"));
+  }
+  endpoint.host = rest;
+  return endpoint;
+}
+
+bool IsLoopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
+}
+
+GatewayClient::GatewayClient(Loop& loop, http::Endpoint endpoint, std::string key)
+    : client_(loop), endpoint_(std::move(endpoint)), key_(std::move(key)) {}
+
+absl::StatusOr<std::unique_ptr<GatewayClient>> GatewayClient::Connect(Loop& loop, const Globals& globals) {
+  absl::StatusOr<http::Endpoint> endpoint =
+      globals.server.empty() ? EndpointOf(globals.data_dir) : ParseServer(globals.server);
+  RETURN_IF_ERROR(endpoint.status());
+  std::string key = globals.key;
+  // The operator's key never leaves this machine by itself.
+  if (key.empty() && IsLoopback(endpoint->host)) key = KeyFile(globals.data_dir).AdminKey();
+  return std::make_unique<GatewayClient>(loop, *endpoint, key);
+}
+
+std::string GatewayClient::Address() const {
+  const bool v6 = endpoint_.host.find(':') != std::string::npos;
+  return absl::StrCat(endpoint_.tls ? "https://" : "http://", v6 ? "[" : "", endpoint_.host, v6 ? "]" : "", ":",
+                      endpoint_.port);
+}
+
+http::Request GatewayClient::NewRequest(std::string method, std::string path) const {
+  http::Request request;
+  request.method = std::move(method);
+  request.target = "/api/v2/" + path;
+  request.headers.Add("User-Agent", "aima-cli");
+  if (!key_.empty()) request.headers.Add("Authorization", "Bearer " + key_);
+  return request;
+}
+
+absl::Status GatewayClient::Unreachable(const absl::Status& status) const {
+  if (status.code() != absl::StatusCode::kUnavailable) return status;
+  return WithRemedy(absl::UnavailableError(absl::StrCat("cannot reach ", Address(), ": ", status.message())),
+                    "`aima status` tells what runs, `aima start` starts the cluster of this machine, --server names "
+                    "another one.");
+}
+
+absl::Status StatusOfError(const ordered_json& error, int http_status) {
+  const std::string reason = Text(error, "code");
+  std::string message = Text(error, "message");
+  if (message.empty()) message = reason.empty() ? "the server gives no reason" : reason;
+  const auto details = error.find("details");
+  std::string remedy;
+  if (details != error.end() && details->is_object()) remedy = Text(*details, "remedy");
+  if (!reason.empty()) absl::StrAppend(&message, " [", reason, "]");
+  return WithRemedy(absl::Status(CodeOf(reason, http_status), message), remedy);
+}
+
+absl::StatusOr<ordered_json> OpenEnvelope(const std::string& body, int http_status) {
+  ordered_json envelope = ordered_json::parse(body, nullptr, false);
+  if (!envelope.is_object()) {
+    return absl::InternalError(absl::StrCat("the server answers with status ", http_status,
+                                            " and something that is not an AIMA answer; is --server right?"));
+  }
+  if (const auto error = envelope.find("error"); error != envelope.end() && error->is_object()) {
+    return StatusOfError(*error, http_status);
+  }
+  const auto data = envelope.find("data");
+  // A health report is an answer, whatever its status.
+  const bool success = envelope.value("success", false);
+  if (!success && (http_status < 200 || http_status > 299)) {
+    return absl::InternalError(absl::StrCat("the server answers with status ", http_status));
+  }
+  if (data == envelope.end()) return ordered_json::object();
+  return std::move(*data);
+}
+
+Task<absl::StatusOr<ordered_json>> GatewayClient::Get(std::string path, absl::Duration timeout) {
+  absl::StatusOr<http::Response> response =
+      co_await client_.Send(endpoint_, NewRequest("GET", std::move(path)), absl::Now() + timeout);
+  if (!response.ok()) co_return Unreachable(response.status());
+  co_return OpenEnvelope(response->body, response->status);
+}
+
+Task<absl::StatusOr<ordered_json>> GatewayClient::Execute(std::string unit, ordered_json input, CallOptions options) {
+  http::Request request = NewRequest("POST", "execute");
+  request.headers.Add("Content-Type", "application/json");
+  request.body = Dump(Body(unit, input, options));
+  absl::StatusOr<http::Response> response =
+      co_await client_.Send(endpoint_, std::move(request), absl::Now() + kLong);
+  if (!response.ok()) co_return Unreachable(response.status());
+  co_return OpenEnvelope(response->body, response->status);
+}
+
+Task<absl::Status> GatewayClient::Stream(std::string unit, ordered_json input,
+                                         std::function<void(const ordered_json&)> on_message, CallOptions options) {
+  http::Request request = NewRequest("POST", "stream");
+  request.headers.Add("Content-Type", "application/json");
+  request.headers.Add("Accept", "text/event-stream");
+  request.body = Dump(Body(unit, input, options));
+  absl::StatusOr<std::unique_ptr<http::ResponseStream>> stream =
+      co_await client_.Open(endpoint_, std::move(request), absl::Now() + kLong);
+  if (!stream.ok()) co_return Unreachable(stream.status());
+  const bool events = absl::StartsWith(std::string((*stream)->headers().Get("Content-Type")), "text/event-stream");
+  http::SseParser parser;
+  std::string body;
+  for (;;) {
+    absl::StatusOr<std::optional<std::string>> bytes = co_await (*stream)->Next();
+    if (!bytes.ok()) co_return Unreachable(bytes.status());
+    if (!*bytes) break;
+    if (!events) {
+      body += **bytes;
+      if (body.size() > kMaxPending) break;
+      continue;
+    }
+    parser.Push(**bytes);
+    while (std::optional<http::SseEvent> event = parser.Next()) {
+      if (event->event == "done") co_return absl::OkStatus();
+      const ordered_json json = ordered_json::parse(event->data, nullptr, false);
+      if (event->event == "error") {
+        const auto inner = json.is_object() ? json.find("error") : json.end();
+        co_return StatusOfError(json.is_object() && inner != json.end() ? *inner : json, 0);
+      }
+      if (!json.is_discarded()) on_message(json);
+    }
+    if (parser.pending() > kMaxPending) co_return absl::ResourceExhaustedError("an event of the stream is too large");
+  }
+  if (events) co_return absl::UnavailableError("the stream ended early");
+  co_return OpenEnvelope(body, (*stream)->status()).status();
+}
+
+}  // namespace aima::cli

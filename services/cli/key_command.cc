@@ -1,0 +1,70 @@
+// aima key: API keys of the cluster on this machine.
+#include <absl/strings/str_cat.h>
+
+#include <iostream>
+
+#include "aima/unit/v1/unit.pb.h"
+#include "libs/base/status_macros.h"
+#include "libs/unit/quantity.h"
+#include "services/cli/keys.h"
+#include "services/cli/output.h"
+#include "services/cli/session.h"
+
+namespace aima::cli {
+namespace {
+
+absl::Status Create(Session& session, KeyFile& file) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> role, session.arguments.Value("role"));
+  ASSIGN_OR_RETURN(const std::optional<std::string> name, session.arguments.Value("name"));
+  ASSIGN_OR_RETURN(const std::optional<std::string> expires, session.arguments.Value("expires"));
+  RETURN_IF_ERROR(session.arguments.Done("key create"));
+  if (!role) return UsageError("aima key create needs --role read, operate or admin");
+  std::optional<absl::Duration> lifetime;
+  if (expires) {
+    const absl::StatusOr<int64_t> parsed = ParseQuantity(*expires, unit::v1::MILLISECONDS);
+    if (!parsed.ok() || *parsed <= 0) return UsageError("--expires takes a duration, such as 720h");
+    lifetime = absl::Milliseconds(*parsed);
+  }
+  ASSIGN_OR_RETURN(const std::string text, file.Create(*role, name.value_or(""), lifetime));
+  std::cerr << "This is the only time that the key is shown:\n";
+  if (session.globals.output == "table") {
+    std::cout << text << std::endl;
+  } else {
+    std::cout << Format({{"key", text}, {"role", *role}}, session.globals.output);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status List(Session& session, const KeyFile& file) {
+  RETURN_IF_ERROR(session.arguments.Done("key list"));
+  ASSIGN_OR_RETURN(const std::vector<KeyEntry> keys, file.List());
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const KeyEntry& key : keys) {
+    list.push_back({{"id", key.id}, {"role", key.role}, {"name", key.name}, {"created", key.created},
+                    {"expires", key.expires}});
+  }
+  if (list.empty() && session.globals.output == "table") {
+    std::cout << "There are no keys. `aima key create --role operate --name NAME` makes one.\n";
+  } else {
+    std::cout << Format({{"keys", list}}, session.globals.output);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status KeyCommand(Session& session) {
+  const std::string verb = session.arguments.Next().value_or("");
+  KeyFile file(session.globals.data_dir);
+  if (verb == "create") return Create(session, file);
+  if (verb == "list") return List(session, file);
+  if (verb != "revoke") return UsageError("aima key knows create, list and revoke");
+  const std::optional<std::string> id = session.arguments.Next();
+  if (!id) return UsageError("aima key revoke needs the id of a key; `aima key list` shows them");
+  RETURN_IF_ERROR(session.arguments.Done("key revoke"));
+  RETURN_IF_ERROR(file.Revoke(*id));
+  std::cerr << "Key " << *id << " is valid no longer.\n";
+  return absl::OkStatus();
+}
+
+}  // namespace aima::cli

@@ -1,0 +1,165 @@
+#include "services/cli/output.h"
+
+#include <absl/strings/ascii.h>
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_replace.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "services/cli/table.h"
+
+namespace aima::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string Dump(const ordered_json& json, int indent = -1) {
+  return json.dump(indent, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+// A value in a table cell: on one line, and short.
+std::string Cell(const ordered_json& value) {
+  constexpr size_t kMost = 80;
+  if (value.is_null()) return "";
+  std::string text = value.is_string() ? value.get<std::string>() : Dump(value);
+  // What a model or a file said must not drive the terminal.
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  }
+  if (text.size() <= kMost) return text;
+  size_t end = kMost;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, end) + "…";
+}
+
+bool IsTable(const ordered_json& value) {
+  return value.is_array() && !value.empty() &&
+         std::all_of(value.begin(), value.end(), [](const ordered_json& item) { return item.is_object(); });
+}
+
+std::string Rows(const ordered_json& list) {
+  std::vector<std::string> columns;
+  for (const ordered_json& item : list) {
+    for (const auto& [key, value] : item.items()) {
+      if (std::find(columns.begin(), columns.end(), key) == columns.end()) columns.push_back(key);
+    }
+  }
+  // A column that says nothing is left out.
+  std::erase_if(columns, [&list](const std::string& column) {
+    return std::all_of(list.begin(), list.end(), [&column](const ordered_json& item) {
+      const auto found = item.find(column);
+      return found == item.end() || found->is_null() || *found == "" ||
+             ((found->is_array() || found->is_object()) && found->empty());
+    });
+  });
+  std::vector<std::vector<std::string>> rows(1);
+  for (const std::string& column : columns) rows[0].push_back(absl::AsciiStrToUpper(column));
+  for (const ordered_json& item : list) {
+    std::vector<std::string>& row = rows.emplace_back();
+    for (const std::string& column : columns) row.push_back(Cell(item.value(column, ordered_json())));
+  }
+  return FormatTable(rows);
+}
+
+// Lines of names and values; nested objects are written with dotted names.
+void Lines(const ordered_json& object, const std::string& prefix, std::vector<std::vector<std::string>>& lines,
+           std::vector<std::pair<std::string, const ordered_json*>>& tables) {
+  for (const auto& [key, value] : object.items()) {
+    if (IsTable(value)) {
+      tables.emplace_back(prefix + key, &value);
+    } else if (value.is_object() && !value.empty()) {
+      Lines(value, prefix + key + ".", lines, tables);
+    } else {
+      lines.push_back({prefix + key, Cell(value)});
+    }
+  }
+}
+
+std::string Table(const ordered_json& value) {
+  if (IsTable(value)) return Rows(value);
+  if (!value.is_object()) return value.is_string() ? value.get<std::string>() + "\n" : Dump(value) + "\n";
+  std::vector<std::vector<std::string>> lines;
+  std::vector<std::pair<std::string, const ordered_json*>> tables;
+  Lines(value, "", lines, tables);
+  if (lines.empty() && tables.empty()) return "ok\n";
+  std::string text = FormatTable(lines);
+  for (const auto& [name, list] : tables) {
+    if (!text.empty()) absl::StrAppend(&text, "\n", tables.size() > 1 ? name + ":\n" : "");
+    absl::StrAppend(&text, Rows(*list));
+  }
+  return text;
+}
+
+// True for text that YAML would read as something other than this very text, or not at all.
+bool NeedsQuotes(const std::string& text) {
+  if (text.empty() || text.front() == ' ' || text.back() == ' ') return true;
+  if (!std::all_of(text.begin(), text.end(), [](char c) {
+        return absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("_-./ ", absl::string_view(&c, 1));
+      })) {
+    return true;
+  }
+  if (!absl::ascii_isalpha(static_cast<unsigned char>(text.front())) && text.front() != '/') return true;
+  for (const char* word : {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}) {
+    if (absl::EqualsIgnoreCase(text, word)) return true;
+  }
+  return false;
+}
+
+std::string YamlScalar(const ordered_json& value) {
+  if (value.is_string() && !NeedsQuotes(value.get<std::string>())) return value.get<std::string>();
+  return Dump(value);
+}
+
+// `text` holds the line so far: "key:" or "-".
+void Yaml(const ordered_json& value, int depth, std::string& text) {
+  const std::string indent(static_cast<size_t>(depth) * 2, ' ');
+  if ((value.is_object() || value.is_array()) && !value.empty()) {
+    bool first = text.ends_with("-");  // the first entry of an object in a list stands behind the dash
+    for (const auto& [key, item] : value.items()) {
+      if (value.is_array()) {
+        absl::StrAppend(&text, "\n", indent, "-");
+      } else {
+        absl::StrAppend(&text, first ? " " : "\n" + indent, NeedsQuotes(key) ? Dump(key) : key, ":");
+      }
+      first = false;
+      Yaml(item, depth + 1, text);
+    }
+  } else {
+    absl::StrAppend(&text, " ", YamlScalar(value));
+  }
+}
+
+std::string Lines(const ordered_json& value) {
+  const ordered_json* list = value.is_array() ? &value : nullptr;
+  if (value.is_object()) {
+    int lists = 0;
+    for (const auto& [key, item] : value.items()) {
+      if (!item.is_array()) continue;
+      list = &item;
+      ++lists;
+    }
+    if (lists != 1) list = nullptr;
+  }
+  if (!list) return Dump(value) + "\n";
+  std::string text;
+  for (const ordered_json& item : *list) absl::StrAppend(&text, Dump(item), "\n");
+  return text;
+}
+
+}  // namespace
+
+std::string Format(const ordered_json& value, const std::string& format) {
+  if (format == "json") return Dump(value, 2) + "\n";
+  if (format == "ndjson") return Lines(value);
+  if (format == "yaml") {
+    std::string text;
+    Yaml(value, 0, text);
+    if (!text.empty() && (text.front() == '\n' || text.front() == ' ')) text.erase(0, 1);
+    return text + "\n";
+  }
+  return Table(value);
+}
+
+}  // namespace aima::cli

@@ -1,0 +1,33 @@
+#include "services/device/node_id.h"
+
+#include <absl/strings/str_cat.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "libs/base/ids.h"
+#include "services/device/system_files.h"
+
+namespace aima::device {
+
+absl::StatusOr<std::string> LoadNodeId(const std::string& data_dir, const std::string& configured) {
+  if (!configured.empty()) return configured;
+  const std::string path = absl::StrCat(data_dir, "/node_id");
+  const SystemFiles files;
+  if (const auto kept = files.ReadLine(path); kept && !kept->empty()) return *kept;
+  const std::string made = NewId("node_");
+  const std::string draft = absl::StrCat(path, ".", getpid());
+  const int fd = open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot make ", draft));
+  const std::string line = made + "\n";
+  const bool written = write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) && fsync(fd) == 0;
+  close(fd);
+  // link(2) does not replace: of two processes that make an id at once, one wins and both read the winner's.
+  const bool linked = written && link(draft.c_str(), path.c_str()) == 0;
+  unlink(draft.c_str());
+  if (linked) return made;
+  if (const auto kept = files.ReadLine(path); kept && !kept->empty()) return *kept;
+  return absl::InternalError(absl::StrCat("cannot write ", path));
+}
+
+}  // namespace aima::device

@@ -1,0 +1,86 @@
+// For tests: the services model, resource and event, as far as engines see them.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "aima/engine/v1/engine.pb.h"
+#include "aima/event/v1/event.pb.h"
+#include "aima/model/v1/model.pb.h"
+#include "aima/resource/v1/resource.pb.h"
+#include "libs/errors/errors.h"
+#include "libs/rpc/client.h"
+
+namespace aima::engine {
+
+class FakeNeighbourhood : public rpc::Client {
+ public:
+  std::map<std::string, model::v1::Model> models;
+  std::set<std::string> slots;          // held
+  std::map<std::string, int> occupants;  // slot to process
+  bool resource_is_down = false;
+  std::vector<event::v1::Event> events;  // published
+
+  void AddModel(const std::string& id, const std::string& path) {
+    model::v1::Model& model = models[id];
+    model.set_id(id);
+    model.set_path(path);
+    model.set_type(model::v1::MODEL_TYPE_LLM);
+    model.set_format(model::v1::MODEL_FORMAT_GGUF);
+    model.set_status(model::v1::MODEL_STATUS_READY);
+    model.mutable_details()->set_context_length(2048);
+  }
+
+  int CountEvents(const std::string& type) const {
+    return static_cast<int>(std::count_if(events.begin(), events.end(), [&](const auto& e) { return e.type() == type; }));
+  }
+
+  // The newest event of Payload's type.
+  template <class Payload>
+  Payload LastEvent() const {
+    Payload payload;
+    for (const event::v1::Event& event : events) event.payload().UnpackTo(&payload);
+    return payload;
+  }
+
+ protected:
+  Task<absl::Status> CallUntyped(const CallContext&, const google::protobuf::Message& request,
+                                 google::protobuf::Message& response) override {
+    if (const auto* get = dynamic_cast<const model::v1::GetRequest*>(&request)) {
+      const auto found = models.find(get->model_id());
+      if (found == models.end()) {
+        co_return Error(model::v1::MODEL_NOT_FOUND, "no model '" + get->model_id() + "'");
+      }
+      response.CopyFrom(found->second);
+    } else if (dynamic_cast<const model::v1::EstimateResourcesRequest*>(&request)) {
+      static_cast<model::v1::EstimateResourcesResponse&>(response).set_memory_recommended(64 << 20);
+    } else if (const auto* publish = dynamic_cast<const event::v1::PublishRequest*>(&request)) {
+      for (const event::v1::Event& event : publish->events()) {
+        events.push_back(event);
+        static_cast<event::v1::PublishResponse&>(response).add_sequences(static_cast<int64_t>(events.size()));
+      }
+    } else if (resource_is_down) {
+      co_return absl::UnavailableError("resource is down");
+    } else if (const auto* allocate = dynamic_cast<const resource::v1::AllocateRequest*>(&request)) {
+      const std::string slot = "slot_" + allocate->idempotency_key();
+      slots.insert(slot);
+      static_cast<resource::v1::AllocateResponse&>(response).set_slot_id(slot);
+    } else if (const auto* release = dynamic_cast<const resource::v1::ReleaseRequest*>(&request)) {
+      slots.erase(release->slot_id());
+    } else if (const auto* update = dynamic_cast<const resource::v1::UpdateSlotRequest*>(&request)) {
+      occupants[update->slot_id()] = static_cast<int>(update->process_pid());
+    } else {
+      co_return absl::UnimplementedError(request.GetTypeName());
+    }
+    co_return absl::OkStatus();
+  }
+
+  std::unique_ptr<RawReader> StreamUntyped(const CallContext&, const google::protobuf::Message&) override {
+    return nullptr;
+  }
+};
+
+}  // namespace aima::engine

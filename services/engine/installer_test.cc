@@ -1,0 +1,134 @@
+#include "services/engine/installer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "libs/base/ids.h"
+#include "libs/testing/status_matchers.h"
+#include "libs/testing/task.h"
+
+namespace aima::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using aima::testing::FailsWith;
+using aima::testing::IsOk;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// Installs from a folder of wheels made here, with the machine's own python3 and pip, and no network.
+class InstallerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directories(dir_ + "/launchers");
+    fs::create_directories(dir_ + "/bin");
+    Write("launchers/demo.py", "import aima_demo, sys\nprint('version:', aima_demo.VERSION)\n");
+    python_.set_name("demo");
+    v1::PythonRecipe& recipe = *python_.mutable_install()->mutable_python();
+    recipe.set_launcher("demo.py");
+    v1::PythonPackage& package = *recipe.add_packages();
+    package.set_name("aima-demo");
+    package.set_version("1.2");
+    package.add_sha256(MakeWheel());
+  }
+  void TearDown() override { fs::remove_all(dir_); }
+
+  void Write(const std::string& path, const std::string& text) { std::ofstream(dir_ + "/" + path) << text; }
+
+  // Returns its SHA-256.
+  std::string MakeWheel() {
+    fs::create_directories(dir_ + "/wheels");
+    const std::string script = dir_ + "/make_wheel.py";
+    std::ofstream(script) << R"(
+import hashlib, sys, zipfile
+path = sys.argv[1] + "/aima_demo-1.2-py3-none-any.whl"
+with zipfile.ZipFile(path, "w") as z:
+    z.writestr("aima_demo.py", "VERSION = '1.2'\n")
+    z.writestr("aima_demo-1.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: aima-demo\nVersion: 1.2\n")
+    z.writestr("aima_demo-1.2.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    z.writestr("aima_demo-1.2.dist-info/RECORD", "aima_demo.py,,\naima_demo-1.2.dist-info/METADATA,,\n"
+               "aima_demo-1.2.dist-info/WHEEL,,\naima_demo-1.2.dist-info/RECORD,,\n")
+print(hashlib.sha256(open(path, "rb").read()).hexdigest(), end="")
+)";
+    const std::string command = "python3 " + script + " " + dir_ + "/wheels > " + dir_ + "/hash";
+    EXPECT_EQ(system(command.c_str()), 0);
+    std::string hash;
+    std::ifstream(dir_ + "/hash") >> hash;
+    return hash;
+  }
+
+  absl::StatusOr<Installation> Install(const v1::EngineSpec& spec) {
+    Installer installer(loop_, dir_ + "/data", dir_ + "/launchers", [this](const std::string& name) {
+      if (name == "PATH") return std::optional<std::string>(dir_ + "/bin:/usr/local/bin:/usr/bin:/bin");
+      if (name == "PIP_NO_INDEX") return std::optional<std::string>("1");
+      if (name == "PIP_FIND_LINKS") return std::optional<std::string>(dir_ + "/wheels");
+      return std::optional<std::string>();
+    });
+    phases_.clear();
+    percents_.clear();
+    absl::StatusOr<Installation> result =
+        aima::testing::Run(loop_, installer.Install(spec, [this](const v1::InstallProgress& progress) {
+          if (phases_.empty() || phases_.back() != progress.phase()) phases_.push_back(progress.phase());
+          percents_.push_back(progress.percent());
+        }));
+    EXPECT_EQ(installer.Find(spec).has_value(), result.ok());
+    return result;
+  }
+
+  Loop loop_;
+  const std::string dir_ = ::testing::TempDir() + "/" + NewId("installer-");
+  v1::EngineSpec python_;
+  std::vector<std::string> phases_;
+  std::vector<double> percents_;
+};
+
+TEST_F(InstallerTest, PythonPackagesAreInstalledOnceIntoAnEnvironmentOfTheirOwn) {
+  const absl::StatusOr<Installation> first = Install(python_);
+  ASSERT_THAT(first, IsOk());
+  EXPECT_EQ(first->version, "1.2");
+  EXPECT_EQ(first->path, dir_ + "/data/engines/demo/1.2");
+  EXPECT_THAT(phases_, ElementsAre("detecting", "preparing", "downloading", "installing", "checking"));
+  EXPECT_TRUE(std::is_sorted(percents_.begin(), percents_.end()));
+  const auto made = fs::last_write_time(first->path + "/installed");
+
+  ASSERT_THAT(Install(python_), IsOk());
+  EXPECT_THAT(phases_, ElementsAre("detecting")) << "the second time there is nothing to do";
+  EXPECT_EQ(fs::last_write_time(first->path + "/installed"), made);
+
+  // What was cut off half way is not taken for an installation.
+  fs::remove(first->path + "/installed");
+  fs::remove(first->path + "/bin/python");
+  EXPECT_THAT(Install(python_), IsOk());
+}
+
+TEST_F(InstallerTest, APackageWithAnotherHashIsRefused) {
+  python_.mutable_install()->mutable_python()->mutable_packages(0)->set_sha256(0, std::string(64, '0'));
+  const absl::StatusOr<Installation> result = Install(python_);
+  EXPECT_THAT(result, FailsWith(v1::ENGINE_INSTALL_FAILED, "fetching pinned packages"));
+  EXPECT_THAT(DetailsOf(result.status()).metadata["output"], HasSubstr("DO NOT MATCH THE HASHES"));
+}
+
+TEST_F(InstallerTest, AProgramOnThePathIsPreferred) {
+  python_.mutable_install()->add_detect("demo-server");
+  Write("bin/demo-server", "#!/bin/sh\necho 'demo-server version v7.1 (abc)' >&2\n");
+  chmod((dir_ + "/bin/demo-server").c_str(), 0755);
+  const absl::StatusOr<Installation> result = Install(python_);
+  ASSERT_THAT(result, IsOk());
+  EXPECT_THAT(result->program, ElementsAre(dir_ + "/bin/demo-server"));
+  EXPECT_EQ(result->version, "7.1");
+}
+
+TEST_F(InstallerTest, AnEngineThatAimaDoesNotInstallSaysHowItIsDone) {
+  v1::EngineSpec spec;
+  spec.set_name("vast");
+  spec.mutable_install()->add_detect("vast-server");
+  spec.mutable_install()->set_by_hand("run `get vast`");
+  EXPECT_THAT(Install(spec), FailsWith(v1::ENGINE_INSTALL_BY_HAND, "run `get vast`"));
+}
+
+}  // namespace
+}  // namespace aima::engine

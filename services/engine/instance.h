@@ -1,0 +1,136 @@
+// One instance: a process tree that serves a model, from the wish to have it to the proof that it is gone.
+#pragma once
+
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "libs/base/call_context.h"
+#include "libs/events/outbox.h"
+#include "libs/process/process.h"
+#include "services/engine/feed.h"
+#include "services/engine/health_probe.h"
+#include "services/engine/installer.h"
+#include "services/engine/instance_store.h"
+#include "services/engine/launch.h"
+#include "services/engine/neighbours.h"
+#include "services/engine/record.h"
+
+namespace aima::engine {
+
+using StartFeed = Feed<v1::StartProgress>;
+using StopFeed = Feed<bool>;
+
+// How patient instances are.
+struct Patience {
+  absl::Duration stall = absl::Seconds(60);         // without progress while starting
+  absl::Duration start = absl::Minutes(30);         // for a start, progress or not
+  absl::Duration poll = absl::Milliseconds(200);    // between looks at an instance that starts
+  absl::Duration probe_every = absl::Seconds(3);    // between looks at one that runs
+  absl::Duration probe_timeout = absl::Seconds(4);  // for an answer to such a look
+  int silences = 2;                                 // without an answer until it counts as unhealthy
+  int64_t log_bytes = 16 << 20;
+};
+
+// What all instances of this process share. Outlives them.
+struct Surroundings {
+  Loop& loop;
+  std::string data_dir;
+  pg::Database& db;
+  events::Outbox& outbox;
+  InstanceStore& store;
+  Neighbours& neighbours;
+  HealthProbe& probe;
+  Environment environment;
+  Patience patience;
+  std::function<void(Task<void>)> spawn;                    // work that no caller waits for
+  std::function<CallContext(std::string_view)> background;  // its call context
+  std::function<std::set<std::string>()> other_runs;        // markers of processes that are wanted for other reasons
+  bool draining = false;  // the process ends: what cannot be stored now never will be
+};
+
+// What to start.
+struct StartOrder {
+  v1::EngineSpec spec;
+  Installation installation;
+  ServedModel model;  // without an id if the engine manages models itself
+  v1::InstanceConfig requested;
+};
+
+// Everything that happens to an instance happens on the loop, one thing at a time: a start that is under way is joined,
+// a stop that is under way is joined, and a stop ends a start. Truth comes from the process, intent from the row, and
+// the row is written before each step that it announces.
+class Instance : public std::enable_shared_from_this<Instance> {
+ public:
+  Instance(Surroundings& around, Record record, v1::EngineSpec spec);
+
+  const Record& record() const { return record_; }
+  v1::Health health() const { return health_; }
+  bool starting() const { return start_ && !start_->finished(); }
+  bool stopping() const { return stop_ && !stop_->finished(); }
+
+  // Starts it, or joins the start under way; a running instance gives a feed that is finished. The work does not stop
+  // when nobody waits for it. ENGINE_INSTANCE_BUSY while it is being stopped.
+  absl::StatusOr<std::shared_ptr<StartFeed>> Start(const CallContext& call, StartOrder order);
+
+  // Begins to end it, or joins the stop under way. The feed finishes when nothing of it is left, whether anybody waits
+  // for that or not.
+  std::shared_ptr<StopFeed> Stop(const CallContext& call, bool force, std::optional<absl::Duration> grace);
+
+  // After a restart of this service (recovery.h).
+  void Adopt(std::unique_ptr<process::Process> process);
+  Task<void> Bury();
+  Task<void> FreeSlot();
+
+ private:
+  // instance_start.cc
+  Task<void> RunStart(std::shared_ptr<Instance> self, CallContext call, StartOrder order,
+                      std::shared_ptr<StartFeed> feed);
+  Task<absl::Status> TryStart(CallContext& call, const StartOrder& order, StartFeed& feed);
+  Task<absl::Status> Reserve(CallContext& call, const StartOrder& order, StartFeed& feed);
+  Task<absl::Status> Launch(CallContext& call, const StartOrder& order);
+  Task<void> ResumeStart(std::shared_ptr<Instance> self, CallContext call, std::shared_ptr<StartFeed> feed);
+  Task<absl::Status> AwaitReady(StartFeed& feed);
+  Task<absl::Status> Announce(CallContext& call);
+  void Plan(const StartOrder& order);
+  bool PortWasTaken() const;
+  absl::Status Ended(const process::Exit& exit) const;
+  absl::Status StartFailed(const std::string& why) const;
+
+  // instance.cc
+  Task<void> Watch(std::shared_ptr<Instance> self, std::string run);
+  Task<void> NoteAnswer(Answer answer, int& silences);
+  Task<void> RunStop(std::shared_ptr<Instance> self, CallContext call, int signal, absl::Duration grace,
+                     std::shared_ptr<StopFeed> feed);
+  Task<absl::Status> TryStop(CallContext& call, int signal, absl::Duration grace);
+  Task<absl::Status> EndProcesses(int signal, absl::Duration grace);
+  // Cleans up and records why. Nothing else is done to the instance until it has finished.
+  Task<void> Fail(CallContext call, absl::Status why);
+  Task<void> GiveBackSlot(CallContext& call);
+  Task<void> KeepGivingBack(std::shared_ptr<Instance> self, std::string slot_id);
+  Task<absl::Status> Commit(CallContext& call);
+  // Stores what has happened already, and so cannot be refused: if the database is away, it is stored when it is back.
+  Task<void> CommitFact(CallContext& call, const google::protobuf::Message& event);
+  Task<absl::Status> CommitWith(CallContext& call, pg::Operation told);
+  Task<void> KeepCommitting(std::shared_ptr<Instance> self, CallContext call, pg::Operation told);
+  Task<void> PauseOrEnd(absl::Duration time);
+
+  Surroundings& around_;
+  Record record_;
+  v1::EngineSpec spec_;
+  std::shared_ptr<process::Process> process_;
+  v1::Health health_ = v1::HEALTH_UNSPECIFIED;
+  std::shared_ptr<StartFeed> start_;
+  std::shared_ptr<StopFeed> stop_;
+  std::shared_ptr<StopFeed> failure_;  // being cleaned up
+};
+
+// In the environment of every process of an instance: the data directory. Those of other directories are left alone.
+inline constexpr std::string_view kHomeVariable = "AIMA_HOME";
+
+}  // namespace aima::engine

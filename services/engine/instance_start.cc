@@ -1,0 +1,264 @@
+// How an instance is started (instance.h).
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
+#include <absl/time/clock.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <filesystem>
+#include <thread>
+
+#include "libs/base/ids.h"
+#include "libs/base/status_macros.h"
+#include "libs/errors/errors.h"
+#include "libs/process/log_file.h"
+#include "libs/process/port.h"
+#include "services/engine/instance.h"
+
+namespace aima::engine {
+namespace {
+
+using namespace boost::asio::experimental::awaitable_operators;  // NOLINT: operators
+
+constexpr int kPortTries = 5;
+constexpr int kDefaultContext = 4096;
+constexpr absl::Duration kProgressEvery = absl::Seconds(1);
+// What an instance is taken to need whose engine manages models itself.
+constexpr int64_t kUnknownModelBytes = 512 << 20;
+
+v1::StartProgress Progress(std::string_view phase, std::string message, double percent) {
+  v1::StartProgress progress;
+  progress.set_phase(std::string(phase));
+  progress.set_message(std::move(message));
+  progress.set_percent(percent);
+  return progress;
+}
+
+// What was asked for, with what suits the engine, the model and the machine where nothing was.
+v1::InstanceConfig FillIn(const StartOrder& order) {
+  v1::InstanceConfig config = order.requested;
+  if (!config.has_parallel()) config.set_parallel(std::max(1, order.spec.features().max_concurrent()));
+  if (!config.has_threads()) {
+    // Threads of an engine wait for each other: with one on every core, whatever else runs slows all of them down.
+    config.set_threads(std::max(1, static_cast<int>(std::thread::hardware_concurrency()) - 1));
+  }
+  if (!config.has_context_length()) {
+    const int made_for = order.model.context_length > 0 ? order.model.context_length : kDefaultContext;
+    const int wanted = order.spec.launch().context_shared() ? made_for * std::min(config.parallel(), 1024) : made_for;
+    config.set_context_length(std::min(wanted, kDefaultContext));
+  }
+  return config;
+}
+
+// Sees whether a process that starts gets anywhere.
+class ProgressMeter {
+ public:
+  // True if there was progress since the last call.
+  bool Advanced(const process::Process& process, const std::string& log_path, bool answers) {
+    const int64_t log = process::SizeOf(log_path);
+    const int64_t memory = process.ResidentBytes();
+    const bool advanced = answers || log > log_ || memory > memory_ + (64 << 10);
+    log_ = log;
+    memory_ = std::max(memory_, memory);
+    return advanced;
+  }
+  int64_t memory() const { return memory_; }
+
+ private:
+  int64_t log_ = 0;
+  int64_t memory_ = 0;
+};
+
+}  // namespace
+
+Task<void> Instance::RunStart(std::shared_ptr<Instance> self, CallContext call, StartOrder order,
+                              std::shared_ptr<StartFeed> feed) {
+  if (const std::shared_ptr<StopFeed> cleanup = failure_) (void)co_await cleanup->Result();
+  const Record before = record_;
+  Plan(order);
+  absl::Status status = co_await Commit(call);
+  if (!status.ok()) {
+    // Nothing was done that could not be stored.
+    record_ = before;
+    feed->Finish(std::move(status));
+    co_return;
+  }
+  status = co_await TryStart(call, order, *feed);
+  // A stop that came meanwhile cleans up and records what became of it.
+  if (!status.ok() && record_.status != v1::INSTANCE_STATUS_STOPPING) co_await Fail(call, status);
+  if (status.ok()) around_.spawn(Watch(self, record_.run));
+  feed->Finish(std::move(status));
+}
+
+Task<void> Instance::ResumeStart(std::shared_ptr<Instance> self, CallContext call, std::shared_ptr<StartFeed> feed) {
+  absl::Status status = co_await AwaitReady(*feed);
+  if (status.ok()) status = co_await Announce(call);
+  if (!status.ok() && record_.status != v1::INSTANCE_STATUS_STOPPING) co_await Fail(call, status);
+  if (status.ok()) around_.spawn(Watch(self, record_.run));
+  feed->Finish(std::move(status));
+}
+
+void Instance::Plan(const StartOrder& order) {
+  spec_ = order.spec;
+  record_.engine = spec_.name();
+  record_.model_id = order.model.id;
+  record_.model_type = order.model.type;
+  record_.served_name = order.model.id;
+  record_.status = v1::INSTANCE_STATUS_STARTING;
+  record_.generation += 1;
+  record_.run = NewId("run_");
+  record_.process = {};
+  record_.port = 0;
+  record_.api_key = RandomHex(24);
+  record_.requested = order.requested;
+  record_.config = FillIn(order);
+  record_.error.clear();
+  record_.log_tail.clear();
+  record_.log_path = absl::StrCat(around_.data_dir, "/logs/engines/", record_.instance_id, ".log");
+  record_.started_at = absl::Now();
+  health_ = v1::HEALTH_UNSPECIFIED;
+}
+
+Task<absl::Status> Instance::TryStart(CallContext& call, const StartOrder& order, StartFeed& feed) {
+  CO_RETURN_IF_ERROR(co_await Reserve(call, order, feed));
+  std::error_code error;
+  std::filesystem::create_directories(std::filesystem::path(record_.log_path).parent_path(), error);
+  process::StartNewLog(record_.log_path);
+  for (int tries = 1;; ++tries) {
+    feed.Report(Progress("spawning", absl::StrCat("starting ", spec_.name()), 10));
+    CO_RETURN_IF_ERROR(co_await Launch(call, order));
+    const absl::Status ready = co_await AwaitReady(feed);
+    if (ready.ok()) break;
+    if (!PortWasTaken() || tries == kPortTries) co_return ready;
+    // Somebody was quicker. Whatever the process started is gone before the next one comes.
+    CO_RETURN_IF_ERROR(co_await EndProcesses(SIGKILL, absl::ZeroDuration()));
+  }
+  CO_RETURN_IF_ERROR(co_await Announce(call));
+  feed.Report(Progress("ready", absl::StrCat("serving on 127.0.0.1:", record_.port), 100));
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> Instance::Reserve(CallContext& call, const StartOrder& order, StartFeed& feed) {
+  feed.Report(Progress("reserving", "reserving memory", 2));
+  // A slot of an earlier run that could not be given back is given back first.
+  co_await GiveBackSlot(call);
+  record_.memory_bytes = kUnknownModelBytes;
+  if (!order.model.id.empty()) {
+    CO_ASSIGN_OR_RETURN(record_.memory_bytes,
+                        co_await around_.neighbours.EstimateMemory(call, order.model.id, record_.config.context_length(),
+                                                                   record_.config.parallel()));
+  }
+  CO_ASSIGN_OR_RETURN(record_.slot_id, co_await around_.neighbours.Reserve(call, record_.instance_id,
+                                                                           record_.memory_bytes, record_.run));
+  co_return co_await Commit(call);
+}
+
+Task<absl::Status> Instance::Launch(CallContext& call, const StartOrder& order) {
+  if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was ready");
+  CO_ASSIGN_OR_RETURN(record_.port, process::FreePort());
+  CO_RETURN_IF_ERROR(co_await Commit(call));
+  if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was ready");
+
+  LaunchValues values;
+  values.model_path = order.model.path;
+  values.model_type = order.model.type;
+  values.served_name = record_.served_name;
+  values.port = record_.port;
+  values.context_length = record_.config.context_length();
+  values.parallel = record_.config.parallel();
+  values.threads = record_.config.threads();
+  values.api_key = record_.api_key;
+  values.data_dir = around_.data_dir;
+  CO_ASSIGN_OR_RETURN(process::Command command,
+                      MakeCommand(spec_, order.installation.program, values, around_.environment));
+  command.env.push_back(absl::StrCat("AIMA_HOME=", around_.data_dir));
+  command.marker = record_.run;
+  command.log_path = record_.log_path;
+  command.working_dir = around_.data_dir;
+  absl::StatusOr<std::unique_ptr<process::Process>> process = process::Process::Spawn(around_.loop, command);
+  if (!process.ok()) co_return StartFailed(std::string(process.status().message()));
+  process_ = *std::move(process);
+  record_.process = process_->identity();
+  spdlog::info("spawned instance={} engine={} pid={} port={}", record_.instance_id, record_.engine,
+               record_.process.pid, record_.port);
+  co_return co_await Commit(call);
+}
+
+Task<absl::Status> Instance::AwaitReady(StartFeed& feed) {
+  const absl::Duration stall = spec_.health().stall_timeout() > 0 ? absl::Milliseconds(spec_.health().stall_timeout())
+                                                                  : around_.patience.stall;
+  const absl::Time begun = absl::Now();
+  absl::Time advanced = begun, looked = absl::InfinitePast();
+  ProgressMeter meter;
+  for (bool loading = false;;) {
+    if (const std::optional<process::Exit> exit = process_->Ended()) co_return Ended(*exit);
+    if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was ready");
+    Answer answer = Answer::kRefused;
+    const auto ask = [&]() -> Task<void> {
+      answer = co_await around_.probe.Ask(record_.port, spec_.health().path(), absl::Seconds(1));
+    };
+    // The end of the process ends the question, too.
+    co_await (ask() || process_->Wait());
+    // A stranger's answer does not count: the port must be in the hands of this very process tree.
+    if (answer == Answer::kReady && process::ListensOn(process::TreeOf(record_.process, record_.run), record_.port)) {
+      co_return absl::OkStatus();
+    }
+    loading = loading || answer == Answer::kLoading;
+    const absl::Time now = absl::Now();
+    if (now - looked >= kProgressEvery) {
+      looked = now;
+      if (meter.Advanced(*process_, record_.log_path, answer == Answer::kLoading)) advanced = now;
+      const double share = std::min(1.0, static_cast<double>(meter.memory()) / std::max<int64_t>(1, record_.memory_bytes));
+      feed.Report(Progress("loading", loading ? "loading the model" : "waiting for the engine to listen",
+                           15 + 80 * share));
+    }
+    if (now - advanced >= stall) {
+      co_return StartFailed(absl::StrCat("made no progress for ", absl::FormatDuration(stall), " and was killed"));
+    }
+    if (now - begun >= around_.patience.start) {
+      co_return StartFailed(absl::StrCat("was not ready after ", absl::FormatDuration(around_.patience.start)));
+    }
+    co_await PauseOrEnd(around_.patience.poll);
+  }
+}
+
+Task<absl::Status> Instance::Announce(CallContext& call) {
+  if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was ready");
+  record_.status = v1::INSTANCE_STATUS_RUNNING;
+  health_ = v1::HEALTH_HEALTHY;
+  v1::EngineStarted event;
+  event.set_engine_name(record_.engine);
+  event.set_process_id(record_.process.pid);
+  event.set_instance_id(record_.instance_id);
+  event.set_model_id(record_.model_id);
+  CO_RETURN_IF_ERROR(co_await CommitWith(call, around_.outbox.Emit(call, event)));
+  if (!record_.slot_id.empty()) {
+    const absl::Status told =
+        co_await around_.neighbours.Occupy(call, record_.slot_id, record_.process.pid, record_.model_id);
+    if (!told.ok()) spdlog::warn("slot={} is not told of its process: {}", record_.slot_id, std::string(told.message()));
+  }
+  spdlog::info("started instance={} engine={} pid={} seconds={:.2f}", record_.instance_id, record_.engine,
+               record_.process.pid, absl::ToDoubleSeconds(absl::Now() - *record_.started_at));
+  co_return absl::OkStatus();
+}
+
+bool Instance::PortWasTaken() const {
+  if (!process_ || record_.status == v1::INSTANCE_STATUS_STOPPING) return false;
+  const std::optional<process::Exit> exit = process_->Ended();
+  if (!exit) return false;
+  return MeansPortTaken(spec_, *exit) || !process::PortIsFree(record_.port);
+}
+
+absl::Status Instance::Ended(const process::Exit& exit) const { return StartFailed(ExplainExit(spec_, exit)); }
+
+absl::Status Instance::StartFailed(const std::string& why) const {
+  const std::string tail = process::TailOf(record_.log_path, 20);
+  std::string message = absl::StrCat("instance '", record_.instance_id, "' of '", record_.engine, "' ", why);
+  const std::vector<std::string> lines = absl::StrSplit(tail, '\n', absl::SkipEmpty());
+  if (!lines.empty()) absl::StrAppend(&message, "; its log ends: ", lines.back());
+  return Error(v1::ENGINE_START_FAILED, message,
+               {{"instance_id", record_.instance_id}, {"engine", record_.engine}, {"log_tail", tail}});
+}
+
+}  // namespace aima::engine

@@ -1,0 +1,51 @@
+// All instances of this machine.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "services/engine/instance.h"
+#include "services/engine/recovery.h"
+
+namespace aima::engine {
+
+// Keeps them by id and looks after what an earlier life of this process left behind. Used on its loop only.
+class Instances {
+ public:
+  Instances(Surroundings around, const EngineCatalogue& catalogue) : around_(std::move(around)), catalogue_(catalogue) {}
+
+  // Reads the rows and takes over, or buries, what they tell of. Before any unit is served.
+  Task<absl::Status> Recover();
+
+  // Ends, every now and then, processes that carry our marker and that nobody wants. An orphan is ended when it was seen
+  // twice, so that one that has only just been made is not taken for one.
+  Task<void> SweepForever(absl::Duration interval);
+  // One look. Returns how many were ended.
+  Task<int> Sweep();
+
+  // Stops everything. The process ends.
+  Task<void> Drain();
+
+  // Null if there is none.
+  std::shared_ptr<Instance> Find(const std::string& instance_id) const;
+  // Makes it if there is none.
+  std::shared_ptr<Instance> At(const std::string& instance_id, const v1::EngineSpec& spec);
+  // By id.
+  const std::map<std::string, std::shared_ptr<Instance>>& all() const { return instances_; }
+  std::vector<std::shared_ptr<Instance>> OfEngine(const std::string& engine) const;
+
+ private:
+  Task<void> Carry(Recovery recovery);
+  std::set<std::string> WantedRuns() const;
+
+  Surroundings around_;
+  const EngineCatalogue& catalogue_;
+  std::map<std::string, std::shared_ptr<Instance>> instances_;
+  std::set<std::string> suspects_;  // markers of orphans seen once
+};
+
+}  // namespace aima::engine

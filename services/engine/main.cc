@@ -1,0 +1,59 @@
+// aima-engine: the inference engines of this machine.
+#include <unistd.h>
+
+#include "libs/base/status_macros.h"
+#include "libs/runtime/host.h"
+#include "services/engine/engine_units.h"
+
+namespace aima::engine {
+namespace {
+
+constexpr absl::Duration kSweepInterval = absl::Seconds(15);
+
+// Names this machine in the rows that it writes.
+std::string NodeOf(const config::v1::General& general) {
+  if (!general.device_id().empty()) return general.device_id();
+  if (!general.hostname().empty()) return general.hostname();
+  char name[256] = {};
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+Task<absl::Status> Wire(runtime::Host& host) {
+  CO_ASSIGN_OR_RETURN(EngineCatalogue loaded, EngineCatalogue::Load(host.share_dir() + "/configs/engines"));
+  auto& catalogue = host.Own<EngineCatalogue>(std::move(loaded));
+  auto& installer = host.Own<Installer>(host.loop(), host.data_dir(), catalogue.directory(), ReadEnvironment);
+  auto& store = host.Own<InstanceStore>(host.Pg(), NodeOf(host.config().general()));
+  auto& neighbours = host.Own<Neighbours>(host.Rpc());
+  auto& probe = host.Own<HealthProbe>(host.loop());
+  const auto spawn = [&host](Task<void> task) { host.Spawn(std::move(task)); };
+  Surroundings around{.loop = host.loop(), .data_dir = host.data_dir(), .db = host.Pg(), .outbox = host.Outbox(),
+                      .store = store, .neighbours = neighbours, .probe = probe, .environment = ReadEnvironment,
+                      .patience = {}, .spawn = spawn,
+                      .background = [&host](std::string_view what) { return host.BackgroundCall(what); },
+                      .other_runs = [&installer] { return installer.runs(); }};
+  around.patience.stall = absl::Milliseconds(host.config().engine().start_stall_timeout());
+  auto& instances = host.Own<Instances>(std::move(around), catalogue);
+  auto& units = host.Own<EngineUnits>(host.loop(), catalogue, installer, instances, neighbours, spawn);
+
+  CO_RETURN_IF_ERROR(co_await instances.Recover());
+  host.Spawn(instances.SweepForever(kSweepInterval));
+  host.OnDrain([&instances] { return instances.Drain(); });
+  host.Serve("aima.engine.v1.EngineService")
+      .Bind<&EngineUnits::Start>(units)
+      .Bind<&EngineUnits::StartStream>(units)
+      .Bind<&EngineUnits::Stop>(units)
+      .Bind<&EngineUnits::Restart>(units)
+      .Bind<&EngineUnits::Install>(units)
+      .Bind<&EngineUnits::InstallStream>(units)
+      .Bind<&EngineUnits::Get>(units)
+      .Bind<&EngineUnits::List>(units)
+      .Bind<&EngineUnits::Features>(units)
+      .Bind<&EngineUnits::Endpoints>(units);
+  co_return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace aima::engine
+
+int main(int argc, char** argv) { return aima::runtime::Main(argc, argv, "engine", aima::engine::Wire); }

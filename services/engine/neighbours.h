@@ -1,0 +1,47 @@
+// What engines need of other services: models from `model`, memory from `resource`.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <string>
+
+#include "libs/base/call_context.h"
+#include "libs/rpc/client.h"
+
+namespace aima::engine {
+
+// A model as far as it matters for serving it.
+struct ServedModel {
+  std::string id;
+  std::string type;    // "llm"
+  std::string format;  // "gguf"
+  std::string path;
+  int context_length = 0;  // what it was made for; 0 is not known
+};
+
+class Neighbours {
+ public:
+  explicit Neighbours(rpc::Client& rpc) : rpc_(rpc) {}
+
+  // MODEL_NOT_FOUND, or ENGINE_MODEL_NOT_READY.
+  Task<absl::StatusOr<ServedModel>> FindModel(const CallContext& call, const std::string& model_id);
+
+  // Bytes of memory that serving the model takes.
+  Task<absl::StatusOr<int64_t>> EstimateMemory(const CallContext& call, const std::string& model_id, int context_length,
+                                               int parallel);
+
+  // Reserves memory under `name` and returns the slot. The same `key` always gives the same slot.
+  Task<absl::StatusOr<std::string>> Reserve(const CallContext& call, const std::string& name, int64_t bytes,
+                                            const std::string& key);
+
+  // OK also if the slot is gone already.
+  Task<absl::Status> Release(const CallContext& call, const std::string& slot_id);
+
+  // Tells who is in a slot, so that its memory is measured there.
+  Task<absl::Status> Occupy(const CallContext& call, const std::string& slot_id, int pid, const std::string& model_id);
+
+ private:
+  rpc::Client& rpc_;
+};
+
+}  // namespace aima::engine

@@ -1,0 +1,43 @@
+// What is known, and stored, of one instance.
+#pragma once
+
+#include <absl/time/time.h>
+
+#include <optional>
+#include <string>
+
+#include "aima/engine/v1/engine.pb.h"
+#include "libs/process/identity.h"
+
+namespace aima::engine {
+
+struct Record {
+  std::string instance_id;
+  std::string engine;
+  std::string model_id;  // empty if the engine manages models itself
+  std::string model_type;
+  std::string served_name;
+  v1::InstanceStatus status = v1::INSTANCE_STATUS_STOPPED;
+  int64_t generation = 0;
+  std::string run;            // marker of its processes; a new one for each generation
+  process::Identity process;  // pid 0 if none was started
+  int port = 0;
+  std::string api_key;
+  v1::InstanceConfig requested;
+  v1::InstanceConfig config;
+  std::string slot_id;
+  int64_t memory_bytes = 0;
+  std::string error;
+  std::string log_tail;
+  std::string log_path;
+  std::optional<absl::Time> started_at;
+  absl::Time updated_at = absl::UnixEpoch();
+
+  // There may be processes of it.
+  bool Live() const {
+    return status == v1::INSTANCE_STATUS_STARTING || status == v1::INSTANCE_STATUS_RUNNING ||
+           status == v1::INSTANCE_STATUS_STOPPING;
+  }
+};
+
+}  // namespace aima::engine

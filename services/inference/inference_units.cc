@@ -1,0 +1,178 @@
+#include "services/inference/inference_units.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <utility>
+
+#include "libs/base/status_macros.h"
+#include "libs/errors/errors.h"
+#include "services/inference/generation.h"
+
+namespace aima::inference {
+namespace {
+
+constexpr size_t kMaxEmbeddingBytes = 64 << 20;
+
+// The same fields under another name.
+template <class To, class From>
+To Same(const From& from) {
+  To to;
+  to.ParseFromString(from.SerializeAsString());
+  return to;
+}
+
+GenerationRequest Asked(const v1::ChatRequest& request) {
+  GenerationRequest asked;
+  asked.model = request.model();
+  asked.ask = Ask::kChat;
+  asked.make = [&request](const Dialect& dialect, const Endpoint& engine) { return dialect.Chat(request, engine); };
+  return asked;
+}
+
+GenerationRequest Asked(const v1::CompleteRequest& request) {
+  GenerationRequest asked;
+  asked.model = request.model();
+  asked.ask = Ask::kComplete;
+  asked.make = [&request](const Dialect& dialect, const Endpoint& engine) { return dialect.Complete(request, engine); };
+  return asked;
+}
+
+template <class Message>
+void Report(Outcome& outcome, Message& message) {
+  message.set_model(outcome.model);
+  message.set_finish_reason(outcome.finish);
+  *message.mutable_usage() = outcome.usage;
+  *message.mutable_metrics() = outcome.metrics;
+}
+
+absl::Status CheckMessages(const v1::ChatRequest& request) {
+  if (request.messages_size() > 0 || !request.message().empty()) return absl::OkStatus();
+  return InvalidInput("messages", "is required: give messages, or one question as message");
+}
+
+}  // namespace
+
+Task<absl::StatusOr<v1::ChatResponse>> InferenceUnits::Chat(CallContext& call, const v1::ChatRequest& request) {
+  CO_RETURN_IF_ERROR(CheckMessages(request));
+  v1::ChatResponse response;
+  GenerationRequest asked = Asked(request);
+  asked.sink = [&response](const Delta& delta) -> Task<absl::Status> {
+    response.mutable_content()->append(delta.text);
+    if (!delta.reasoning.empty()) response.mutable_reasoning_content()->append(delta.reasoning);
+    co_return absl::OkStatus();
+  };
+  CO_ASSIGN_OR_RETURN(Outcome outcome, co_await Generate(call, dispatcher_, outbox_, std::move(asked)));
+  Report(outcome, response);
+  for (v1::ToolCall& tool : outcome.tool_calls) *response.add_tool_calls() = std::move(tool);
+  co_return response;
+}
+
+Task<absl::Status> InferenceUnits::ChatStream(CallContext& call, const v1::ChatStreamRequest& request,
+                                              StreamWriter<v1::ChatChunk>& out) {
+  const v1::ChatRequest chat = Same<v1::ChatRequest>(request);
+  CO_RETURN_IF_ERROR(CheckMessages(chat));
+  GenerationRequest asked = Asked(chat);
+  v1::ChatChunk chunk;
+  asked.sink = [&out, &chunk](const Delta& delta) -> Task<absl::Status> {
+    if (delta.text.empty() && delta.reasoning.empty()) co_return absl::OkStatus();
+    chunk.set_content(delta.text);
+    if (delta.reasoning.empty()) {
+      chunk.clear_reasoning_content();
+    } else {
+      chunk.set_reasoning_content(delta.reasoning);
+    }
+    co_return co_await out.Write(chunk);
+  };
+  CO_ASSIGN_OR_RETURN(Outcome outcome, co_await Generate(call, dispatcher_, outbox_, std::move(asked)));
+  v1::ChatChunk last;
+  Report(outcome, last);
+  for (v1::ToolCall& tool : outcome.tool_calls) *last.add_tool_calls() = std::move(tool);
+  co_return co_await out.Write(last);
+}
+
+Task<absl::StatusOr<v1::CompleteResponse>> InferenceUnits::Complete(CallContext& call,
+                                                                    const v1::CompleteRequest& request) {
+  v1::CompleteResponse response;
+  GenerationRequest asked = Asked(request);
+  asked.sink = [&response](const Delta& delta) -> Task<absl::Status> {
+    response.mutable_text()->append(delta.text);
+    co_return absl::OkStatus();
+  };
+  CO_ASSIGN_OR_RETURN(Outcome outcome, co_await Generate(call, dispatcher_, outbox_, std::move(asked)));
+  Report(outcome, response);
+  co_return response;
+}
+
+Task<absl::Status> InferenceUnits::CompleteStream(CallContext& call, const v1::CompleteStreamRequest& request,
+                                                  StreamWriter<v1::CompleteChunk>& out) {
+  const v1::CompleteRequest complete = Same<v1::CompleteRequest>(request);
+  GenerationRequest asked = Asked(complete);
+  v1::CompleteChunk chunk;
+  asked.sink = [&out, &chunk](const Delta& delta) -> Task<absl::Status> {
+    chunk.set_text(delta.text);
+    co_return co_await out.Write(chunk);
+  };
+  CO_ASSIGN_OR_RETURN(Outcome outcome, co_await Generate(call, dispatcher_, outbox_, std::move(asked)));
+  v1::CompleteChunk last;
+  Report(outcome, last);
+  co_return co_await out.Write(last);
+}
+
+Task<absl::StatusOr<v1::EmbedResponse>> InferenceUnits::Embed(CallContext& call, const v1::EmbedRequest& request) {
+  RequestLog log(outbox_, call, request.model(), AskName(Ask::kEmbed));
+  const Dialect* dialect = nullptr;
+  const Dispatcher::Make make = [&](const Endpoint& engine) -> absl::StatusOr<EngineRequest> {
+    ASSIGN_OR_RETURN(dialect, DialectOf(engine));
+    return dialect->Embed(request, engine);
+  };
+  absl::StatusOr<Dispatched> dispatched = co_await dispatcher_.Send(call, request.model(), Ask::kEmbed, log, make);
+  if (!dispatched.ok()) co_return log.Failed(dispatched.status());
+  const absl::StatusOr<std::string> body = co_await ReadAll(*dispatched->answer, kMaxEmbeddingBytes);
+  if (!body.ok()) co_return log.Failed(dispatched->Broken(body.status()));
+  const int status = dispatched->answer->status();
+  if (status != 200) co_return log.Failed(dialect->ErrorOf(status, *body, dispatched->engine()));
+  absl::StatusOr<v1::EmbedResponse> response = dialect->ReadEmbeddings(*body, dispatched->engine());
+  if (response.ok() && response->embeddings_size() != request.input_size()) {
+    response = Error(v1::INFERENCE_ENGINE_FAILED,
+                     absl::StrCat("engine '", dispatched->engine().instance_id, "' made ", response->embeddings_size(),
+                                  " embeddings of ", request.input_size(), " texts"));
+  }
+  if (!response.ok()) co_return log.Failed(response.status());
+  response->set_model(dispatched->lease.model().id);
+  log.Completed(response->usage().total_tokens());
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::ModelsResponse>> InferenceUnits::Models(CallContext& call, const v1::ModelsRequest& request) {
+  CO_ASSIGN_OR_RETURN(const std::vector<ModelRecord> models, co_await router_.catalog().All(call));
+  // Without the engine service, what was last heard of it is told.
+  (co_await router_.Refresh(call)).IgnoreError();
+  v1::ModelsResponse response;
+  for (const ModelRecord& record : models) {
+    const Router::Load load = router_.LoadOf(record.id);
+    if (!record.ready && load.replicas.empty()) continue;
+    if (request.type() != v1::MODEL_TYPE_UNSPECIFIED && request.type() != record.type) continue;
+    v1::Model& model = *response.add_models();
+    model.set_id(record.id);
+    model.set_name(record.name);
+    model.set_type(record.type);
+    model.set_running(!load.replicas.empty());
+    model.set_queued(load.queued);
+    for (const auto& replica : load.replicas) {
+      model.set_in_flight(model.in_flight() + replica->in_flight);
+      v1::Instance& instance = *model.add_instances();
+      instance.set_instance_id(replica->endpoint.instance_id);
+      instance.set_engine(replica->endpoint.engine);
+      instance.set_in_flight(replica->in_flight);
+      instance.set_max_concurrent(replica->endpoint.max_concurrent);
+    }
+  }
+  co_return response;
+}
+
+Task<absl::Status> InferenceUnits::Forward(CallContext& call, const v1::ForwardRequest& request,
+                                           StreamWriter<v1::ForwardChunk>& out) {
+  return openai_.Serve(call, request, out);
+}
+
+}  // namespace aima::inference

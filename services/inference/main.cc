@@ -1,0 +1,34 @@
+#include "libs/runtime/host.h"
+#include "services/inference/changes.h"
+#include "services/inference/inference_units.h"
+#include "services/inference/rpc_directory.h"
+
+namespace aima::inference {
+namespace {
+
+Task<absl::Status> Wire(runtime::Host& host) {
+  auto& models = host.Own<RpcModelDirectory>(host.Rpc());
+  auto& engines = host.Own<RpcEngineDirectory>(host.Rpc());
+  auto& router = host.Own<Router>(host.loop(), models, engines, host.config().engine().auto_start());
+  auto& http = host.Own<http::Client>(host.loop());
+  auto& dispatcher = host.Own<Dispatcher>(host.loop(), router, http);
+  auto& units = host.Own<InferenceUnits>(router, dispatcher, host.Outbox());
+  auto& changes = host.Own<Changes>(router, [&host] { return host.BackgroundCall("follow models and engines"); });
+  host.Events().On({"model", "engine"}, [&changes](const event::v1::Event& event) { return changes.Hear(event); },
+                   [&changes] { return changes.ReadAnew(); });
+
+  host.Serve("aima.inference.v1.InferenceService")
+      .Bind<&InferenceUnits::Chat>(units)
+      .Bind<&InferenceUnits::ChatStream>(units)
+      .Bind<&InferenceUnits::Complete>(units)
+      .Bind<&InferenceUnits::CompleteStream>(units)
+      .Bind<&InferenceUnits::Embed>(units)
+      .Bind<&InferenceUnits::Models>(units)
+      .Bind<&InferenceUnits::Forward>(units);
+  co_return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace aima::inference
+
+int main(int argc, char** argv) { return aima::runtime::Main(argc, argv, "inference", aima::inference::Wire); }

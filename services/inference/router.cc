@@ -1,0 +1,257 @@
+#include "services/inference/router.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+
+#include "libs/base/status_macros.h"
+#include "libs/errors/errors.h"
+
+namespace aima::inference {
+namespace {
+
+// A start goes on when those who asked for it leave, for at most this long.
+constexpr absl::Duration kStartFor = absl::Minutes(10);
+
+std::shared_ptr<Replica> LeastBusy(const std::vector<std::shared_ptr<Replica>>& replicas) {
+  std::shared_ptr<Replica> best;
+  for (const std::shared_ptr<Replica>& replica : replicas) {
+    if (replica->in_flight >= replica->endpoint.max_concurrent) continue;
+    if (best == nullptr || replica->in_flight < best->in_flight) best = replica;
+  }
+  return best;
+}
+
+absl::Status CheckType(const ModelRecord& model, Ask ask) {
+  const bool embeds = model.type == v1::MODEL_TYPE_EMBEDDING;
+  const bool chats = model.type == v1::MODEL_TYPE_LLM || model.type == v1::MODEL_TYPE_VLM;
+  if (model.type == v1::MODEL_TYPE_UNSPECIFIED || (ask == Ask::kEmbed ? embeds : chats)) return absl::OkStatus();
+  std::string type = v1::ModelType_Name(model.type).substr(sizeof("MODEL_TYPE_") - 1);
+  for (char& c : type) c = static_cast<char>(tolower(c));
+  const char* wanted = ask == Ask::kEmbed ? "embedding" : "llm or vlm";
+  return Error(v1::INFERENCE_WRONG_MODEL_TYPE,
+               absl::StrCat("'", model.id, "' is of type ", type, "; this needs a model of type ", wanted),
+               {{"model", model.id}, {"type", type}, {"needed", wanted}});
+}
+
+}  // namespace
+
+Router::Lease& Router::Lease::operator=(Lease&& other) noexcept {
+  Release();
+  router_ = std::move(other.router_);
+  replica_ = std::exchange(other.replica_, nullptr);
+  model_ = std::move(other.model_);
+  since_ = other.since_;
+  return *this;
+}
+
+void Router::Lease::Release() {
+  const std::shared_ptr<Replica> replica = std::exchange(replica_, nullptr);
+  if (replica == nullptr) return;
+  --replica->in_flight;
+  const std::shared_ptr<Router*> router = router_.lock();
+  if (router == nullptr) return;
+  Serving& serving = *(*router)->serving_[model_.id];
+  const double seconds = absl::ToDoubleSeconds(absl::Now() - since_);
+  serving.mean_seconds = serving.mean_seconds == 0 ? seconds : 0.8 * serving.mean_seconds + 0.2 * seconds;
+  (*router)->Serve(serving);
+}
+
+void Router::Lease::MarkLost() {
+  if (const std::shared_ptr<Router*> router = router_.lock(); router != nullptr && replica_ != nullptr) {
+    (*router)->Drop(*(*router)->serving_[model_.id], replica_);
+  }
+}
+
+Router::Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, bool auto_start)
+    : loop_(loop),
+      engines_(engines),
+      auto_start_(auto_start),
+      catalog_(loop, models),
+      self_(std::make_shared<Router*>(this)) {}
+
+Task<absl::StatusOr<Router::Lease>> Router::Acquire(CallContext call, std::string model, Ask ask) {
+  CO_ASSIGN_OR_RETURN(const ModelRecord record, co_await Resolve(call, model));
+  CO_RETURN_IF_ERROR(CheckType(record, ask));
+  while (true) {
+    CO_RETURN_IF_ERROR(co_await EnsureReplica(call, record));
+    CO_ASSIGN_OR_RETURN(std::shared_ptr<Replica> replica, co_await TakePlace(call, record));
+    if (replica != nullptr) co_return MakeLease(std::move(replica), record);
+  }
+}
+
+Router::Lease Router::MakeLease(std::shared_ptr<Replica> replica, const ModelRecord& model) {
+  Lease lease;
+  lease.router_ = self_;
+  lease.replica_ = std::move(replica);
+  lease.model_ = model;
+  lease.since_ = absl::Now();
+  return lease;
+}
+
+// As the catalog does it; while the model service is away, models that run are known all the same.
+Task<absl::StatusOr<ModelRecord>> Router::Resolve(const CallContext& call, const std::string& model) {
+  absl::StatusOr<ModelRecord> record = co_await catalog_.Resolve(call, model);
+  if (!record.ok() && !HasReason(record.status(), v1::INFERENCE_MODEL_NOT_FOUND)) {
+    const auto it = serving_.find(model);
+    if (it != serving_.end() && !it->second->replicas.empty()) {
+      ModelRecord running;
+      running.id = running.name = model;
+      running.ready = true;
+      co_return running;
+    }
+  }
+  co_return record;
+}
+
+// Returns OK once at least one engine serves the model.
+Task<absl::Status> Router::EnsureReplica(const CallContext& call, const ModelRecord& model) {
+  std::unique_ptr<Serving>& slot = serving_[model.id];
+  if (slot == nullptr) slot = std::make_unique<Serving>();
+  Serving& serving = *slot;  // never erased
+  if (!serving.replicas.empty()) co_return absl::OkStatus();
+  if (serving.starting == nullptr || serving.starting->done()) {
+    CO_RETURN_IF_ERROR(co_await Refresh(call));
+    if (!serving.replicas.empty()) co_return absl::OkStatus();
+  }
+  if (!model.ready) {
+    co_return Error(v1::INFERENCE_MODEL_NOT_READY,
+                    absl::StrCat("model '", model.id, "' is not ready: its status is ", model.status),
+                    {{"model", model.id}, {"status", model.status}});
+  }
+  if (!auto_start_) {
+    co_return Error(v1::INFERENCE_MODEL_NOT_RUNNING, absl::StrCat("no engine serves model '", model.id, "'"),
+                    {{"model", model.id}});
+  }
+  if (serving.starting == nullptr || serving.starting->done()) {
+    serving.starting = Flight::Launch(loop_, StartEngine(call, model.id));
+  }
+  const std::shared_ptr<Flight> starting = serving.starting;
+  CO_RETURN_IF_ERROR(co_await starting->Wait(call.deadline, absl::StrCat("an engine for model '", model.id, "'")));
+  if (serving.replicas.empty()) {
+    co_return Error(v1::INFERENCE_ENGINE_LOST, absl::StrCat("the engine that was started for model '", model.id,
+                                                            "' no longer runs"), {{"model", model.id}});
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> Router::StartEngine(CallContext call, std::string model_id) {
+  call.deadline = absl::Now() + kStartFor;
+  call.idempotency_key.clear();
+  CO_RETURN_IF_ERROR(co_await engines_.Start(call, model_id));
+  // A reading that is under way may be from before the start.
+  if (reading_ != nullptr && !reading_->done()) (co_await Refresh(call)).IgnoreError();
+  co_return co_await Refresh(call);
+}
+
+// A place in an engine, now or when it is this caller's turn; null if the last engine went away meanwhile.
+Task<absl::StatusOr<std::shared_ptr<Replica>>> Router::TakePlace(const CallContext& call, const ModelRecord& model) {
+  Serving& serving = *serving_[model.id];
+  if (serving.queue.empty()) {
+    if (std::shared_ptr<Replica> replica = LeastBusy(serving.replicas); replica != nullptr) {
+      ++replica->in_flight;
+      co_return replica;
+    }
+  }
+  if (serving.queue.size() >= kMaxQueued) co_return QueueFull(model, serving);
+  // Leaves the queue however this coroutine ends, and passes on a place that was granted but not taken.
+  struct InQueue {
+    InQueue(Router& r, Serving& s) : router(r), alive(r.self_), serving(s), queued(r.loop_) {
+      serving.queue.push_back(&queued);
+    }
+    ~InQueue() {
+      if (alive.expired()) return;  // the process ends
+      serving.queue.remove(&queued);
+      if (queued.granted != nullptr) {
+        --queued.granted->in_flight;
+        router.Serve(serving);
+      }
+    }
+    Router& router;
+    std::weak_ptr<Router*> alive;
+    Serving& serving;
+    Queued queued;
+  } place(*this, serving);
+  co_await place.queued.waiter.Wait(call.deadline);
+  if (!place.queued.waiter.woken()) {
+    co_return GaveUp(call.deadline, absl::StrCat("an engine of model '", model.id, "' to be free"));
+  }
+  co_return std::exchange(place.queued.granted, nullptr);
+}
+
+void Router::Serve(Serving& serving) {
+  while (!serving.queue.empty()) {
+    std::shared_ptr<Replica> replica = LeastBusy(serving.replicas);
+    if (replica == nullptr && !serving.replicas.empty()) return;
+    // Without any engine left, everybody looks anew.
+    Queued* next = serving.queue.front();
+    serving.queue.pop_front();
+    if (replica != nullptr) ++replica->in_flight;
+    next->granted = std::move(replica);
+    next->waiter.Wake();
+  }
+}
+
+absl::Status Router::QueueFull(const ModelRecord& model, const Serving& serving) const {
+  int places = 0;
+  for (const auto& replica : serving.replicas) places += replica->endpoint.max_concurrent;
+  const double wait = serving.mean_seconds * static_cast<double>(serving.queue.size()) / std::max(1, places);
+  const int64_t retry_ms = static_cast<int64_t>(std::clamp(wait, 1.0, 60.0) * 1000);
+  return Error(unit::v1::OVERLOADED,
+               absl::StrCat("model '", model.id, "' has ", places, " requests in hand and ", serving.queue.size(),
+                            " waiting"),
+               {{"model", model.id}, {"retry_after_ms", absl::StrCat(retry_ms)}});
+}
+
+Task<absl::Status> Router::Refresh(CallContext call) {
+  if (reading_ == nullptr || reading_->done()) {
+    CallContext own = call;
+    own.deadline = absl::Now() + absl::Seconds(10);
+    reading_ = Flight::Launch(loop_, Read(std::move(own)));
+  }
+  const std::shared_ptr<Flight> reading = reading_;
+  co_return co_await reading->Wait(call.deadline, "the list of running engines");
+}
+
+Task<absl::Status> Router::Read(CallContext call) {
+  CO_ASSIGN_OR_RETURN(std::vector<Endpoint> endpoints, co_await engines_.Endpoints(call));
+  Apply(std::move(endpoints));
+  co_return absl::OkStatus();
+}
+
+void Router::Apply(std::vector<Endpoint> endpoints) {
+  for (auto& [model, serving] : serving_) {
+    const std::vector<std::shared_ptr<Replica>> replicas = serving->replicas;
+    for (const auto& replica : replicas) {
+      if (std::find(endpoints.begin(), endpoints.end(), replica->endpoint) == endpoints.end()) Drop(*serving, replica);
+    }
+  }
+  for (Endpoint& endpoint : endpoints) {
+    std::unique_ptr<Serving>& slot = serving_[endpoint.model_id];
+    if (slot == nullptr) slot = std::make_unique<Serving>();
+    const bool known = std::any_of(slot->replicas.begin(), slot->replicas.end(),
+                                   [&](const auto& replica) { return replica->endpoint == endpoint; });
+    if (known) continue;
+    auto replica = std::make_shared<Replica>();
+    replica->endpoint = std::move(endpoint);
+    slot->replicas.push_back(std::move(replica));
+    Serve(*slot);
+  }
+}
+
+void Router::Drop(Serving& serving, const std::shared_ptr<Replica>& replica) {
+  replica->gone = true;
+  std::erase(serving.replicas, replica);
+  if (serving.replicas.empty()) Serve(serving);
+}
+
+Router::Load Router::LoadOf(const std::string& model_id) const {
+  Load load;
+  const auto it = serving_.find(model_id);
+  if (it == serving_.end()) return load;
+  load.replicas = it->second->replicas;
+  load.queued = static_cast<int>(it->second->queue.size());
+  return load;
+}
+
+}  // namespace aima::inference

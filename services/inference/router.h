@@ -1,0 +1,108 @@
+// Which running engine takes a request.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "services/inference/directory.h"
+#include "services/inference/flight.h"
+#include "services/inference/model_catalog.h"
+
+namespace aima::inference {
+
+// What a request asks of a model.
+enum class Ask { kChat, kComplete, kEmbed };
+
+// One running engine and how much it has to do.
+struct Replica {
+  Endpoint endpoint;
+  int in_flight = 0;
+  bool gone = false;  // no longer offered; requests that it still has may go on
+};
+
+// The routing table: models, the engines that serve them, and the requests that these have in hand. Each engine gets
+// at most as many requests as it works on at once; up to kMaxQueued wait per model, first come, first served. Where
+// the configuration allows it, an engine is started for a model that has none, once for all who ask. Not thread-safe:
+// use it on its loop.
+class Router {
+ public:
+  static constexpr size_t kMaxQueued = 64;
+
+  // A place in an engine; given back when destroyed.
+  class Lease {
+   public:
+    Lease() = default;
+    Lease(Lease&& other) noexcept { *this = std::move(other); }
+    Lease& operator=(Lease&& other) noexcept;
+    ~Lease() { Release(); }
+
+    const Endpoint& endpoint() const { return replica_->endpoint; }
+    const ModelRecord& model() const { return model_; }
+    // The engine did not answer: offer it to nobody until the engine service says that it runs.
+    void MarkLost();
+    void Release();
+
+   private:
+    friend class Router;
+    std::weak_ptr<Router*> router_;
+    std::shared_ptr<Replica> replica_;
+    ModelRecord model_;
+    absl::Time since_;
+  };
+
+  Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, bool auto_start);
+
+  // A place in the least busy engine of the model, within the call's deadline.
+  Task<absl::StatusOr<Lease>> Acquire(CallContext call, std::string model, Ask ask);
+  // Reads again which engines run.
+  Task<absl::Status> Refresh(CallContext call);
+
+  ModelCatalog& catalog() { return catalog_; }
+  // How busy a model is.
+  struct Load {
+    std::vector<std::shared_ptr<Replica>> replicas;
+    int queued = 0;
+  };
+  Load LoadOf(const std::string& model_id) const;
+
+ private:
+  // Waits for a place.
+  struct Queued {
+    explicit Queued(Loop& loop) : waiter(loop) {}
+    Waiter waiter;
+    std::shared_ptr<Replica> granted;
+  };
+  struct Serving {
+    std::vector<std::shared_ptr<Replica>> replicas;
+    std::list<Queued*> queue;
+    std::shared_ptr<Flight> starting;
+    double mean_seconds = 0;  // of recent requests
+  };
+
+  Task<absl::StatusOr<ModelRecord>> Resolve(const CallContext& call, const std::string& model);
+  Task<absl::Status> EnsureReplica(const CallContext& call, const ModelRecord& model);
+  Task<absl::StatusOr<std::shared_ptr<Replica>>> TakePlace(const CallContext& call, const ModelRecord& model);
+  Task<absl::Status> Read(CallContext call);
+  Task<absl::Status> StartEngine(CallContext call, std::string model_id);
+  void Apply(std::vector<Endpoint> endpoints);
+  void Drop(Serving& serving, const std::shared_ptr<Replica>& replica);
+  void Serve(Serving& serving);
+  absl::Status QueueFull(const ModelRecord& model, const Serving& serving) const;
+  Lease MakeLease(std::shared_ptr<Replica> replica, const ModelRecord& model);
+
+  Loop& loop_;
+  EngineDirectory& engines_;
+  const bool auto_start_;
+  ModelCatalog catalog_;
+  absl::flat_hash_map<std::string, std::unique_ptr<Serving>> serving_;  // by model id
+  std::shared_ptr<Flight> reading_;
+  std::shared_ptr<Router*> self_;  // leases may outlive the router
+};
+
+}  // namespace aima::inference

@@ -1,0 +1,81 @@
+#include "services/inference/rpc_directory.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "aima/engine/v1/engine.pb.h"
+#include "aima/model/v1/model.pb.h"
+#include "libs/base/status_macros.h"
+#include "libs/unit/json_codec.h"
+
+namespace aima::inference {
+namespace {
+
+constexpr int kPage = 1000;
+
+// An enum value of another domain as people read it: MODEL_STATUS_READY is "ready".
+template <class Enum>
+std::string TextOf(Enum value) {
+  const auto* described = google::protobuf::GetEnumDescriptor<Enum>()->FindValueByNumber(value);
+  return described == nullptr ? "unknown" : EnumText(*described);
+}
+
+// The two domains name the types alike; one that this program does not know is none.
+v1::ModelType TypeOf(model::v1::ModelType type) {
+  v1::ModelType ours = v1::MODEL_TYPE_UNSPECIFIED;
+  if (!v1::ModelType_Parse(model::v1::ModelType_Name(type), &ours)) return v1::MODEL_TYPE_UNSPECIFIED;
+  return ours;
+}
+
+}  // namespace
+
+Task<absl::StatusOr<std::vector<ModelRecord>>> RpcModelDirectory::List(const CallContext& call) {
+  std::vector<ModelRecord> records;
+  model::v1::ListRequest request;
+  request.set_limit(kPage);
+  do {
+    CO_ASSIGN_OR_RETURN(const model::v1::ListResponse page,
+                        (co_await rpc_.Call<model::v1::ListResponse>(call, request)));
+    for (const model::v1::Model& item : page.items()) {
+      ModelRecord record;
+      record.id = item.id();
+      record.name = item.name();
+      record.type = TypeOf(item.type());
+      record.ready = item.status() == model::v1::MODEL_STATUS_READY;
+      record.status = TextOf(item.status());
+      record.created_at = item.create_time().seconds();
+      records.push_back(std::move(record));
+    }
+    request.set_after(page.next_after());
+  } while (!request.after().empty());
+  co_return records;
+}
+
+Task<absl::StatusOr<std::vector<Endpoint>>> RpcEngineDirectory::Endpoints(const CallContext& call) {
+  const engine::v1::EndpointsRequest request;
+  CO_ASSIGN_OR_RETURN(const engine::v1::EndpointsResponse response,
+                      (co_await rpc_.Call<engine::v1::EndpointsResponse>(call, request)));
+  std::vector<Endpoint> endpoints;
+  for (const engine::v1::Endpoint& item : response.items()) {
+    Endpoint endpoint;
+    endpoint.instance_id = item.instance_id();
+    endpoint.engine = item.engine();
+    endpoint.model_id = item.model_id();
+    endpoint.served_name = item.served_name().empty() ? item.model_id() : item.served_name();
+    endpoint.host = item.host();
+    endpoint.port = item.port();
+    endpoint.api_key = item.api_key();
+    endpoint.dialect = TextOf(item.dialect());
+    endpoint.max_concurrent = std::max(1, item.max_concurrent());
+    endpoints.push_back(std::move(endpoint));
+  }
+  co_return endpoints;
+}
+
+Task<absl::Status> RpcEngineDirectory::Start(const CallContext& call, const std::string& model_id) {
+  engine::v1::StartRequest request;
+  request.set_model_id(model_id);
+  co_return (co_await rpc_.Call<engine::v1::StartResponse>(call, request)).status();
+}
+
+}  // namespace aima::inference

@@ -1,0 +1,59 @@
+#include "services/model/compatibility.h"
+
+#include <algorithm>
+#include <initializer_list>
+
+namespace aima::model {
+
+namespace {
+
+constexpr auto kLlm = v1::MODEL_TYPE_LLM;
+constexpr auto kVlm = v1::MODEL_TYPE_VLM;
+constexpr auto kEmbedding = v1::MODEL_TYPE_EMBEDDING;
+constexpr auto kRerank = v1::MODEL_TYPE_RERANK;
+
+// A family of engines, the one format that the entry is about, and the types that it serves in that format.
+struct Family {
+  const char* engine_type;
+  v1::ModelFormat format;
+  std::initializer_list<v1::ModelType> types;
+};
+
+constexpr Family kFamilies[] = {
+    {"llamacpp", v1::MODEL_FORMAT_GGUF, {kLlm, kVlm, kEmbedding, kRerank}},
+    {"ollama", v1::MODEL_FORMAT_GGUF, {kLlm, kVlm, kEmbedding}},
+    {"vllm", v1::MODEL_FORMAT_SAFETENSORS, {kLlm, kVlm, kEmbedding, kRerank}},
+    {"sglang", v1::MODEL_FORMAT_SAFETENSORS, {kLlm, kVlm, kEmbedding, kRerank}},
+    {"tei", v1::MODEL_FORMAT_SAFETENSORS, {kEmbedding, kRerank}},
+    {"transformers", v1::MODEL_FORMAT_SAFETENSORS, {v1::MODEL_TYPE_ASR, v1::MODEL_TYPE_TTS, v1::MODEL_TYPE_DETECTION}},
+    {"diffusers", v1::MODEL_FORMAT_SAFETENSORS, {v1::MODEL_TYPE_IMAGE, v1::MODEL_TYPE_VIDEO}},
+    {"onnxruntime", v1::MODEL_FORMAT_ONNX,
+     {kEmbedding, kRerank, v1::MODEL_TYPE_ASR, v1::MODEL_TYPE_TTS, v1::MODEL_TYPE_IMAGE, v1::MODEL_TYPE_DETECTION}},
+};
+
+}  // namespace
+
+v1::ModelCompatibility CompatibilityOf(const v1::Model& model) {
+  v1::ModelCompatibility compatibility;
+  compatibility.set_model_id(model.id());
+  compatibility.set_type(model.type());
+  compatibility.set_format(model.format());
+  compatibility.set_status(model.status());
+  for (const Family& family : kFamilies) {
+    const bool serves = std::find(family.types.begin(), family.types.end(), model.type()) != family.types.end();
+    if (serves && family.format == model.format()) compatibility.add_engine_types(family.engine_type);
+  }
+  if (model.status() == v1::MODEL_STATUS_PENDING) {
+    compatibility.set_note("The model has no files yet.");
+  } else if (model.status() == v1::MODEL_STATUS_ERROR) {
+    compatibility.set_note("The model's files are missing or were changed.");
+  } else if (compatibility.engine_types().empty()) {
+    compatibility.set_note("No known family of engines serves models of this type in this format.");
+  } else if (model.details().custom_code()) {
+    compatibility.set_note("The model comes with Python code of its own, which AIMA does not run; engines that do not "
+                           "know its architecture cannot serve it.");
+  }
+  return compatibility;
+}
+
+}  // namespace aima::model

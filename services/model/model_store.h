@@ -1,0 +1,78 @@
+// Models in PostgreSQL.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aima/model/v1/model.pb.h"
+#include "libs/base/call_context.h"
+#include "libs/base/task.h"
+#include "libs/pg/database.h"
+
+namespace aima::model {
+
+// Which models. Zero and empty fit all.
+struct ModelFilter {
+  v1::ModelType type = v1::MODEL_TYPE_UNSPECIFIED;
+  v1::ModelFormat format = v1::MODEL_FORMAT_UNSPECIFIED;
+  v1::ModelStatus status = v1::MODEL_STATUS_UNSPECIFIED;
+};
+
+// Models have all their fields but requirements, which follow from the others. Changes take the operations that are to
+// be committed with them: events and replies.
+class ModelStore {
+ public:
+  using Also = std::vector<pg::Operation>;
+
+  explicit ModelStore(pg::Database& db) : db_(db) {}
+
+  // MODEL_NOT_FOUND if there is none.
+  Task<absl::StatusOr<v1::Model>> Find(const CallContext& call, const std::string& id);
+  Task<absl::StatusOr<std::optional<v1::Model>>> FindByPath(const CallContext& call, const std::string& path);
+  Task<absl::StatusOr<std::optional<v1::Model>>> FindByDigest(const CallContext& call, const std::string& digest);
+
+  // In the order of ids, those after `after`.
+  struct Page {
+    int limit = 100;
+    int offset = 0;
+    std::string after;
+  };
+  Task<absl::StatusOr<std::vector<v1::Model>>> List(const CallContext& call, const ModelFilter& filter, Page page);
+  Task<absl::StatusOr<int64_t>> Count(const CallContext& call, const ModelFilter& filter);
+
+  // Those whose id, name or architecture contain every one of the words, the closest first.
+  struct Search {
+    std::vector<std::string> words;
+    std::string source;  // empty is any
+    v1::ModelType type = v1::MODEL_TYPE_UNSPECIFIED;
+    int limit = 20;
+  };
+  Task<absl::StatusOr<std::vector<v1::Model>>> Find(const CallContext& call, Search search);
+
+  // Ids that are `id`, or `id` and a number after it.
+  Task<absl::StatusOr<std::vector<std::string>>> IdsLike(const CallContext& call, const std::string& id);
+  // Ids of models that are ready and whose digest is not known.
+  Task<absl::StatusOr<std::vector<std::string>>> WithoutDigest(const CallContext& call);
+
+  // Fails with SQLSTATE 23505 if there is a model of this id or path.
+  Task<absl::Status> Insert(const CallContext& call, const v1::Model& model, Also also);
+  // Writes status, error, digest, files and times; MODEL_NOT_FOUND if the model has gone meanwhile.
+  Task<absl::Status> Update(const CallContext& call, const v1::Model& model, Also also);
+  // MODEL_NOT_FOUND if it has gone already.
+  Task<absl::Status> Delete(const CallContext& call, const std::string& id, Also also);
+
+ private:
+  Task<absl::StatusOr<std::vector<v1::Model>>> Read(const CallContext& call, const pg::Statement& statement,
+                                                    pg::Values values);
+  Task<absl::Status> Change(const CallContext& call, std::string id, pg::Operation change, Also also);
+
+  pg::Database& db_;
+};
+
+// MODEL_NOT_FOUND for this id.
+absl::Status NoSuchModel(const std::string& id);
+
+}  // namespace aima::model

@@ -1,0 +1,287 @@
+#include "services/model/model_units.h"
+
+#include <absl/strings/ascii.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
+#include <absl/strings/strip.h>
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/as_tuple.hpp>
+
+#include "libs/base/status_macros.h"
+#include "libs/errors/errors.h"
+#include "services/model/compatibility.h"
+#include "services/model/estimate.h"
+#include "services/model/examination.h"
+
+namespace aima::model {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr absl::Duration kDigestRetry = absl::Seconds(10);
+
+google::protobuf::Timestamp Now() {
+  google::protobuf::Timestamp timestamp;
+  timestamp.set_seconds(absl::ToUnixSeconds(absl::Now()));
+  return timestamp;
+}
+
+std::vector<std::string> WithStorage(std::vector<std::string> roots, const std::string& storage_dir) {
+  if (!roots.empty()) roots.push_back(storage_dir);
+  return roots;
+}
+
+// The same digest, however it was written.
+std::string PlainDigest(const std::string& checksum) {
+  return absl::AsciiStrToLower(absl::StripPrefix(checksum, "sha256:"));
+}
+
+}  // namespace
+
+ModelUnits::ModelUnits(Loop& loop, const Parts& parts, const Settings& settings)
+    : outbox_(parts.outbox),
+      users_(parts.users),
+      store_(parts.db),
+      storage_(settings.storage_dir),
+      roots_(WithStorage(settings.import_roots, settings.storage_dir)),
+      registrar_(store_, outbox_, threads_, roots_, storage_),
+      wake_(loop) {
+  storage_.Sweep();
+}
+
+Task<absl::StatusOr<v1::CreateResponse>> ModelUnits::Create(CallContext& call, const v1::CreateRequest& request) {
+  Candidate candidate;
+  candidate.path = request.path();
+  candidate.name = request.name();
+  candidate.type = request.type();
+  candidate.format = request.format();
+  candidate.source = request.source().empty() && !request.path().empty() ? "local" : request.source();
+  candidate.known_allowed = false;
+  const auto answer = [](const v1::Model& model) {
+    v1::CreateResponse response;
+    response.set_model_id(model.id());
+    *response.mutable_model() = model;
+    return response;
+  };
+  const Registrar::Reply reply = [&](const v1::Model& model) { return outbox_.Remember(call, answer(model)); };
+  CO_ASSIGN_OR_RETURN(const Registrar::Registered registered,
+                      co_await registrar_.Register(call, std::move(candidate), reply));
+  if (!registered.created) {
+    co_return Error(v1::MODEL_EXISTS, absl::StrCat("these files are the model '", registered.model.id(), "' already"),
+                    {{"model_id", registered.model.id()}});
+  }
+  WantDigest(registered.model);
+  co_return answer(registered.model);
+}
+
+Task<absl::StatusOr<v1::ImportResponse>> ModelUnits::Import(CallContext& call, const v1::ImportRequest& request) {
+  if (!request.auto_detect() && request.type() == v1::MODEL_TYPE_UNSPECIFIED) {
+    co_return InvalidInput("type", "must be given when auto_detect is false");
+  }
+  Candidate candidate;
+  candidate.path = request.path();
+  candidate.name = request.name();
+  candidate.type = request.type();
+  candidate.source = "local";
+  candidate.copy = request.copy();
+  const auto answer = [](const v1::Model& model, bool created) {
+    v1::ImportResponse response;
+    response.set_model_id(model.id());
+    *response.mutable_model() = model;
+    response.set_created(created);
+    return response;
+  };
+  const Registrar::Reply reply = [&](const v1::Model& model) { return outbox_.Remember(call, answer(model, true)); };
+  CO_ASSIGN_OR_RETURN(Registrar::Registered registered,
+                      co_await registrar_.Register(call, std::move(candidate), reply));
+  *registered.model.mutable_requirements() = RequirementsOf(registered.model);
+  WantDigest(registered.model);
+  co_return answer(registered.model, registered.created);
+}
+
+Task<absl::Status> ModelUnits::CheckUnused(const CallContext& call, const std::string& model_id) {
+  const absl::StatusOr<std::vector<std::string>> instances = co_await users_.InstancesOf(call, model_id);
+  if (!instances.ok()) {
+    co_return Error(unit::v1::UNAVAILABLE,
+                    absl::StrCat("cannot find out whether an engine serves '", model_id,
+                                 "': ", instances.status().message(), "; force deletes it anyway"),
+                    {{"model_id", model_id}});
+  }
+  if (instances->empty()) co_return absl::OkStatus();
+  const std::string names = absl::StrJoin(*instances, ", ");
+  co_return Error(v1::MODEL_IN_USE, absl::StrCat("'", model_id, "' is served by: ", names),
+                  {{"model_id", model_id}, {"instances", names}});
+}
+
+Task<absl::StatusOr<v1::DeleteResponse>> ModelUnits::Delete(CallContext& call, const v1::DeleteRequest& request) {
+  CO_ASSIGN_OR_RETURN(const v1::Model model, co_await store_.Find(call, request.model_id()));
+  if (!request.force()) CO_RETURN_IF_ERROR(co_await CheckUnused(call, model.id()));
+  v1::ModelDeleted deleted;
+  deleted.set_model_id(model.id());
+  v1::DeleteResponse response;
+  response.set_success(true);
+  response.set_freed_bytes(model.stored() ? model.size() : 0);
+  ModelStore::Also also;
+  also.push_back(outbox_.Emit(call, deleted));
+  also.push_back(outbox_.Remember(call, response));
+  CO_RETURN_IF_ERROR(co_await store_.Delete(call, model.id(), std::move(also)));
+  // After the commit: files without a record take room, a record without files would be a lie.
+  const absl::StatusOr<int64_t> freed =
+      co_await threads_.RunQuick([storage = storage_, model] { return storage.Remove(model); });
+  if (!freed.ok()) {
+    spdlog::warn("files of deleted model {} stay: {}", model.id(), std::string(freed.status().message()));
+    response.set_freed_bytes(0);
+  }
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::Verify(CallContext& call, const v1::VerifyRequest& request) {
+  CO_ASSIGN_OR_RETURN(v1::Model model, co_await store_.Find(call, request.model_id()));
+  if (model.files().empty() || model.status() == v1::MODEL_STATUS_PULLING) {
+    co_return Error(v1::MODEL_NOT_READY, absl::StrCat("'", model.id(), "' has no files that could be verified"),
+                    {{"model_id", model.id()}});
+  }
+  co_return co_await VerifyModel(call, std::move(model), PlainDigest(request.checksum()));
+}
+
+Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::VerifyModel(const CallContext& call, v1::Model model,
+                                                                 const std::string& checksum) {
+  const auto go_on = threads_.GoOnUntil(call.deadline);
+  CO_ASSIGN_OR_RETURN(const Examination found, co_await threads_.RunSlow([roots = roots_, model, go_on] {
+    return Examine(model, roots, go_on);
+  }));
+  // Files that differ from the record make the model unusable; a checksum that the caller expected does not.
+  model.set_error(absl::StrJoin(found.issues, "; "));
+  model.set_status(found.issues.empty() ? v1::MODEL_STATUS_READY : v1::MODEL_STATUS_ERROR);
+  if (found.issues.empty()) {
+    model.set_digest(found.digest);
+    model.clear_files();
+    for (const v1::ModelFile& file : found.files) *model.add_files() = file;
+  }
+  *model.mutable_update_time() = *model.mutable_verify_time() = Now();
+
+  v1::VerifyResponse response;
+  for (const std::string& issue : found.issues) response.add_issues(issue);
+  if (!checksum.empty() && checksum != found.digest) {
+    response.add_issues(absl::StrCat("the model's SHA-256 is ", found.digest.empty() ? "not known" : found.digest,
+                                     " instead of ", checksum));
+  }
+  response.set_valid(response.issues().empty());
+  response.set_digest(found.digest);
+  v1::ModelVerified verified;
+  verified.set_model_id(model.id());
+  verified.set_valid(response.valid());
+  *verified.mutable_issues() = response.issues();
+  ModelStore::Also also;
+  also.push_back(outbox_.Emit(call, verified));
+  also.push_back(outbox_.Remember(call, response));
+  CO_RETURN_IF_ERROR(co_await store_.Update(call, model, std::move(also)));
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::Model>> ModelUnits::Get(CallContext& call, const v1::GetRequest& request) {
+  CO_ASSIGN_OR_RETURN(v1::Model model, co_await store_.Find(call, request.model_id()));
+  *model.mutable_requirements() = RequirementsOf(model);
+  co_return model;
+}
+
+Task<absl::StatusOr<v1::ListResponse>> ModelUnits::List(CallContext& call, const v1::ListRequest& request) {
+  ModelFilter filter;
+  filter.type = request.type();
+  filter.format = request.format();
+  filter.status = request.status();
+  ModelStore::Page page;
+  page.limit = request.limit() + 1;  // one more tells whether there are more
+  page.offset = request.offset();
+  page.after = request.after();
+  CO_ASSIGN_OR_RETURN(std::vector<v1::Model> models, co_await store_.List(call, filter, std::move(page)));
+  CO_ASSIGN_OR_RETURN(const int64_t total, co_await store_.Count(call, filter));
+  v1::ListResponse response;
+  response.set_total(total);
+  if (models.size() > static_cast<size_t>(request.limit())) {
+    models.pop_back();
+    response.set_next_after(models.back().id());
+  }
+  for (v1::Model& model : models) {
+    *model.mutable_requirements() = RequirementsOf(model);
+    *response.add_items() = std::move(model);
+  }
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::SearchResponse>> ModelUnits::Search(CallContext& call, const v1::SearchRequest& request) {
+  ModelStore::Search search;
+  search.words = absl::StrSplit(request.query(), absl::ByAnyChar(" \t\n"), absl::SkipEmpty());
+  search.source = request.source();
+  search.type = request.type();
+  search.limit = request.limit();
+  CO_ASSIGN_OR_RETURN(std::vector<v1::Model> models, co_await store_.Find(call, std::move(search)));
+  v1::SearchResponse response;
+  for (v1::Model& model : models) {
+    *model.mutable_requirements() = RequirementsOf(model);
+    *response.add_results() = std::move(model);
+  }
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::EstimateResourcesResponse>> ModelUnits::EstimateResources(
+    CallContext& call, const v1::EstimateResourcesRequest& request) {
+  CO_ASSIGN_OR_RETURN(const v1::Model model, co_await store_.Find(call, request.model_id()));
+  if (model.files().empty()) {
+    co_return Error(v1::MODEL_NOT_READY, absl::StrCat("'", model.id(), "' has no files whose needs could be estimated"),
+                    {{"model_id", model.id()}});
+  }
+  Serving serving;
+  serving.context_length = request.context_length();
+  serving.parallel = request.parallel();
+  co_return Estimate(model, serving);
+}
+
+Task<absl::StatusOr<v1::CompatibilityResponse>> ModelUnits::Compatibility(CallContext& call,
+                                                                          const v1::CompatibilityRequest& request) {
+  ModelStore::Page page;
+  page.limit = request.limit() + 1;
+  page.after = request.after();
+  CO_ASSIGN_OR_RETURN(std::vector<v1::Model> models, co_await store_.List(call, ModelFilter{}, std::move(page)));
+  v1::CompatibilityResponse response;
+  if (models.size() > static_cast<size_t>(request.limit())) {
+    models.pop_back();
+    response.set_next_after(models.back().id());
+  }
+  for (const v1::Model& model : models) *response.add_items() = CompatibilityOf(model);
+  co_return response;
+}
+
+void ModelUnits::WantDigest(const v1::Model& model) {
+  if (model.path().empty() || !model.digest().empty()) return;
+  digest_wanted_ = true;
+  wake_.cancel();
+}
+
+Task<void> ModelUnits::ComputeDigests(CallContext call) {
+  while (true) {
+    digest_wanted_ = false;
+    const absl::Status status = co_await ComputeDigestsOnce(call);
+    if (!status.ok()) spdlog::warn("digests of models: {}", std::string(status.message()));
+    if (digest_wanted_) continue;
+    wake_.expires_after(absl::ToChronoNanoseconds(status.ok() ? absl::Hours(1) : kDigestRetry));
+    co_await wake_.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+}
+
+Task<absl::Status> ModelUnits::ComputeDigestsOnce(const CallContext& call) {
+  CO_ASSIGN_OR_RETURN(const std::vector<std::string> ids, co_await store_.WithoutDigest(call));
+  for (const std::string& id : ids) {
+    absl::StatusOr<v1::Model> model = co_await store_.Find(call, id);
+    if (HasReason(model.status(), v1::MODEL_NOT_FOUND)) continue;
+    if (!model.ok()) co_return model.status();
+    const absl::StatusOr<v1::VerifyResponse> verified = co_await VerifyModel(call, *std::move(model), "");
+    if (!verified.ok() && !HasReason(verified.status(), v1::MODEL_NOT_FOUND)) co_return verified.status();
+  }
+  co_return absl::OkStatus();
+}
+
+}  // namespace aima::model

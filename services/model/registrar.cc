@@ -1,0 +1,187 @@
+#include "services/model/registrar.h"
+
+#include <absl/strings/ascii.h>
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "libs/base/status_macros.h"
+#include "libs/errors/errors.h"
+#include "services/model/digest.h"
+#include "services/model/estimate.h"
+#include "services/model/examination.h"
+
+namespace aima::model {
+
+namespace {
+
+constexpr size_t kMaxId = 63;
+constexpr int kInsertAttempts = 5;
+
+absl::Status Exists(const v1::Model& model, const std::string& why) {
+  return Error(v1::MODEL_EXISTS, why, {{"model_id", model.id()}});
+}
+
+google::protobuf::Timestamp Now() {
+  const int64_t micros = absl::ToUnixMicros(absl::Now());
+  google::protobuf::Timestamp timestamp;
+  timestamp.set_seconds(micros / 1'000'000);
+  timestamp.set_nanos(static_cast<int32_t>(micros % 1'000'000 * 1000));
+  return timestamp;
+}
+
+v1::Model ModelOf(const Inspection& found) {
+  v1::Model model;
+  model.set_path(found.path);
+  model.set_size(found.size);
+  model.set_format(found.format);
+  for (const v1::ModelFile& file : found.files) *model.add_files() = file;
+  return model;
+}
+
+bool SameFiles(const v1::Model& a, const v1::Model& b) {
+  if (!a.digest().empty() && !b.digest().empty()) return a.digest() == b.digest();
+  return a.size() == b.size() && a.files_size() == b.files_size();
+}
+
+}  // namespace
+
+std::string SlugOf(const std::string& name) {
+  std::string slug;
+  for (const char c : name) {
+    const bool plain = absl::ascii_isalnum(static_cast<unsigned char>(c));
+    if (plain || ((c == '.' || c == '_') && !slug.empty() && slug.back() != '-')) {
+      slug.push_back(absl::ascii_tolower(static_cast<unsigned char>(c)));
+    } else if (!slug.empty() && absl::ascii_isalnum(static_cast<unsigned char>(slug.back()))) {
+      slug.push_back('-');
+    }
+    if (slug.size() == kMaxId) break;
+  }
+  while (!slug.empty() && !absl::ascii_isalnum(static_cast<unsigned char>(slug.back()))) slug.pop_back();
+  return slug;
+}
+
+Task<absl::StatusOr<Registrar::Registered>> Registrar::Register(const CallContext& call, Candidate candidate,
+                                                                Reply reply) {
+  v1::Model model;
+  if (!candidate.path.empty()) {
+    CO_ASSIGN_OR_RETURN(model, co_await ReadFiles(call, candidate));
+    CO_ASSIGN_OR_RETURN(const std::optional<v1::Model> known, co_await FindKnown(call, model));
+    if (known) {
+      if (candidate.known_allowed) co_return Registered{*known, false};
+      co_return Exists(*known, absl::StrCat("these files are the model '", known->id(), "' already"));
+    }
+    model.set_status(v1::MODEL_STATUS_READY);
+  } else {
+    model.set_type(candidate.type);
+    model.set_format(candidate.format);
+    model.set_status(v1::MODEL_STATUS_PENDING);
+  }
+  if (!candidate.name.empty()) model.set_name(candidate.name);
+  model.set_source(candidate.source);
+  co_return co_await Insert(call, std::move(model), !candidate.name.empty(), reply);
+}
+
+Task<absl::StatusOr<v1::Model>> Registrar::ReadFiles(const CallContext& call, const Candidate& candidate) {
+  CO_ASSIGN_OR_RETURN(const Inspection found,
+                      co_await threads_.RunQuick([roots = roots_, path = candidate.path] { return Inspect(roots, path); }));
+  if (candidate.format != v1::MODEL_FORMAT_UNSPECIFIED && candidate.format != found.format) {
+    co_return InvalidInput("format", absl::StrCat("'", candidate.path, "' is of another format"));
+  }
+  const v1::ModelType type = candidate.type != v1::MODEL_TYPE_UNSPECIFIED ? candidate.type : found.type;
+  if (type == v1::MODEL_TYPE_UNSPECIFIED) {
+    co_return Error(v1::MODEL_TYPE_UNKNOWN, absl::StrCat("the files of '", found.path, "' do not tell what the model does"),
+                    {{"path", found.path}});
+  }
+  v1::Model model = ModelOf(found);
+  const auto go_on = threads_.GoOnUntil(call.deadline);
+  if (candidate.copy) {
+    CO_ASSIGN_OR_RETURN(model, co_await threads_.RunSlow([roots = roots_, storage = storage_, found, go_on] {
+      return storage.Adopt(roots, found, go_on);
+    }));
+  } else if (found.size <= kDigestFirst) {
+    CO_ASSIGN_OR_RETURN(const Examination examined, co_await threads_.RunSlow([roots = roots_, model, go_on] {
+      return Examine(model, roots, go_on);
+    }));
+    if (!examined.issues.empty()) {
+      co_return Error(v1::MODEL_FILE_CORRUPT, examined.issues[0], {{"path", found.path}});
+    }
+    model.clear_files();
+    for (const v1::ModelFile& file : examined.files) *model.add_files() = file;
+    model.set_digest(examined.digest);
+  }
+  *model.mutable_details() = found.details;
+  if (!found.details.projector_path().empty() && candidate.copy) {
+    for (const v1::ModelFile& file : model.files()) {
+      const std::string name = std::filesystem::path(found.details.projector_path()).filename();
+      if (file.path().ends_with("/" + name)) model.mutable_details()->set_projector_path(file.path());
+    }
+  }
+  model.set_type(type);
+  model.set_name(found.name);
+  co_return model;
+}
+
+Task<absl::StatusOr<std::optional<v1::Model>>> Registrar::FindKnown(const CallContext& call, const v1::Model& model) {
+  CO_ASSIGN_OR_RETURN(std::optional<v1::Model> at_path, co_await store_.FindByPath(call, model.path()));
+  if (at_path) {
+    if (SameFiles(*at_path, model)) co_return at_path;
+    co_return Exists(*at_path, absl::StrCat("'", model.path(), "' is the model '", at_path->id(),
+                                            "', which was imported when its files were different"));
+  }
+  if (model.digest().empty()) co_return std::optional<v1::Model>();
+  CO_ASSIGN_OR_RETURN(std::optional<v1::Model> same, co_await store_.FindByDigest(call, model.digest()));
+  std::error_code ignored;
+  // A model whose files are gone does not stand in the way of those that are there.
+  if (same && !std::filesystem::exists(same->path(), ignored)) same.reset();
+  co_return same;
+}
+
+Task<absl::StatusOr<std::string>> Registrar::ChooseId(const CallContext& call, const v1::Model& model, bool named) {
+  std::string slug = SlugOf(model.name());
+  if (slug.empty()) {
+    if (named) co_return InvalidInput("name", "has no letters or digits of which an id could be made");
+    slug = "model";
+  }
+  CO_ASSIGN_OR_RETURN(const std::vector<std::string> taken, co_await store_.IdsLike(call, slug));
+  const auto free = [&taken](const std::string& id) { return std::find(taken.begin(), taken.end(), id) == taken.end(); };
+  if (free(slug)) co_return slug;
+  if (named) {
+    v1::Model other;
+    other.set_id(slug);
+    co_return Exists(other, absl::StrCat("there is a model '", slug, "' already"));
+  }
+  const std::string packed = absl::StrCat(slug, "-", SlugOf(model.details().quantization()));
+  if (!model.details().quantization().empty() && free(packed)) co_return packed;
+  for (int number = 2;; ++number) {
+    const std::string numbered = absl::StrCat(slug, "-", number);
+    if (free(numbered)) co_return numbered;
+  }
+}
+
+Task<absl::StatusOr<Registrar::Registered>> Registrar::Insert(const CallContext& call, v1::Model model, bool named,
+                                                              const Reply& reply) {
+  *model.mutable_create_time() = Now();
+  *model.mutable_update_time() = model.create_time();
+  for (int attempt = 1;; ++attempt) {
+    CO_ASSIGN_OR_RETURN(const std::string id, co_await ChooseId(call, model, named));
+    model.set_id(id);
+    *model.mutable_requirements() = RequirementsOf(model);
+    v1::ModelCreated created;
+    *created.mutable_model() = model;
+    ModelStore::Also also;
+    also.push_back(outbox_.Emit(call, created));
+    also.push_back(reply(model));
+    const absl::Status status = co_await store_.Insert(call, model, std::move(also));
+    if (status.ok()) co_return Registered{model, true};
+    if (pg::SqlState(status) != pg::kUniqueViolation || attempt == kInsertAttempts) co_return status;
+    // Somebody else took the id, or imported the same files, in between.
+    if (!model.path().empty()) {
+      CO_ASSIGN_OR_RETURN(const std::optional<v1::Model> known, co_await FindKnown(call, model));
+      if (known) co_return Registered{*known, false};
+    }
+  }
+}
+
+}  // namespace aima::model
