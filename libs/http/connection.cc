@@ -173,6 +173,7 @@ Task<void> Connection::Serve() {
   status_ = 0;
   bytes_sent_ = 0;
   serving_ = true;
+  ends_on_drain_ = false;
   expires_ = Clock::time_point::max();
   began_ = Clock::now();
   bool failed = false;
@@ -307,6 +308,7 @@ void Connection::Tick(Clock::time_point now) {
 
 void Connection::Drain() {
   keep_alive_ = false;
+  if (serving_ && ends_on_drain_) return Abort();
   if (!serving_ && received_ == 0) stream_.Close();
 }
 

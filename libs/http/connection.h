@@ -53,6 +53,7 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   Task<absl::Status> StartStream(int status, Headers headers) override;
   Task<absl::Status> Write(std::string_view bytes) override;
   Task<absl::Status> Finish() override;
+  void EndOnDrain() override { ends_on_drain_ = true; }
   bool started() const override { return answer_ != Answer::kNone; }
   int status() const override { return status_; }
   size_t bytes_sent() const override { return bytes_sent_; }
@@ -95,6 +96,7 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   bool head_checked_ = false;
   bool keep_alive_ = true;
   bool serving_ = false;
+  bool ends_on_drain_ = false;
   bool cancelled_ = false;
   bool timed_out_ = false;
   Clock::time_point expires_ = Clock::time_point::max();

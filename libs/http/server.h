@@ -36,6 +36,9 @@ class Exchange {
   virtual Task<absl::Status> Write(std::string_view bytes) = 0;
   virtual Task<absl::Status> Finish() = 0;
 
+  // Says that this answer has no end of its own: the server's Shutdown ends it at once rather than wait for it.
+  virtual void EndOnDrain() {}
+
   // True once an answer has begun, and what it was.
   virtual bool started() const = 0;
   virtual int status() const = 0;
@@ -75,7 +78,8 @@ class Server {
   int port() const;
   int connections() const;
 
-  // Accepts no more, closes idle connections, waits for running handlers until `deadline`, then cancels them.
+  // Accepts no more, closes idle connections, waits for running handlers until `deadline`, then cancels them. A stream
+  // that is cut off has no final chunk: its client sees that it is not whole.
   Task<void> Shutdown(absl::Time deadline);
 
  private:

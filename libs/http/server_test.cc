@@ -267,6 +267,32 @@ TEST_F(ServerTest, DrainsTheRequestInHandAndRefusesNewOnes) {
   EXPECT_TRUE(error);
 }
 
+TEST_F(ServerTest, DrainingDoesNotWaitForAnswersWithoutAnEnd) {
+  asio::steady_timer forever(loop_, std::chrono::hours(1));
+  bool began = false, gone = false;
+  auto handler = [&](Exchange& exchange) -> Task<void> {
+    Witness witness{gone};
+    exchange.EndOnDrain();
+    (void)co_await exchange.StartStream(200, {});
+    (void)co_await exchange.Write("first");
+    began = true;
+    (void)co_await forever.async_wait(kTuple);
+  };
+  Serve(handler);
+  tcp::socket socket = Connect();
+  asio::write(socket, asio::buffer(std::string("GET / HTTP/1.1\r\nhost: x\r\n\r\n")));
+  while (!began) loop_.run_one();
+  auto shutdown = [&]() -> Task<bool> {
+    co_await server_->Shutdown(absl::Now() + absl::Seconds(20));
+    co_return true;
+  };
+  const absl::Time before = absl::Now();
+  Await(shutdown());
+  EXPECT_LT(absl::Now() - before, absl::Seconds(5));
+  EXPECT_TRUE(gone);
+  EXPECT_THAT(Await(ReadAll(socket)), EndsWith("5\r\nfirst\r\n"));
+}
+
 TEST_F(ServerTest, RefusesMoreConnectionsThanItAccepts) {
   Serve(Echo, {.max_connections = 1});
   tcp::socket first = Connect();

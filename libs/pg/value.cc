@@ -32,6 +32,30 @@ std::string ArrayHeader(uint32_t element, size_t size) {
   return array;
 }
 
+template <class Strings>
+std::string TextArray(const Strings& items) {
+  size_t size = 2;
+  for (std::string_view item : items) size += item.size() + 3;
+  std::string array;
+  array.reserve(size);
+  array = "{";
+  for (std::string_view item : items) {
+    if (array.size() > 1) array += ',';
+    array += '"';
+    while (true) {
+      const size_t special = item.find_first_of("\"\\");
+      array += item.substr(0, special);
+      if (special == item.npos) break;
+      array += '\\';
+      array += item[special];
+      item.remove_prefix(special + 1);
+    }
+    array += '"';
+  }
+  array += '}';
+  return array;
+}
+
 std::string TextOf(double value) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
@@ -62,20 +86,8 @@ Value::Value(std::string_view value) : text_(std::string(value)) {}
 Value::Value(Bytes value) : text_(std::move(value.data)), format_(1) {}
 Value::Value(absl::Time value) : text_(TextOf(value)) {}
 
-Value::Value(const std::vector<std::string>& value) {
-  std::string array = "{";
-  for (const std::string& item : value) {
-    if (array.size() > 1) array += ',';
-    array += '"';
-    for (char c : item) {
-      if (c == '"' || c == '\\') array += '\\';
-      array += c;
-    }
-    array += '"';
-  }
-  array += '}';
-  text_ = std::move(array);
-}
+Value::Value(const std::vector<std::string>& value) : text_(TextArray(value)) {}
+Value::Value(const std::vector<std::string_view>& value) : text_(TextArray(value)) {}
 
 Value::Value(const std::vector<int64_t>& value) {
   std::string array = "{";
@@ -88,6 +100,9 @@ Value::Value(const std::vector<int64_t>& value) {
 }
 
 Value::Value(const std::vector<Bytes>& value) : text_(ArrayHeader(kByteaOid, value.size())), format_(1) {
+  size_t size = text_->size();
+  for (const Bytes& item : value) size += item.data.size() + 4;
+  text_->reserve(size);
   for (const Bytes& item : value) {
     AppendInt32(*text_, static_cast<uint32_t>(item.data.size()));
     *text_ += item.data;

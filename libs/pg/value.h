@@ -33,6 +33,7 @@ class Value {
   Value(Bytes value);                            // NOLINT
   Value(absl::Time value);                       // NOLINT
   Value(const std::vector<std::string>& value);  // NOLINT
+  Value(const std::vector<std::string_view>& value);  // NOLINT
   Value(const std::vector<int64_t>& value);      // NOLINT
   Value(const std::vector<Bytes>& value);        // NOLINT
   Value(const std::vector<absl::Time>& value);   // NOLINT

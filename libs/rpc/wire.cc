@@ -19,6 +19,7 @@ absl::Status FromGrpc(const grpc::Status& status) {
 
 bool Serialize(const google::protobuf::Message& message, grpc::ByteBuffer& buffer) {
   bool own = false;
+  buffer.Clear();  // gRPC aborts the process when it is given a buffer that still holds a message
   return grpc::GenericSerialize<grpc::ProtoBufferWriter, google::protobuf::Message>(message, &buffer, &own).ok();
 }
 

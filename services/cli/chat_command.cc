@@ -1,4 +1,4 @@
-// aima chat: a conversation on the terminal. aima events tail: what happens, as it happens.
+// aima chat: a conversation on the terminal; aima events tail: what happens, as it happens.
 #include <absl/strings/str_cat.h>
 #include <unistd.h>
 
@@ -74,6 +74,22 @@ absl::Status Converse(Session& session, GatewayClient& client, const std::string
   return absl::OkStatus();
 }
 
+void PrintEvents(const ordered_json& batch, const std::string& format) {
+  if (!batch.is_object()) return;
+  for (const ordered_json& event : batch.value("events", ordered_json::array())) {
+    if (format == "yaml") {
+      std::cout << "---\n" << Format(event, format);
+    } else if (format != "table") {
+      std::cout << event.dump() << "\n";
+    } else {
+      const ordered_json payload = event.contains("payload") ? event["payload"] : ordered_json::object();
+      std::cout << Text(event, "time") << "  " << event.value("sequence", ordered_json()).dump() << "  "
+                << Text(event, "type") << "  " << payload.dump() << "\n";
+    }
+  }
+  std::cout << std::flush;
+}
+
 }  // namespace
 
 absl::Status ChatCommand(Session& session) {
@@ -121,18 +137,22 @@ absl::Status EventsCommand(Session& session) {
     if (!input["after"].is_number_integer()) return UsageError("--after takes a cursor, a whole number");
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
-  return Await(session.loop, client->Stream("event.subscribe", input, [&session](const ordered_json& batch) {
-    for (const ordered_json& event : batch.value("events", ordered_json::array())) {
-      if (session.globals.output != "table") {
-        std::cout << (session.globals.output == "yaml" ? "---\n" + Format(event, "yaml") : event.dump() + "\n");
-        continue;
-      }
-      const ordered_json payload = event.contains("payload") ? event["payload"] : ordered_json::object();
-      std::cout << Text(event, "time") << "  " << event.value("sequence", ordered_json()).dump() << "  "
-                << Text(event, "type") << "  " << payload.dump() << "\n";
+  for (bool connected = false;;) {
+    const absl::Status status = Await(
+        session.loop, client->Stream("event.subscribe", input, [&](const ordered_json& batch) {
+          connected = true;
+          // Where to go on if the stream breaks off.
+          if (batch.is_object() && batch.contains("cursor")) input["after"] = batch["cursor"];
+          PrintEvents(batch, session.globals.output);
+        }));
+    const bool resumable = connected && input.contains("after");
+    if (!resumable || (!status.ok() && ExitCodeOf(status) != kUnavailable && ExitCodeOf(status) != kDeadline &&
+                       status.code() != absl::StatusCode::kResourceExhausted)) {
+      return status;
     }
-    std::cout << std::flush;
-  }));
+    std::cerr << "the stream broke off (" << status.message() << "); going on after event " << input["after"] << std::endl;
+    sleep(1);
+  }
 }
 
 }  // namespace aima::cli

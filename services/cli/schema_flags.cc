@@ -44,6 +44,10 @@ bool IsOpen(const ordered_json& schema) {
   return !Member(schema, "properties") && (!more || *more != false);
 }
 
+absl::Status FlagError(const std::string& what) {
+  return WithRemedy(absl::InvalidArgumentError(what), "`aima units UNIT` shows the flags of a unit.");
+}
+
 // Where a flag leads: the schema of the field, and the path to it.
 struct Target {
   const ordered_json* schema = nullptr;
@@ -73,7 +77,7 @@ std::optional<Target> Find(const ordered_json& schema, const std::string& flag) 
 }
 
 absl::Status WrongValue(const std::string& flag, const std::string& value, const std::string& expected) {
-  return UsageError(absl::StrCat(FlagName(flag), " takes ", expected, ", not '", value, "'"));
+  return FlagError(absl::StrCat(FlagName(flag), " takes ", expected, ", not '", value, "'"));
 }
 
 // One value, as its schema says.
@@ -146,7 +150,7 @@ absl::Status Unknown(const ordered_json& schema, const std::string& flag) {
   } else {
     absl::StrAppend(&text, names.empty() ? "; this unit takes none" : "; there are --", absl::StrJoin(names, ", --"));
   }
-  return UsageError(text);
+  return FlagError(text);
 }
 
 std::string TypeText(const ordered_json& schema) {
@@ -172,7 +176,7 @@ absl::Status ApplyFlags(const ordered_json& schema, const std::vector<std::strin
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
     if (!word.starts_with("--") || word.size() == 2) {
-      return UsageError(absl::StrCat("'", word, "' is not a flag; write --name value"));
+      return FlagError(absl::StrCat("'", word, "' is not a flag; write --name value"));
     }
     const size_t equals = word.find('=');
     const std::string flag = word.substr(2, equals == std::string::npos ? equals : equals - 2);
@@ -195,7 +199,7 @@ absl::Status ApplyFlags(const ordered_json& schema, const std::vector<std::strin
     } else if (i + 1 < words.size()) {
       value = words[++i];
     } else {
-      return UsageError(absl::StrCat(word, " needs a value"));
+      return FlagError(absl::StrCat(word, " needs a value"));
     }
     if (absl::Status set = Set(*target, flag, value, input, lists); !set.ok()) return set;
   }

@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <filesystem>
 #include <fstream>
 
@@ -163,6 +165,15 @@ class EngineUnitsTest : public ::testing::Test {
     return Await(service_->units.Stop(call_, request));
   }
 
+  // For starts that the test does not wait for.
+  Task<void> StartInto(std::string model, std::optional<absl::StatusOr<v1::StartResponse>>* result) {
+    v1::StartRequest request;
+    request.set_model_id(model);
+    CallContext call;
+    absl::StatusOr<v1::StartResponse> response = co_await service_->units.Start(call, request);
+    *result = std::move(response);
+  }
+
   v1::Instance Get(const std::string& instance) {
     v1::GetRequest request;
     request.set_name(instance);
@@ -224,26 +235,17 @@ TEST_F(EngineUnitsTest, AStartedInstanceServesHoldsItsSlotAndIsGoneAfterAStop) {
 
 TEST_F(EngineUnitsTest, ASecondStartJoinsTheFirst) {
   Model("smol", "load 0.5\n");
-  std::vector<int> pids;
-  for (int i = 0; i < 3; ++i) {
-    boost::asio::co_spawn(
-        loop_,
-        [](EngineUnitsTest* test, std::vector<int>* pids) -> Task<void> {
-          v1::StartRequest request;
-          request.set_model_id("smol");
-          const auto started = co_await test->service_->units.Start(test->call_, request);
-          pids->push_back(started.ok() ? started->process_id() : -1);
-        }(this, &pids),
-        boost::asio::detached);
-  }
-  ASSERT_TRUE(Eventually([&] { return pids.size() == 3; }));
-  EXPECT_GT(pids[0], 0);
-  EXPECT_EQ(pids[0], pids[1]);
-  EXPECT_EQ(pids[0], pids[2]);
+  std::optional<absl::StatusOr<v1::StartResponse>> first, second;
+  service_->spawn(StartInto("smol", &first));
+  service_->spawn(StartInto("smol", &second));
+  ASSERT_TRUE(Eventually([&] { return first && second; }));
+  ASSERT_THAT(*first, IsOk());
+  ASSERT_THAT(*second, IsOk());
+  EXPECT_EQ((*first)->process_id(), (*second)->process_id());
   const absl::StatusOr<v1::StartResponse> again = Start("smol");
   ASSERT_THAT(again, IsOk());
   EXPECT_TRUE(again->already_running());
-  EXPECT_EQ(around_.CountEvents("engine.started"), 1);
+  EXPECT_EQ(process::FindMarked(kHomeVariable, dir_).size(), 1u);
 }
 
 TEST_F(EngineUnitsTest, AnotherInstanceOfAModelGetsTheNextId) {
@@ -312,21 +314,12 @@ TEST_F(EngineUnitsTest, AStopKillsWhatIgnoresItAndItsGrandchildren) {
 
 TEST_F(EngineUnitsTest, AStopEndsAStartThatIsUnderWay) {
   Model("slow", "load 1000\n");
-  absl::Status start_result;
-  bool done = false;
-  boost::asio::co_spawn(
-      loop_,
-      [](EngineUnitsTest* test, absl::Status* result, bool* done) -> Task<void> {
-        v1::StartRequest request;
-        request.set_model_id("slow");
-        *result = (co_await test->service_->units.Start(test->call_, request)).status();
-        *done = true;
-      }(this, &start_result, &done),
-      boost::asio::detached);
+  std::optional<absl::StatusOr<v1::StartResponse>> started;
+  service_->spawn(StartInto("slow", &started));
   ASSERT_TRUE(Eventually([&] { return !process::FindMarked(kHomeVariable, dir_).empty(); }));
   EXPECT_THAT(Stop("slow"), IsOk());
-  ASSERT_TRUE(Eventually([&] { return done; }));
-  EXPECT_THAT(start_result, FailsWith(v1::ENGINE_START_FAILED, "slow"));
+  ASSERT_TRUE(Eventually([&] { return started.has_value(); }));
+  EXPECT_THAT(*started, FailsWith(v1::ENGINE_START_FAILED, "slow"));
   EXPECT_EQ(Get("slow").status(), v1::INSTANCE_STATUS_STOPPED);
   EXPECT_THAT(around_.slots, IsEmpty());
   EXPECT_EQ(around_.CountEvents("engine.error"), 0);
@@ -381,15 +374,8 @@ TEST_F(EngineUnitsTest, AServiceThatWasKilledFindsItsInstancesAgain) {
 
 TEST_F(EngineUnitsTest, AStartThatWasCutOffByAKillGoesOn) {
   Model("slow", "load 2\n");
-  boost::asio::co_spawn(
-      loop_,
-      [](Service* service) -> Task<void> {
-        CallContext call;
-        v1::StartRequest request;
-        request.set_model_id("slow");
-        (void)co_await service->units.Start(call, request);
-      }(service_.get()),
-      boost::asio::detached);
+  std::optional<absl::StatusOr<v1::StartResponse>> started;
+  service_->spawn(StartInto("slow", &started));
   ASSERT_TRUE(Eventually([&] {
     const auto instance = service_->instances.Find("slow");
     return instance && instance->record().process.pid != 0 && around_.slots.size() == 1 &&
@@ -409,6 +395,7 @@ TEST_F(EngineUnitsTest, ProcessesThatNobodyWantsAreEndedAtTheSecondLook) {
   const auto orphan = process::Process::Spawn(loop_, command);
   ASSERT_THAT(orphan, IsOk());
   command.env = {"AIMA_HOME=" + dir_ + "-other"};
+  command.marker = "run_of_somebody_else";
   const auto stranger = process::Process::Spawn(loop_, command);
   Model("smol", "");
   ASSERT_THAT(Start("smol"), IsOk());
@@ -455,7 +442,7 @@ TEST_F(EngineUnitsTest, DrainingStopsEverything) {
   Model("b", "ignore-term\n");
   ASSERT_THAT(Start("a"), IsOk());
   ASSERT_THAT(Start("b"), IsOk());
-  boost::asio::co_spawn(loop_, service_->instances.Drain(), boost::asio::detached);
+  service_->spawn(service_->instances.Drain());
   EXPECT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).empty() && around_.slots.empty(); }));
 }
 

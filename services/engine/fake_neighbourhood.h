@@ -46,7 +46,7 @@ class FakeNeighbourhood : public rpc::Client {
     return payload;
   }
 
- protected:
+ public:
   Task<absl::Status> CallUntyped(const CallContext&, const google::protobuf::Message& request,
                                  google::protobuf::Message& response) override {
     if (const auto* get = dynamic_cast<const model::v1::GetRequest*>(&request)) {
@@ -76,6 +76,11 @@ class FakeNeighbourhood : public rpc::Client {
       co_return absl::UnimplementedError(request.GetTypeName());
     }
     co_return absl::OkStatus();
+  }
+
+  Task<absl::Status> CallDomain(const std::string&, const CallContext& call, const google::protobuf::Message& request,
+                                google::protobuf::Message& response) override {
+    co_return co_await CallUntyped(call, request, response);
   }
 
   std::unique_ptr<RawReader> StreamUntyped(const CallContext&, const google::protobuf::Message&) override {

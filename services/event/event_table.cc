@@ -35,9 +35,11 @@ constexpr Statement kDelete{"delete", "DELETE FROM event WHERE seq < $1"};
   "SELECT found.* FROM unnest($6::int[]) AS wanted (type) CROSS JOIN LATERAL (SELECT " COLUMNS                      \
   " FROM event WHERE event.type = wanted.type AND " BOUNDS " ORDER BY seq " order " LIMIT $5) AS found ORDER BY seq " \
   order " LIMIT $5"
-#define BY_CORRELATION(order)                                                                                    \
-  "SELECT " COLUMNS " FROM event WHERE correlation_id = $7 AND correlation_id <> '' AND (cardinality($6::int[]) = 0 " \
-  "OR type = ANY($6::int[])) AND " BOUNDS " ORDER BY seq " order " LIMIT $5"
+// Materialized: only this way does the server surely go by the correlation's index and not by the order.
+#define BY_CORRELATION(order)                                                                               \
+  "WITH found AS MATERIALIZED (SELECT " COLUMNS " FROM event WHERE correlation_id = $7) "                     \
+  "SELECT * FROM found WHERE (cardinality($6::int[]) = 0 OR type = ANY($6::int[])) AND " BOUNDS " ORDER BY seq " \
+  order " LIMIT $5"
 #define ALL(order) "SELECT " COLUMNS " FROM event WHERE " BOUNDS " ORDER BY seq " order " LIMIT $5"
 constexpr Statement kRead[] = {{"read", ALL("")}, {"read_back", ALL("DESC")}};
 constexpr Statement kReadTypes[] = {{"read_types", BY_TYPE("")}, {"read_types_back", BY_TYPE("DESC")}};
@@ -92,14 +94,20 @@ Task<absl::StatusOr<int64_t>> EventTable::Earliest(const CallContext& call) {
 
 Task<absl::StatusOr<bool>> EventTable::Append(const CallContext& call, int64_t head,
                                               const std::vector<v1::Event*>& events) {
-  std::vector<std::string> ids, correlations;
+  std::vector<std::string_view> ids, correlations;
   std::vector<int64_t> types;
   std::vector<absl::Time> times;
   std::vector<pg::Bytes> payloads;
+  const size_t count = events.size();
+  ids.reserve(count), correlations.reserve(count), types.reserve(count), times.reserve(count), payloads.reserve(count);
   for (const v1::Event* event : events) {
-    if (!type_ids_.contains(event->type())) CO_RETURN_IF_ERROR(co_await AddType(call, event->type()));
+    auto type = type_ids_.find(event->type());
+    if (type == type_ids_.end()) {
+      CO_RETURN_IF_ERROR(co_await AddType(call, event->type()));
+      type = type_ids_.find(event->type());
+    }
     ids.push_back(event->id());
-    types.push_back(type_ids_[event->type()]);
+    types.push_back(type->second);
     times.push_back(TimeOf(*event));
     correlations.push_back(event->correlation_id());
     payloads.push_back({event->payload().SerializeAsString()});

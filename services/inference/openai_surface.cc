@@ -34,10 +34,10 @@ v1::ForwardChunk ErrorAnswer(const absl::Status& status) {
   v1::ForwardChunk chunk = Head(HttpStatusOf(status), kJsonType);
   chunk.set_body(OpenAiErrorBody(status));
   const Metadata metadata = DetailsOf(status).metadata;
-  if (const auto retry = metadata.find("retry_after_ms"); retry != metadata.end()) {
+  if (const auto retry = metadata.find("retry_after_s"); retry != metadata.end()) {
     v1::Header& header = *chunk.add_headers();
     header.set_name("retry-after");
-    header.set_value(absl::StrCat((std::atoll(retry->second.c_str()) + 999) / 1000));
+    header.set_value(retry->second);
   }
   return chunk;
 }

@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
@@ -196,11 +197,11 @@ absl::Status Router::QueueFull(const ModelRecord& model, const Serving& serving)
   int places = 0;
   for (const auto& replica : serving.replicas) places += replica->endpoint.max_concurrent;
   const double wait = serving.mean_seconds * static_cast<double>(serving.queue.size()) / std::max(1, places);
-  const int64_t retry_ms = static_cast<int64_t>(std::clamp(wait, 1.0, 60.0) * 1000);
+  const int64_t retry_s = std::llround(std::ceil(std::clamp(wait, 1.0, 60.0)));
   return Error(unit::v1::OVERLOADED,
                absl::StrCat("model '", model.id, "' has ", places, " requests in hand and ", serving.queue.size(),
                             " waiting"),
-               {{"model", model.id}, {"retry_after_ms", absl::StrCat(retry_ms)}});
+               {{"model", model.id}, {"retry_after_s", absl::StrCat(retry_s)}});
 }
 
 Task<absl::Status> Router::Refresh(CallContext call) {

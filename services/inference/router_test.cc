@@ -213,7 +213,7 @@ TEST_F(RouterTest, AFullQueueSaysWhenToComeBack) {
   for (size_t i = 0; i < Router::kMaxQueued; ++i) waiting.push_back(Ask_("chatty", call_));
   const Leased refused = Acquire("chatty");
   EXPECT_THAT(refused, FailsWith(unit::v1::OVERLOADED, "64 waiting"));
-  EXPECT_EQ(DetailsOf(refused.status()).metadata["retry_after_ms"], "1000");
+  EXPECT_EQ(DetailsOf(refused.status()).metadata["retry_after_s"], "1");
 }
 
 TEST_F(RouterTest, WaitersMoveToANewEngineWhenTheirsGoesAway) {

@@ -13,8 +13,8 @@ constexpr char kDoesNotFitState[] = "RS001";
 constexpr char kFenceTooLowState[] = "RS002";
 constexpr char kNotHeldState[] = "RS003";
 
-constexpr pg::Statement kAddProvider = {
-    "ledger_add_provider", "INSERT INTO provider (id) VALUES ($1) ON CONFLICT DO NOTHING"};
+constexpr pg::Statement kAddProvider = {"ledger_add_provider",
+                                        "INSERT INTO provider (id) VALUES ($1) ON CONFLICT DO NOTHING"};
 
 constexpr pg::Statement kLock = {"ledger_lock", "SELECT FROM provider WHERE id = $1 FOR UPDATE"};
 
@@ -31,10 +31,9 @@ constexpr pg::Statement kSetStock = {
     " SET total = greatest($3, inventory.used),"
     "     reserved = least($4, greatest($3, inventory.used) - inventory.used)"};
 
-constexpr pg::Statement kSetShare = {
-    "ledger_set_share",
-    "INSERT INTO pool (provider_id, class, name, share) VALUES ($1, $2, $3, $4)"
-    " ON CONFLICT (provider_id, class, name) DO UPDATE SET share = $4"};
+constexpr pg::Statement kSetShare = {"ledger_set_share",
+                                     "INSERT INTO pool (provider_id, class, name, share) VALUES ($1, $2, $3, $4)"
+                                     " ON CONFLICT (provider_id, class, name) DO UPDATE SET share = $4"};
 
 constexpr pg::Statement kGetStocks = {
     "ledger_get_stocks",
@@ -46,8 +45,8 @@ constexpr pg::Statement kAddClaim = {
     "INSERT INTO claim (id, provider_id, pool, fence, name, type, priority, status)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"};
 
-// Makes $4 the amount of class $3 that claim $2 holds. The only statement by which a claim gets anything: it may grow
-// only into what is neither used, nor reserved, nor taken by other programs ($5), nor kept for the other pools.
+// Makes $4 the amount of class $3 that claim $2 holds. No other statement gives a claim anything: it may grow only
+// into what is neither used, nor reserved, nor taken by other programs ($5), nor kept for the other pools.
 constexpr pg::Statement kSetAmount = {
     "ledger_set_amount",
     "WITH change AS ("
@@ -64,7 +63,8 @@ constexpr pg::Statement kSetAmount = {
     "  WHERE provider_id = $1 AND class = $3"
     "  AND (change.amount <= 0"
     "       OR used + change.amount <= total - reserved - $5"
-    "       AND (SELECT sum(CASE WHEN name = change.pool THEN p.used + change.amount ELSE greatest(p.used, share) END)"
+    "       AND (SELECT sum(CASE WHEN name = change.pool THEN p.used + change.amount"
+    "                       ELSE greatest(p.used, share) END)"
     "            FROM pool p WHERE p.provider_id = $1 AND p.class = $3) <= total - reserved)"
     "  RETURNING 1"
     ") SELECT require(EXISTS (SELECT FROM taken), 'RS001')"};
@@ -81,33 +81,36 @@ constexpr pg::Statement kChangeClaim = {
 constexpr pg::Statement kEndClaim = {
     "ledger_end_claim",
     "WITH ended AS ("
-    "  UPDATE claim SET ended_at = now() WHERE id = $2 AND provider_id = $1 AND ended_at IS NULL AND $3::bigint IN (0, fence)"
-    "  RETURNING pool"
+    "  UPDATE claim SET ended_at = now()"
+    "  WHERE id = $2 AND provider_id = $1 AND ended_at IS NULL AND $3::bigint IN (0, fence) RETURNING pool"
     "), freed AS ("
     "  SELECT pool, class, amount FROM ended, claim_item WHERE claim_id = $2"
     "), credited AS ("
     "  UPDATE pool SET used = used - amount FROM freed"
     "  WHERE provider_id = $1 AND pool.class = freed.class AND name = freed.pool"
     "), returned AS ("
-    "  UPDATE inventory SET used = used - amount FROM freed WHERE provider_id = $1 AND inventory.class = freed.class"
+    "  UPDATE inventory SET used = used - amount FROM freed"
+    "  WHERE provider_id = $1 AND inventory.class = freed.class"
     ") SELECT require(EXISTS (SELECT FROM ended), 'RS003')"};
 
-#define CLAIM_COLUMNS                                                                                             \
-  "SELECT id, pool, fence, name, type, priority, status, current_model, process_pid, actual_memory, created_at,"  \
-  " (SELECT amount FROM claim_item WHERE claim_id = id AND class = 'memory_bytes'),"                              \
-  " (SELECT amount FROM claim_item WHERE claim_id = id AND class = 'gpu_milli'),"                                 \
+#define CLAIM_COLUMNS                                                                                            \
+  "SELECT id, pool, fence, name, type, priority, status, current_model, process_pid, actual_memory, created_at," \
+  " (SELECT amount FROM claim_item WHERE claim_id = id AND class = 'memory_bytes'),"                             \
+  " (SELECT amount FROM claim_item WHERE claim_id = id AND class = 'gpu_milli'),"                                \
   " (SELECT amount FROM claim_item WHERE claim_id = id AND class = 'cpu_milli')"
 
-constexpr pg::Statement kFindClaim = {
-    "ledger_find_claim", CLAIM_COLUMNS " FROM claim WHERE provider_id = $1 AND id = $2"};
+constexpr pg::Statement kFindClaim = {"ledger_find_claim",
+                                      CLAIM_COLUMNS " FROM claim WHERE provider_id = $1 AND id = $2"};
 
 constexpr pg::Statement kListClaims = {
     "ledger_list_claims",
-    CLAIM_COLUMNS " FROM claim WHERE provider_id = $1 AND ended_at IS NULL"
-                  " AND ($2 = '' OR id = $2) AND ($3 = '' OR type = $3) AND id > $4 ORDER BY id LIMIT $5"};
+    CLAIM_COLUMNS
+    " FROM claim WHERE provider_id = $1 AND ended_at IS NULL"
+    " AND ($2 = '' OR id = $2) AND ($3 = '' OR type = $3) AND id > $4"
+    " AND (NOT $5 OR process_pid <> 0 OR actual_memory <> 0) ORDER BY id LIMIT $6"};
 
-constexpr pg::Statement kForgetEnded = {
-    "ledger_forget_ended", "DELETE FROM claim WHERE provider_id = $1 AND ended_at < $2"};
+constexpr pg::Statement kForgetEnded = {"ledger_forget_ended",
+                                        "DELETE FROM claim WHERE provider_id = $1 AND ended_at < $2"};
 
 Claim ClaimOf(const pg::Row& row) {
   Claim claim;
@@ -209,9 +212,8 @@ Task<absl::StatusOr<std::optional<Claim>>> Ledger::Find(const CallContext& call,
 }
 
 Task<absl::StatusOr<std::vector<Claim>>> Ledger::List(const CallContext& call, Filter filter) {
-  CO_ASSIGN_OR_RETURN(const pg::Result rows,
-                      co_await db_.Query(call, kListClaims,
-                                         {provider_, filter.id, filter.type, filter.after, filter.limit}));
+  pg::Values values = {provider_, filter.id, filter.type, filter.after, filter.in_use, filter.limit};
+  CO_ASSIGN_OR_RETURN(const pg::Result rows, co_await db_.Query(call, kListClaims, std::move(values)));
   std::vector<Claim> claims;
   for (int i = 0; i < rows.size(); ++i) claims.push_back(ClaimOf(rows[i]));
   co_return claims;

@@ -1,4 +1,4 @@
-// The ledger of claims: who holds how much of what. Statements only; what they mean for a slot is in resource_units.h.
+// The ledger of claims: who holds how much of what.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -73,9 +73,10 @@ struct ClaimChange {
   std::optional<int> priority;
 };
 
-// The part of the ledger that belongs to one provider. Changes are operations, to be written together with the event
-// that tells of them; when one of them is refused, the whole write fails and Refused() tells why. Each begins by locking
-// the provider, so that what follows sees everything committed before: processes that share a database never oversell.
+// The part of the ledger that belongs to one provider. Changes are operations, to be written together with the
+// event that tells of them; when one of them is refused, the whole write fails and Refused() tells why. Each
+// begins by locking the provider, so that what follows sees everything committed before: processes that share a
+// database never oversell.
 class Ledger {
  public:
   Ledger(pg::Database& db, std::string provider) : db_(db), provider_(std::move(provider)) {}
@@ -84,8 +85,8 @@ class Ledger {
   Task<absl::Status> SetStocks(const CallContext& call, Stocks stocks);
   Task<absl::StatusOr<Stocks>> GetStocks(const CallContext& call);
 
-  // A fence for the next grant. Known before the grant, so that the reply can be stored with it; the ledger accepts
-  // fences in ascending order only.
+  // A fence for the next grant. Known before the grant, so that the reply can be stored with it; the ledger
+  // accepts fences in ascending order only.
   int64_t NextFence() { return ++last_fence_; }
 
   // Operations. `external` is what other programs use, by class.
@@ -106,6 +107,7 @@ class Ledger {
     std::string id;
     std::string type;
     std::string after;
+    bool in_use = false;  // only those that told of a process or of memory in use
     int limit = 100;
   };
   Task<absl::StatusOr<std::vector<Claim>>> List(const CallContext& call, Filter filter);

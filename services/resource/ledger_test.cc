@@ -179,7 +179,9 @@ struct Model {
 
 TEST_F(LedgerTest, ThreeThousandRandomOperationsAgreeWithASimpleModel) {
   std::mt19937 random(20261121);
-  const auto roll = [&random](int64_t bound) { return std::uniform_int_distribution<int64_t>(0, bound - 1)(random); };
+  const auto roll = [&random](int64_t bound) {
+    return std::uniform_int_distribution<int64_t>(0, bound - 1)(random);
+  };
   Model model;
   std::vector<std::string> released;
   int refused = 0;

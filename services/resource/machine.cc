@@ -34,14 +34,16 @@ int64_t SumOfLines(const std::string& path, std::initializer_list<std::string_vi
 bool IsGpu(const std::string& device) {
   constexpr std::string_view kPrefix = "nvidia";
   return device.starts_with(kPrefix) && device.size() > kPrefix.size() &&
-         std::all_of(device.begin() + kPrefix.size(), device.end(), [](unsigned char c) { return std::isdigit(c); });
+         std::all_of(device.begin() + kPrefix.size(), device.end(),
+                     [](unsigned char c) { return std::isdigit(c); });
 }
 
 // What a directory holds; nothing if it cannot be read, as when its process has ended.
 std::vector<std::filesystem::path> EntriesOf(const std::string& directory) {
   std::vector<std::filesystem::path> entries;
   std::error_code error;
-  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
     entries.push_back(entry->path());
   }
   return entries;
@@ -66,7 +68,8 @@ absl::StatusOr<Usage> Machine::Storage(const std::string& path) const {
     return Error(unit::v1::INTERNAL_ERROR, absl::StrCat("cannot tell the size of ", path, ": ", strerror(errno)));
   }
   const auto block = static_cast<int64_t>(stat.f_frsize);
-  return Usage{.total = static_cast<int64_t>(stat.f_blocks) * block, .available = static_cast<int64_t>(stat.f_bavail) * block};
+  return Usage{.total = static_cast<int64_t>(stat.f_blocks) * block,
+               .available = static_cast<int64_t>(stat.f_bavail) * block};
 }
 
 int64_t Machine::MemoryOfProcess(int64_t pid) const {
@@ -83,7 +86,8 @@ int64_t Machine::CpuMilli() const { return int64_t{1000} * std::max(1u, std::thr
 
 int64_t Machine::GpuMilli() const {
   const auto devices = EntriesOf(dev_);
-  return 1000 * std::count_if(devices.begin(), devices.end(), [](const auto& device) { return IsGpu(device.filename()); });
+  return 1000 * std::count_if(devices.begin(), devices.end(),
+                              [](const auto& device) { return IsGpu(device.filename()); });
 }
 
 }  // namespace aima::resource

@@ -27,8 +27,8 @@ class Machine {
   // The file system that holds `path`.
   absl::StatusOr<Usage> Storage(const std::string& path) const;
 
-  // Memory of a process and its descendants that the system cannot take back; 0 if there is no such process. Pages of
-  // mapped files do not count: they are available memory too.
+  // Memory of a process and its descendants that the system cannot take back; 0 if there is no such process. Pages
+  // of mapped files do not count: they are available memory too.
   int64_t MemoryOfProcess(int64_t pid) const;
 
   // Thousandths of CPU cores, and of NVIDIA GPUs.

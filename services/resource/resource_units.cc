@@ -14,7 +14,7 @@
 namespace aima::resource {
 namespace {
 
-// A refusal is explained by what is left when it comes; where that would be enough by then, the grant is tried again.
+// A refusal is explained by what is left when it comes; if that is enough by then, the grant is tried again.
 constexpr int kMostAttempts = 20;
 constexpr int kSlotsInStatus = 100;
 
@@ -35,11 +35,15 @@ Amounts AmountsOf(const Request& request) {
   return amounts;
 }
 
+// Such as "0.5 GPUs".
+std::string Show(const std::string& name, int64_t amount) {
+  if (name == kMemory) return absl::StrCat(amount, " bytes of memory");
+  return absl::StrCat(static_cast<double>(amount) / 1000, name == kGpu ? " GPUs" : " CPU cores");
+}
+
 absl::Status Insufficient(const std::string& name, int64_t needed, int64_t available) {
-  const std::string what = name == kMemory ? absl::StrCat(needed, " bytes of memory are needed, ", available)
-                           : name == kGpu  ? absl::StrCat(needed / 1000.0, " GPUs are needed, ", available / 1000.0)
-                                           : absl::StrCat(needed / 1000.0, " CPU cores are needed, ", available / 1000.0);
-  return Error(v1::RESOURCE_INSUFFICIENT, absl::StrCat(what, " are available"),
+  return Error(v1::RESOURCE_INSUFFICIENT,
+               absl::StrCat(Show(name, needed), " are needed, ", Show(name, available), " are available"),
                {{"class", name}, {"needed", absl::StrCat(needed)}, {"available", absl::StrCat(available)}});
 }
 
@@ -47,7 +51,9 @@ absl::Status NotFound(const std::string& slot_id) {
   return Error(v1::SLOT_NOT_FOUND, absl::StrCat("there is no slot '", slot_id, "'"), {{"slot_id", slot_id}});
 }
 
-absl::Status TooBusy() { return Error(unit::v1::OVERLOADED, "the ledger changes faster than this call can follow"); }
+absl::Status TooBusy() {
+  return Error(unit::v1::OVERLOADED, "the ledger changes faster than this call can follow");
+}
 
 v1::Usage ToUsage(const Usage& usage) {
   v1::Usage result;
@@ -97,7 +103,8 @@ Task<absl::StatusOr<v1::AllocateResponse>> ResourceUnits::Allocate(CallContext& 
   co_return TooBusy();
 }
 
-Task<absl::StatusOr<v1::ReleaseResponse>> ResourceUnits::Release(CallContext& call, const v1::ReleaseRequest& request) {
+Task<absl::StatusOr<v1::ReleaseResponse>> ResourceUnits::Release(CallContext& call,
+                                                                 const v1::ReleaseRequest& request) {
   v1::ResourceReleased released;
   released.set_slot_id(request.slot_id());
   v1::ReleaseResponse response;
@@ -148,16 +155,19 @@ Task<absl::StatusOr<v1::UpdateSlotResponse>> ResourceUnits::UpdateSlot(CallConte
   co_return TooBusy();
 }
 
-Task<absl::Status> ResourceUnits::ExplainRefusedGrowth(const CallContext& call, const v1::UpdateSlotRequest& request) {
+Task<absl::Status> ResourceUnits::ExplainRefusedGrowth(const CallContext& call,
+                                                       const v1::UpdateSlotRequest& request) {
   CO_ASSIGN_OR_RETURN(const std::optional<Claim> claim, co_await parts_.ledger.Find(call, request.slot_id()));
   if (!claim) co_return NotFound(request.slot_id());
   co_return co_await CheckFits(call, {{kMemory, request.memory_limit() - claim->items.at(kMemory)}}, claim->pool);
 }
 
-Task<absl::StatusOr<v1::StatusResponse>> ResourceUnits::Status(CallContext& call, const v1::StatusRequest& request) {
+Task<absl::StatusOr<v1::StatusResponse>> ResourceUnits::Status(CallContext& call,
+                                                               const v1::StatusRequest& request) {
   CO_ASSIGN_OR_RETURN(const Usage memory, parts_.machine.Memory());
   CO_ASSIGN_OR_RETURN(const Usage storage, parts_.machine.Storage(settings_.data_dir));
-  CO_ASSIGN_OR_RETURN(const std::vector<Claim> claims, co_await parts_.ledger.List(call, {.limit = kSlotsInStatus}));
+  CO_ASSIGN_OR_RETURN(const std::vector<Claim> claims,
+                      co_await parts_.ledger.List(call, {.limit = kSlotsInStatus}));
   v1::StatusResponse response;
   *response.mutable_memory() = ToUsage(memory);
   *response.mutable_storage() = ToUsage(storage);
@@ -166,7 +176,8 @@ Task<absl::StatusOr<v1::StatusResponse>> ResourceUnits::Status(CallContext& call
   co_return response;
 }
 
-Task<absl::StatusOr<v1::BudgetResponse>> ResourceUnits::Budget(CallContext& call, const v1::BudgetRequest& request) {
+Task<absl::StatusOr<v1::BudgetResponse>> ResourceUnits::Budget(CallContext& call,
+                                                               const v1::BudgetRequest& request) {
   CO_ASSIGN_OR_RETURN(Stocks stocks, co_await SeeStocks(call));
   const Stock& memory = stocks[kMemory];
   const int64_t to_give = memory.total - memory.reserved;
@@ -228,7 +239,8 @@ Task<absl::StatusOr<Stocks>> ResourceUnits::SeeStocks(const CallContext& call) {
   co_return stocks;
 }
 
-Task<absl::Status> ResourceUnits::CheckFits(const CallContext& call, const Amounts& wanted, const std::string& pool) {
+Task<absl::Status> ResourceUnits::CheckFits(const CallContext& call, const Amounts& wanted,
+                                            const std::string& pool) {
   CO_ASSIGN_OR_RETURN(Stocks stocks, co_await SeeStocks(call));
   for (const auto& [name, amount] : wanted) {
     const int64_t available = stocks[name].AvailableTo(pool);

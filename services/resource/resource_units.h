@@ -37,8 +37,10 @@ class ResourceUnits {
   Task<absl::StatusOr<v1::UpdateSlotResponse>> UpdateSlot(CallContext& call, const v1::UpdateSlotRequest& request);
   Task<absl::StatusOr<v1::StatusResponse>> Status(CallContext& call, const v1::StatusRequest& request);
   Task<absl::StatusOr<v1::BudgetResponse>> Budget(CallContext& call, const v1::BudgetRequest& request);
-  Task<absl::StatusOr<v1::AllocationsResponse>> Allocations(CallContext& call, const v1::AllocationsRequest& request);
-  Task<absl::StatusOr<v1::CanAllocateResponse>> CanAllocate(CallContext& call, const v1::CanAllocateRequest& request);
+  Task<absl::StatusOr<v1::AllocationsResponse>> Allocations(CallContext& call,
+                                                            const v1::AllocationsRequest& request);
+  Task<absl::StatusOr<v1::CanAllocateResponse>> CanAllocate(CallContext& call,
+                                                            const v1::CanAllocateRequest& request);
 
  private:
   // What there is, with what other programs use of it.

@@ -41,7 +41,8 @@ TEST_F(ResourceUnitsTest, ASlotIsChargedWhileItIsHeldAndToldOfOnce) {
 TEST_F(ResourceUnitsTest, AGrantThatDoesNotFitNamesWhatIsNeededAndWhatIsLeft) {
   ASSERT_THAT(Allocate(600), IsOk());
   const auto refused = Allocate(100);
-  EXPECT_THAT(refused, FailsWith(v1::RESOURCE_INSUFFICIENT, "104857600 bytes of memory are needed, 41943040 are"));
+  EXPECT_THAT(refused,
+              FailsWith(v1::RESOURCE_INSUFFICIENT, "104857600 bytes of memory are needed, 41943040 bytes"));
   EXPECT_THAT(DetailsOf(refused.status()).metadata, ::testing::Contains(::testing::Pair("available", "41943040")));
   EXPECT_THAT(Allocations().allocations(), SizeIs(1));
   EXPECT_EQ(EventCount("resource.allocated"), "1");
@@ -50,8 +51,9 @@ TEST_F(ResourceUnitsTest, AGrantThatDoesNotFitNamesWhatIsNeededAndWhatIsLeft) {
 TEST_F(ResourceUnitsTest, PoolsKeepTheirShareAndSpillIntoTheFlexibleOne) {
   // Inference: its own 400 and 240 that are anybody's, but not the 160 of containers.
   ASSERT_THAT(Allocate(640), IsOk());
-  EXPECT_THAT(Allocate(1), FailsWith(v1::RESOURCE_INSUFFICIENT, "0 are available"));
-  EXPECT_THAT(Allocate(1, v1::SLOT_TYPE_SYSTEM_SERVICE), FailsWith(v1::RESOURCE_INSUFFICIENT, "0 are available"));
+  EXPECT_THAT(Allocate(1), FailsWith(v1::RESOURCE_INSUFFICIENT, "0 bytes of memory are available"));
+  EXPECT_THAT(Allocate(1, v1::SLOT_TYPE_SYSTEM_SERVICE),
+              FailsWith(v1::RESOURCE_INSUFFICIENT, "0 bytes of memory are available"));
   ASSERT_THAT(Allocate(160, v1::SLOT_TYPE_DOCKER_CONTAINER), IsOk());
 
   const v1::BudgetResponse budget = Budget();
@@ -108,7 +110,8 @@ TEST_F(ResourceUnitsTest, ASlotGrowsOnlyIntoWhatIsLeft) {
   const auto slot = Allocate(100);
   ASSERT_THAT(Allocate(500), IsOk());
   EXPECT_THAT(Resize(slot->slot_id(), 140), IsOk());
-  EXPECT_THAT(Resize(slot->slot_id(), 141), FailsWith(v1::RESOURCE_INSUFFICIENT, "1048576 bytes of memory are needed, 0"));
+  EXPECT_THAT(Resize(slot->slot_id(), 141),
+              FailsWith(v1::RESOURCE_INSUFFICIENT, "1048576 bytes of memory are needed, 0"));
   EXPECT_EQ(Budget().used(), 640 * kMiB);
   EXPECT_THAT(Resize(slot->slot_id(), 10), IsOk());
   EXPECT_EQ(Budget().used(), 510 * kMiB);
@@ -155,13 +158,14 @@ TEST_F(ResourceUnitsTest, GpusAreGrantedOnlyWhereThereAreSome) {
   v1::AllocateRequest request = Wanted(10);
   request.set_gpu_fraction(0.6);
   EXPECT_THAT(Run(replica_->units.Allocate(call_, request)),
-              FailsWith(v1::RESOURCE_INSUFFICIENT, "0.6 GPUs are needed, 0 are available"));
+              FailsWith(v1::RESOURCE_INSUFFICIENT, "0.6 GPUs are needed, 0 GPUs are available"));
   EXPECT_EQ(Budget().used(), 0);
 
   files_.AddGpu(0);
   Look();
   EXPECT_THAT(Run(replica_->units.Allocate(call_, request)), IsOk());
-  EXPECT_THAT(Run(replica_->units.Allocate(call_, request)), FailsWith(v1::RESOURCE_INSUFFICIENT, "0.4 are available"));
+  EXPECT_THAT(Run(replica_->units.Allocate(call_, request)),
+              FailsWith(v1::RESOURCE_INSUFFICIENT, "0.4 GPUs are available"));
   EXPECT_EQ(Budget().used(), 10 * kMiB);
   EXPECT_DOUBLE_EQ(Allocations().allocations(0).gpu_fraction(), 0.6);
 }

@@ -44,7 +44,8 @@ absl::StatusOr<Stocks> StocksOf(const Machine& machine, const config::v1::Resour
                   {kContainerPool, {.share = static_cast<int64_t>(to_give * config.container_pool_pct())}},
                   {kFlexiblePool, {}}};
   // Of these, nothing is kept for anybody.
-  const std::map<std::string, Stock::Pool> no_shares = {{kInferencePool, {}}, {kContainerPool, {}}, {kFlexiblePool, {}}};
+  const std::map<std::string, Stock::Pool> no_shares = {
+      {kInferencePool, {}}, {kContainerPool, {}}, {kFlexiblePool, {}}};
   return Stocks{{kMemory, memory},
                 {kGpu, {.total = machine.GpuMilli(), .pools = no_shares}},
                 {kCpu, {.total = machine.CpuMilli(), .pools = no_shares}}};
@@ -56,7 +57,8 @@ int64_t Survey::ActualMemory(const Claim& claim) const {
 
 Task<absl::Status> Survey::Look(const CallContext& call) {
   CO_RETURN_IF_ERROR(co_await UpdateStocks(call));
-  CO_ASSIGN_OR_RETURN(const std::vector<Claim> claims, co_await ledger_.List(call, {.limit = kMostSlots}));
+  CO_ASSIGN_OR_RETURN(const std::vector<Claim> claims,
+                      co_await ledger_.List(call, {.in_use = true, .limit = kMostSlots}));
   int64_t ours = 0;
   for (const Claim& claim : claims) ours += ActualMemory(claim);
   CO_ASSIGN_OR_RETURN(const Usage memory, machine_.Memory());
@@ -90,7 +92,7 @@ Task<void> Survey::Run(CallContext call) {
     call.deadline = absl::Now() + kPeriod;
     const absl::Status looked = co_await Look(call);
     // Once per trouble, not every two seconds.
-    if (!looked.ok() && !troubled) spdlog::warn("survey failed, going on with the last: {}", std::string(looked.message()));
+    if (!looked.ok() && !troubled) spdlog::warn("survey failed, the last holds: {}", DetailsOf(looked).message);
     troubled = !looked.ok();
   }
 }

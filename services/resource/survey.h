@@ -13,8 +13,8 @@
 
 namespace aima::resource {
 
-// What there is to give away, by class: the machine less what the configuration keeps for the system, divided among the
-// pools. INVALID_INPUT if the pools take more than everything.
+// What there is to give away, by class: the machine less what the configuration keeps for the system, divided
+// among the pools. INVALID_INPUT if the pools take more than everything.
 absl::StatusOr<Stocks> StocksOf(const Machine& machine, const config::v1::Resource& config);
 
 // Looks at the machine again and again: what it has, and what programs that hold no slot use of it.
@@ -29,7 +29,7 @@ class Survey {
   // Looks every two seconds, until it is cancelled.
   Task<void> Run(CallContext call);
 
-  // What other programs use, by class. Memory that AIMA's processes use counts as theirs until their slot tells of them.
+  // What other programs use, by class. A process counts as another program until its slot tells its id.
   const Amounts& external() const { return external_; }
 
   // Memory that is in use in the slot.

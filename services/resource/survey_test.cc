@@ -26,7 +26,7 @@ TEST_F(SurveyTest, AMachineThatShrinksKeepsWhatItGrantedAndGrantsNoMore) {
   Look();
   EXPECT_EQ(Budget().total(), 500 * kMiB);
   EXPECT_EQ(Budget().used(), 500 * kMiB);
-  EXPECT_THAT(Allocate(1), FailsWith(v1::RESOURCE_INSUFFICIENT, "0 are available"));
+  EXPECT_THAT(Allocate(1), FailsWith(v1::RESOURCE_INSUFFICIENT, "0 bytes of memory are available"));
 
   ASSERT_THAT(Release(slot->slot_id()), IsOk());
   Look();

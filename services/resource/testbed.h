@@ -29,17 +29,20 @@ inline constexpr int64_t kMiB = 1 << 20;
 // Files such as those in /proc and /dev, in a temporary directory.
 class MachineFiles {
  public:
-  MachineFiles() : root_(std::filesystem::temp_directory_path() / NewId("aima_machine_")) { SetMemory(1000, 1000); }
+  MachineFiles() : root_(std::filesystem::temp_directory_path() / NewId("aima_machine_")) {
+    SetMemory(1000, 1000);
+  }
   ~MachineFiles() { std::filesystem::remove_all(root_); }
 
   std::string path() const { return root_; }
   void SetMemory(int64_t total_mib, int64_t available_mib) {
-    Write("meminfo", absl::StrCat("MemTotal: ", total_mib * 1024, " kB\nMemFree: 1 kB\nMemAvailable: ",
-                                  available_mib * 1024, " kB\n"));
+    Write("meminfo", absl::StrCat("MemTotal: ", total_mib * 1024,
+                                  " kB\nMemFree: 1 kB\nMemAvailable: ", available_mib * 1024, " kB\n"));
   }
   void SetProcess(int64_t pid, int64_t anonymous_mib, const std::string& children = "") {
-    Write(absl::StrCat(pid, "/status"), absl::StrCat("Name: engine\nVmRSS: 999999 kB\nRssAnon: ", anonymous_mib * 1024,
-                                                     " kB\nRssFile: 999999 kB\nRssShmem: 0 kB\n"));
+    Write(absl::StrCat(pid, "/status"),
+          absl::StrCat("Name: engine\nVmRSS: 999999 kB\nRssAnon: ", anonymous_mib * 1024,
+                       " kB\nRssFile: 999999 kB\nRssShmem: 0 kB\n"));
     Write(absl::StrCat(pid, "/task/", pid, "/children"), children);
   }
   void AddGpu(int number) { Write(absl::StrCat("nvidia", number), ""); }
@@ -69,7 +72,8 @@ struct Replica {
     }
   };
 
-  Replica(Loop& loop, std::unique_ptr<pg::Database> database, const Machine& machine, const config::v1::Resource& config)
+  Replica(Loop& loop, std::unique_ptr<pg::Database> database, const Machine& machine,
+          const config::v1::Resource& config)
       : db(std::move(database)),
         outbox(loop, *db, rpc),
         ledger(*db, "local"),
@@ -133,7 +137,9 @@ class ResourceTest : public ::testing::Test {
     return request;
   }
 
-  std::string Sql(const std::string& sql) { return postgres_.Execute(options_.url, "SET search_path = resource; " + sql); }
+  std::string Sql(const std::string& sql) {
+    return postgres_.Execute(options_.url, "SET search_path = resource; " + sql);
+  }
 
   // The one rule of the ledger. Holds at every moment; "t" if it does.
   std::string LedgerAddsUp() {

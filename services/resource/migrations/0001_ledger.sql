@@ -29,7 +29,7 @@ CREATE TABLE pool (
 );
 
 CREATE TABLE claim (
-  id            text PRIMARY KEY,
+  id            text COLLATE "C" PRIMARY KEY,
   provider_id   text NOT NULL REFERENCES provider,
   pool          text NOT NULL,
   fence         bigint NOT NULL,
@@ -48,7 +48,7 @@ CREATE INDEX claim_held ON claim (id) WHERE ended_at IS NULL;
 CREATE INDEX claim_ended ON claim (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE claim_item (
-  claim_id text NOT NULL REFERENCES claim ON DELETE CASCADE,
+  claim_id text COLLATE "C" NOT NULL REFERENCES claim ON DELETE CASCADE,
   class    text NOT NULL,
   amount   bigint NOT NULL CHECK (amount >= 0),
   PRIMARY KEY (claim_id, class)

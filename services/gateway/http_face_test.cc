@@ -1,0 +1,269 @@
+// The HTTP face over real sockets, with services that answer from a table.
+#include "services/gateway/http_face.h"
+
+#include <absl/strings/match.h>
+#include <gmock/gmock.h>
+
+#include "aima/inference/v1/inference.pb.h"
+#include "aima/unit/v1/errors.pb.h"
+#include "libs/errors/errors.h"
+#include "libs/http/client.h"
+#include "libs/http/sse.h"
+#include "libs/testing/status_matchers.h"
+#include "libs/testing/task.h"
+#include "libs/unit/json_codec.h"
+
+namespace aima::gateway {
+namespace {
+
+using aima::testing::IsOk;
+using google::protobuf::Message;
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// Answers calls by the type of their request, with messages given as JSON.
+class Services : public rpc::Client {
+ public:
+  Task<absl::Status> CallUntyped(const CallContext& call, const Message& request, Message& response) override {
+    last_call = call;
+    last_request = json::parse(ToJson(request));
+    const auto found = answers.find(request.GetDescriptor()->full_name());
+    if (found == answers.end()) co_return Error(unit::v1::UNAVAILABLE, "the service cannot be reached");
+    co_return ParseJson(json::parse(found->second), response);
+  }
+  Task<absl::Status> CallDomain(const std::string&, const CallContext&, const Message&, Message&) override {
+    co_return Error(unit::v1::UNAVAILABLE, "the service cannot be reached");
+  }
+  std::unique_ptr<RawReader> StreamUntyped(const CallContext& call, const Message& request) override {
+    last_call = call;
+    forwarded.CopyFrom(request.GetDescriptor() == forwarded.GetDescriptor()
+                           ? static_cast<const inference::v1::ForwardRequest&>(request)
+                           : forwarded);
+    return std::make_unique<Reader>(*this);
+  }
+
+  std::map<std::string, std::string> answers;
+  std::vector<std::string> stream;
+  absl::Status stream_end;
+  CallContext last_call;
+  json last_request;
+  inference::v1::ForwardRequest forwarded;
+
+ private:
+  class Reader : public RawReader {
+   public:
+    explicit Reader(Services& services) : services_(services) {}
+    Task<absl::StatusOr<bool>> Next(Message& message) override {
+      if (next_ == services_.stream.size()) {
+        if (!services_.stream_end.ok()) co_return services_.stream_end;
+        co_return false;
+      }
+      message.Clear();
+      const absl::Status parsed = ParseJson(json::parse(services_.stream[next_++]), message);
+      if (!parsed.ok()) co_return parsed;
+      co_return true;
+    }
+
+   private:
+    Services& services_;
+    size_t next_ = 0;
+  };
+};
+
+class NoEvents : public events::Subscriber {
+ public:
+  void On(std::vector<std::string>, Handler handler, std::function<Task<void>()>) override { on_event = std::move(handler); }
+  Handler on_event;
+};
+
+class HttpFaceTest : public ::testing::Test {
+ protected:
+  HttpFaceTest() {
+    config_.mutable_api()->set_listen_addr("127.0.0.1:9090");
+    face_ = std::make_unique<HttpFace>(Parts{config_, *catalogue_, services_, runner_, access_, edge_, watch_, operations_,
+                                             units_, health_, registry_});
+    server_ = std::make_unique<http::Server>(loop_, http::ServerOptions{},
+                                             [this](http::Exchange& exchange) { return face_->Handle(exchange); });
+    EXPECT_THAT(server_->Start(), IsOk());
+    endpoint_ = {.host = "127.0.0.1", .port = server_->port()};
+  }
+  ~HttpFaceTest() override { Await(Stop()); }
+  Task<bool> Stop() {
+    co_await server_->Shutdown(absl::Now());
+    co_return true;
+  }
+
+  template <class T>
+  T Await(Task<T> task) {
+    return aima::testing::Run(loop_, std::move(task));
+  }
+
+  http::Response Ask(const std::string& method, const std::string& target, const std::string& body = "",
+                     http::Headers headers = {}) {
+    http::Request request = {method, target, std::move(headers), body};
+    if (!body.empty() && !request.headers.Find("content-type")) request.headers.Add("content-type", "application/json");
+    auto response = Await(client_.Send(endpoint_, std::move(request), absl::Now() + absl::Seconds(20)));
+    EXPECT_THAT(response, IsOk());
+    return response.ok() ? *std::move(response) : http::Response{.status = 0};
+  }
+  // An error with this status and code, whose message contains `text`.
+  void ExpectError(const http::Response& response, int status, const std::string& code, const std::string& text) {
+    EXPECT_EQ(response.status, status) << response.body;
+    const json body = json::parse(response.body, nullptr, false);
+    ASSERT_TRUE(body.is_object()) << response.body;
+    EXPECT_EQ(body.value("success", true), false);
+    EXPECT_EQ(body["error"]["code"], code) << response.body;
+    EXPECT_THAT(body["error"]["message"].get<std::string>(), HasSubstr(text));
+    EXPECT_TRUE(body["meta"].contains("request_id"));
+  }
+
+  Loop loop_;
+  config::v1::Config config_;
+  std::unique_ptr<Catalogue> catalogue_ = Catalogue::Load(AIMA_BINARY_DIR "/share/aima/units.binpb").value();
+  Services services_;
+  NoEvents events_;
+  prometheus::Registry registry_;
+  KeyRing keys_{"/nonexistent", "the-admin-key"};
+  Access access_{keys_, 0};
+  Edge edge_{[] {
+    config::v1::Api api;
+    api.set_listen_addr("127.0.0.1:9090");
+    return api;
+  }()};
+  UnitRunner runner_{*catalogue_, services_};
+  ResourceWatch watch_{loop_, *catalogue_, runner_, events_};
+  Operations operations_{loop_};
+  const UnitsJson units_{*catalogue_};
+  HealthReport health_{*catalogue_, services_};
+  std::unique_ptr<HttpFace> face_;
+  std::unique_ptr<http::Server> server_;
+  http::Client client_{loop_};
+  http::Endpoint endpoint_;
+};
+
+constexpr char kQuery[] = "aima.event.v1.QueryRequest";
+constexpr char kAnswer[] = R"({"items": [], "next_after": 7, "earliest": 1, "latest": 9007199254740993})";
+
+TEST_F(HttpFaceTest, ExecuteGivesTheEnvelope) {
+  services_.answers[kQuery] = kAnswer;
+  const auto response = Ask("POST", "/api/v2/execute",
+                            R"({"type":"query","unit":"event.query","input":{"limit":3},"options":{"trace_id":"t1","timeout":"2s"}})");
+  ASSERT_EQ(response.status, 200) << response.body;
+  const json body = json::parse(response.body);
+  EXPECT_EQ(body["success"], true);
+  EXPECT_EQ(body["data"]["latest"], 9007199254740993) << "int64 are numbers";
+  EXPECT_EQ(body["meta"]["trace_id"], "t1");
+  EXPECT_EQ(body["meta"]["request_id"], response.headers.Get("x-request-id"));
+  EXPECT_EQ(services_.last_request["limit"], 3);
+  EXPECT_EQ(services_.last_call.trace_id, "t1");
+  EXPECT_LE(services_.last_call.TimeLeft(), absl::Seconds(2));
+}
+
+TEST_F(HttpFaceTest, QueriesTakeTheirInputFromTheAddressToo) {
+  services_.answers[kQuery] = kAnswer;
+  const auto response = Ask("GET", "/api/v2/query/event.query?type=model.created&limit=5&after=0");
+  ASSERT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(services_.last_request["type"], "model.created");
+  EXPECT_EQ(services_.last_request["limit"], 5);
+  ExpectError(Ask("GET", "/api/v2/query/event.query?limit=many"), 400, "INVALID_INPUT", "limit");
+  ExpectError(Ask("GET", "/api/v2/query/event.query?nosuch=1"), 400, "INVALID_INPUT", "nosuch");
+  ExpectError(Ask("GET", "/api/v2/query/event.query?a=%zz"), 400, "INVALID_INPUT", "encoded");
+}
+
+TEST_F(HttpFaceTest, BadInputIsAClearError) {
+  ExpectError(Ask("POST", "/api/v2/query/event.qery", "{}"), 404, "UNIT_NOT_FOUND", "event.query");
+  ExpectError(Ask("POST", "/api/v2/command/event.query", "{}"), 400, "INVALID_INPUT", "event.query is a query");
+  ExpectError(Ask("POST", "/api/v2/query/event.query", "{\"limit\": }"), 400, "INVALID_INPUT", "byte");
+  ExpectError(Ask("POST", "/api/v2/query/event.query", "[]"), 400, "INVALID_INPUT", "object");
+  ExpectError(Ask("POST", "/api/v2/query/event.query", R"({"limit":"x","type":5})"), 400, "INVALID_INPUT", "limit");
+  ExpectError(Ask("POST", "/api/v2/query/event.query", std::string(200, '[') + std::string(200, ']')), 400,
+              "INVALID_INPUT", "64");
+  ExpectError(Ask("POST", "/api/v2/execute", R"({"unit":"event.query","options":{"asink":true}})"), 400, "INVALID_INPUT",
+              "options.asink");
+  ExpectError(Ask("POST", "/api/v2/execute", "{}"), 400, "INVALID_INPUT", "unit");
+  ExpectError(Ask("POST", "/api/v2/execute", "{}", {{"content-type", "text/plain"}}), 400, "INVALID_INPUT", "Content-Type");
+  ExpectError(Ask("GET", "/api/v2/resource/asms%3A%2F%2Fno%2Fsuch%2Fthing"), 404, "RESOURCE_NOT_FOUND", "no/such/thing");
+  ExpectError(Ask("GET", "/api/v2/nowhere"), 404, "RESOURCE_NOT_FOUND", "nowhere");
+  ExpectError(Ask("GET", "/%00"), 400, "INVALID_INPUT", "encoded");
+}
+
+TEST_F(HttpFaceTest, AFailureOfAServiceHasItsStatus) {
+  ExpectError(Ask("POST", "/api/v2/query/event.query", "{}"), 503, "UNAVAILABLE", "cannot be reached");
+}
+
+TEST_F(HttpFaceTest, InternalUnitsDoNotExist) {
+  const http::Headers admin = {{"authorization", "Bearer the-admin-key"}};
+  ExpectError(Ask("POST", "/api/v2/command/event.publish", "{}", admin), 404, "UNIT_NOT_FOUND", "event.publish");
+  EXPECT_EQ(Ask("GET", "/api/v2/units/event.publish").status, 404);
+  EXPECT_THAT(Ask("GET", "/api/v2/units").body, ::testing::Not(HasSubstr("\"event.publish\"")));
+}
+
+TEST_F(HttpFaceTest, ChecksHostOriginAndKeyBeforeAnythingElse) {
+  ExpectError(Ask("GET", "/api/v2/units", "", {{"host", "evil.example"}}), 421, "PERMISSION_DENIED", "evil.example");
+  ExpectError(Ask("GET", "/api/v2/units", "", {{"origin", "http://evil.example"}}), 403, "PERMISSION_DENIED", "evil.example");
+  const auto wrong = Ask("GET", "/api/v2/units", "", {{"x-api-key", "wrong"}});
+  ExpectError(wrong, 401, "UNAUTHENTICATED", "not valid");
+  EXPECT_EQ(wrong.headers.Get("www-authenticate"), "Bearer");
+  ExpectError(Ask("GET", "/api/v2/units", "", {{"authorization", "Basic eDp5"}}), 401, "UNAUTHENTICATED", "not valid");
+  EXPECT_EQ(Ask("GET", "/api/v2/units", "", {{"x-api-key", "the-admin-key"}}).status, 200);
+}
+
+TEST_F(HttpFaceTest, TellsEveryUnitWithItsSchema) {
+  const json unit = json::parse(Ask("GET", "/api/v2/units/event.query").body)["data"];
+  EXPECT_EQ(unit["kind"], "query");
+  EXPECT_EQ(unit["input_schema"]["properties"]["limit"]["maximum"], 1000);
+}
+
+TEST_F(HttpFaceTest, StreamsMessagesAsEventsAndSaysHowItEnded) {
+  services_.stream = {R"({"events": [], "cursor": 4})", R"({"events": [], "cursor": 5})"};
+  const auto events = [this] {
+    http::SseParser parser;
+    parser.Push(Ask("POST", "/api/v2/stream", R"({"unit":"event.subscribe"})").body);
+    std::vector<std::string> seen;
+    while (auto event = parser.Next()) seen.push_back(event->event + " " + event->data);
+    return seen;
+  };
+  EXPECT_THAT(events(), ElementsAre(R"(data {"events":[],"cursor":4})", R"(data {"events":[],"cursor":5})", "done {}"));
+  services_.stream_end = Error(unit::v1::UNAVAILABLE, "the log went away");
+  EXPECT_THAT(events(), ElementsAre(::testing::_, ::testing::_, HasSubstr("the log went away")));
+  services_.stream.clear();
+  ExpectError(Ask("POST", "/api/v2/stream", R"({"unit":"event.subscribe"})"), 503, "UNAVAILABLE", "the log went away");
+  ExpectError(Ask("POST", "/api/v2/stream", R"({"unit":"event.query"})"), 400, "INVALID_INPUT", "does not stream");
+}
+
+TEST_F(HttpFaceTest, AnAsynchronousCallIsAnOperation) {
+  services_.answers[kQuery] = kAnswer;
+  const auto accepted = Ask("POST", "/api/v2/execute", R"({"unit":"event.query","options":{"async":true}})");
+  ASSERT_EQ(accepted.status, 202) << accepted.body;
+  const json operation = json::parse(Ask("GET", std::string(accepted.headers.Get("location"))).body)["data"];
+  EXPECT_EQ(operation["status"], "succeeded");
+  EXPECT_EQ(operation["result"]["next_after"], 7);
+  EXPECT_EQ(Ask("GET", "/api/v2/operations/op_none").status, 404);
+}
+
+TEST_F(HttpFaceTest, ForwardsTheOpenAiSurfaceByteByByte) {
+  services_.stream = {R"({"status": 418, "headers": [{"name": "content-type", "value": "text/x"}], "body": "eyJhIjo="})",
+                      R"({"body": "AQJ9"})"};
+  const auto response = Ask("POST", "/v1/chat/completions?x=1", "{ \"model\" : 1e2 }", {{"authorization", "Bearer the-admin-key"}});
+  EXPECT_EQ(response.status, 418);
+  EXPECT_EQ(response.headers.Get("content-type"), "text/x");
+  EXPECT_EQ(response.body, "{\"a\":\x01\x02}");
+  EXPECT_EQ(services_.forwarded.path(), "/v1/chat/completions?x=1");
+  EXPECT_EQ(services_.forwarded.body(), "{ \"model\" : 1e2 }");
+  for (const auto& header : services_.forwarded.headers()) {
+    EXPECT_FALSE(absl::StrContains(header.value(), "the-admin-key")) << "the key stays here";
+  }
+}
+
+TEST_F(HttpFaceTest, ErrorsOfTheOpenAiSurfaceHaveItsShape) {
+  services_.stream_end = Error(unit::v1::UNAVAILABLE, "nobody is there");
+  const auto response = Ask("POST", "/v1/chat/completions", "{}");
+  EXPECT_EQ(response.status, 503);
+  const json error = json::parse(response.body)["error"];
+  EXPECT_EQ(error["message"], "nobody is there");
+  EXPECT_EQ(error["type"], "server_error");
+}
+
+}  // namespace
+}  // namespace aima::gateway

@@ -1,0 +1,94 @@
+"""Who may do what: a matrix over every unit, three faces and four keys, computed from what each unit declares."""
+import json
+
+import pytest
+
+from support.cluster import Cluster
+from support.grpc_client import GrpcClient
+
+ROLES = ["none", "read", "operate", "admin"]
+NEEDS = {"read": 1, "operate": 2, "admin": 3}
+# On loopback a caller without a key may read and operate.
+RANK = {"none": 2, "read": 1, "operate": 2, "admin": 3}
+
+
+@pytest.fixture(scope="module")
+def keys(cluster):
+    return {"none": None, "read": cluster.new_key("read"), "operate": cluster.new_key("operate"), "admin": cluster.admin_key}
+
+
+def unusable_input(unit):
+    """Input that every unit refuses before it does anything: a field that does not exist."""
+    return {"no_such_field": 1}
+
+
+def test_the_http_matrix_matches_what_units_declare(cluster, keys):
+    wrong = []
+    for name, unit in cluster.units().items():
+        for role in ROLES:
+            answer = cluster.http("POST", "/api/v2/execute", {"unit": name, "input": unusable_input(unit)}, key=keys[role])
+            denied = answer.status in (401, 403)
+            allowed = RANK[role] >= NEEDS[unit["access"]]
+            if denied == allowed:
+                wrong.append((name, unit["access"], role, answer.status))
+            if denied and answer.status != (401 if role == "none" else 403):
+                wrong.append((name, role, answer.status))
+    assert wrong == []
+
+
+def test_the_grpc_matrix_matches_what_units_declare(cluster, keys):
+    wrong = []
+    with GrpcClient(cluster.grpc_port) as client:
+        for name, unit in cluster.units().items():
+            for role in ROLES:
+                # Bytes that are no message: refused before any handler, but only after the key was looked at.
+                code = client.call_raw(unit["rpc"], b"\xff\xff\xff", key=keys[role])
+                denied = code in ("UNAUTHENTICATED", "PERMISSION_DENIED")
+                allowed = RANK[role] >= NEEDS[unit["access"]]
+                if denied == allowed:
+                    wrong.append((name, unit["access"], role, code))
+                if not denied and code in ("UNIMPLEMENTED", "UNAVAILABLE", "OK"):
+                    wrong.append((name, role, code))
+    assert wrong == []
+
+
+def test_the_command_line_matrix_matches_what_units_declare(cluster, keys):
+    # One unit of each access: the command line is a client of the same HTTP endpoint, tested above for all.
+    units = cluster.units()
+    by_access = {unit["access"]: name for name, unit in units.items()}
+    for access, name in by_access.items():
+        for role in ROLES:
+            done = cluster.cli("exec", name, "--input", '{"no_such_field": 1}', "--key", keys[role] or "none", check=False)
+            if role == "none":
+                assert done.returncode == 4, (name, role, done.stderr)  # a wrong key is refused, on loopback too
+                continue
+            denied = done.returncode == 4
+            assert denied == (RANK[role] < NEEDS[access]), (name, role, done.returncode, done.stderr)
+
+
+def test_wrong_and_revoked_keys_are_refused(cluster):
+    assert cluster.http("GET", "/api/v2/units", key="aima_nobody_" + "0" * 64).status == 401
+    assert cluster.http("GET", "/api/v2/units", headers={"Authorization": "Basic YTpi"}).status == 401
+    created = json.loads(cluster.cli("key", "create", "--role", "read", "-o", "json").stdout)
+    assert cluster.http("GET", "/api/v2/units", key=created["key"]).status == 200
+    cluster.cli("key", "revoke", created["id"])
+    assert cluster.http("GET", "/api/v2/units", key=created["key"]).status == 401
+
+
+def test_no_secret_is_stored_or_logged(cluster):
+    secret = cluster.new_key("operate")
+    cluster.http("GET", "/api/v2/units", key=secret)
+    for path in [*cluster.data_dir.glob("logs/*"), *cluster.data_dir.glob("keys/keys.json"), *cluster.data_dir.glob("run/*.yaml")]:
+        if path.is_file():
+            assert secret not in path.read_text(errors="replace"), path
+    assert (cluster.data_dir / "keys" / "admin.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_listener_for_the_network_needs_tls_and_a_key():
+    open_to_all = Cluster({"api.listen_addr": "0.0.0.0:0"}, start=False)
+    with open_to_all:
+        flags = [flag for key, value in open_to_all.sets.items() for flag in ("--set", f"{key}={value}")]
+        done = open_to_all.cli("start", *flags, check=False, timeout=120)
+        assert done.returncode != 0
+        assert "tls_cert" in done.stderr + done.stdout
+        assert list((open_to_all.data_dir / "run").glob("*.sock")) == [] or open_to_all.cli("status", check=False).returncode != 0

@@ -1,0 +1,127 @@
+"""Processes die, PostgreSQL goes away: nothing acknowledged is lost and the rest keeps serving."""
+import concurrent.futures
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from support.cluster import Failed, is_alive, models_dir
+
+SERVICES = ["resource", "event", "gateway"]
+
+
+def allocate(cluster, number):
+    """Allocates under a key of its own, repeating until the outcome is known; returns the slot."""
+    request = {"name": f"load-{number}", "type": "system_service", "memory_bytes": 4096, "idempotency_key": f"load-{number}"}
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return cluster.execute("resource.allocate", request, key=cluster.admin_key)["slot_id"]
+        except (Failed, OSError, json.JSONDecodeError) as failure:
+            if isinstance(failure, Failed) and failure.status not in (429, 503, 504):
+                raise
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("victim", SERVICES)
+def test_a_killed_service_loses_nothing_and_comes_back(own_cluster, victim):
+    cluster = own_cluster
+    before = cluster.processes()[victim]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        running = [pool.submit(allocate, cluster, number) for number in range(200)]
+        time.sleep(0.3)
+        cluster.kill(victim)
+        slots = [future.result() for future in running]
+    assert len(set(slots)) == 200, "a command with the same key was applied twice"
+    cluster.wait(lambda: cluster.processes()[victim] not in (None, before), what=f"the return of {victim}")
+    cluster.wait(lambda: cluster.http("GET", "/api/v2/health").status == 200, what="health")
+    listed = set()
+    token = ""
+    while True:
+        page = cluster.execute("resource.allocations", {"limit": 100, **({"page_token": token} if token else {})})
+        listed |= {item["slot_id"] for item in page["allocations"]}
+        token = page.get("next_page_token", "")
+        if not token:
+            break
+    assert set(slots) <= listed, "an acknowledged allocation is gone"
+
+    def all_told():
+        told, after = set(), 0
+        while True:
+            page = cluster.execute("event.query", {"type": "resource.allocated", "after": after, "limit": 1000})
+            told |= {event["payload"]["slot_id"] for event in page["items"]}
+            assert len([e for e in page["items"]]) == len({e["id"] for e in page["items"]}), "an event is there twice"
+            if not page["items"]:
+                return set(slots) <= told
+            after = page["next_after"]
+
+    cluster.wait(all_told, what="the events of all allocations")
+
+
+def test_the_others_keep_serving_while_one_is_away(own_cluster):
+    cluster = own_cluster
+    pid = cluster.processes()["model"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert cluster.execute("device.info")["memory"]["total"]
+        with pytest.raises(Failed) as failed:
+            cluster.execute("model.list", options={"timeout": "1s"})
+        assert failed.value.status == 504
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    cluster.wait(lambda: "items" in cluster.execute("model.list"), what="model.list")
+
+
+def test_a_running_engine_survives_the_death_of_its_service(own_cluster):
+    cluster = own_cluster
+    cluster.cli("exec", "engine.install", "--name", "llamacpp", timeout=300)
+    model = cluster.execute("model.import", {"path": str(models_dir() / "SmolLM2-135M-Instruct.Q4_1.gguf")})["model_id"]
+    started = cluster.execute("engine.start", {"model_id": model}, options={"timeout": "60s"}, timeout=90)
+    pid = int(started["process_id"])
+    old = cluster.kill("engine")
+    assert is_alive(pid)
+    ask = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+    assert cluster.execute("inference.chat", ask, timeout=60)["finish_reason"]
+    cluster.wait(lambda: cluster.processes()["engine"] not in (None, old), what="the engine service's return")
+
+    def adopted():
+        instances = cluster.execute("engine.get", {"name": started["instance_id"]})
+        return str(pid) in json.dumps(instances)
+
+    cluster.wait(adopted, what="adoption")
+    assert is_alive(pid), "the engine was restarted"
+    cluster.execute("engine.stop", {"name": started["instance_id"]}, timeout=60)
+    assert not is_alive(pid)
+
+
+def test_a_dead_engine_is_reported_with_its_log(own_cluster):
+    cluster = own_cluster
+    cluster.cli("exec", "engine.install", "--name", "llamacpp", timeout=300)
+    model = cluster.execute("model.import", {"path": str(models_dir() / "SmolLM2-135M-Instruct.Q4_1.gguf")})["model_id"]
+    started = cluster.execute("engine.start", {"model_id": model}, options={"timeout": "60s"}, timeout=90)
+    os.kill(int(started["process_id"]), signal.SIGKILL)
+    event = cluster.wait(lambda: cluster.execute("event.query", {"type": "engine.error"})["items"], seconds=5,
+                         what="the event of the engine's death")[0]
+    assert event["payload"]["instance_id"] == started["instance_id"]
+    cluster.wait(lambda: cluster.execute("resource.allocations")["allocations"] == [], what="the slot's release")
+
+
+def test_postgres_goes_away_and_comes_back(own_cluster):
+    cluster = own_cluster
+    cluster.cli("exec", "engine.install", "--name", "llamacpp", timeout=300)
+    model = cluster.execute("model.import", {"path": str(models_dir() / "SmolLM2-135M-Instruct.Q4_1.gguf")})["model_id"]
+    ask = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+    cluster.execute("inference.chat", ask, timeout=90, options={"timeout": "60s"})
+    cluster.kill("postgres", signal.SIGQUIT)
+    # Running inference needs no database.
+    assert cluster.execute("inference.chat", ask, timeout=60)["finish_reason"]
+
+    def allocated():
+        return cluster.execute("resource.allocate", {"name": "after", "type": "system_service", "memory_bytes": 4096})["slot_id"]
+
+    assert cluster.wait(allocated, what="commands after the restart")
+    assert cluster.execute("model.get", {"model_id": model})["id"] == model
