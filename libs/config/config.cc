@@ -56,7 +56,8 @@ void ResolvePaths(v1::Config& config) {
   v1::General& general = *config.mutable_general();
   general.set_data_dir(Expand(general.data_dir()));
   v1::Model& model = *config.mutable_model();
-  model.set_storage_dir(model.storage_dir().empty() ? general.data_dir() + "/models" : Expand(model.storage_dir()));
+  model.set_storage_dir(model.storage_dir().empty() ? general.data_dir() + "/models"
+                                                    : Expand(model.storage_dir()));
   for (std::string& root : *model.mutable_import_roots()) root = Expand(root);
   v1::Logging& logging = *config.mutable_logging();
   logging.set_file(Expand(logging.file()));
@@ -100,7 +101,9 @@ absl::StatusOr<v1::Config> Load(const Sources& sources) {
   AddSections(config);
   ApplyDefaults(config);
   std::vector<FieldViolation> broken = BrokenRules(config);
-  for (FieldViolation& violation : broken) violation.description = reader.Locate(violation.field, violation.description);
+  for (FieldViolation& violation : broken) {
+    violation.description = reader.Locate(violation.field, violation.description);
+  }
   if (config.general().data_dir().empty()) broken.push_back({"general.data_dir", "must not be empty"});
   if (!broken.empty()) return InvalidInput(std::move(broken));
   ResolvePaths(config);

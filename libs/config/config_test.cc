@@ -135,8 +135,9 @@ TEST_F(ConfigTest, EveryWrongValueIsNamedAtOnce) {
                                   "gateway:\n  request_timeout: 30 lightyears\n  enable_tracing: maybe\n"
                                   "resource:\n  system_reserved_mb: lots\n  inference_pool_pct: [1]\n")
                                   .status();
-  for (const char* part : {"gateway.request_timeout: line 2: must be a duration", "enable_tracing: line 3: must be true or false",
-                           "system_reserved_mb: line 5: must be a whole number", "inference_pool_pct: line 6: must be one value"}) {
+  for (const char* part :
+       {"gateway.request_timeout: line 2: must be a duration", "enable_tracing: line 3: must be true or false",
+        "system_reserved_mb: line 5: must be a whole number", "inference_pool_pct: line 6: must be one value"}) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(part));
   }
 }
@@ -159,7 +160,8 @@ TEST_F(ConfigTest, WhatMakesASmallFileMeanALargeOneIsRefused) {
   EXPECT_THAT(LoadText(std::string(5000, '[')), FailsWith(INVALID_INPUT, ""));
   EXPECT_THAT(LoadText("#" + std::string(kMaxFileBytes, 'x')), FailsWith(INVALID_INPUT, "larger than 256 KiB"));
   EXPECT_THAT(LoadText("api: [\n"), FailsWith(INVALID_INPUT, "line"));
-  EXPECT_THAT(Load({"/nonexistent/aima.yaml", {}}), FailsWith(INVALID_INPUT, "/nonexistent/aima.yaml: cannot be read"));
+  EXPECT_THAT(Load({"/nonexistent/aima.yaml", {}}),
+              FailsWith(INVALID_INPUT, "/nonexistent/aima.yaml: cannot be read"));
 }
 
 TEST_F(ConfigTest, AnEmptyFileAndEmptyKeysMeanDefaults) {
@@ -177,9 +179,11 @@ TEST_F(ConfigTest, PathsAreExpandedAndMadeAbsolute) {
 }
 
 TEST_F(ConfigTest, WrittenAsYamlItReadsBackTheSame) {
-  const absl::StatusOr<v1::Config> config = Load(
-      {"", {"database.url=host=/x user='a b'", "security.api_key=s3cret\"\\", "event.retention=90m",
-            "gateway.max_request_size=65537", "resource.pressure_threshold=0.123456789", "api.allowed_origins=https://a.example,https://b.example"}});
+  const absl::StatusOr<v1::Config> config =
+      Load({"",
+            {"database.url=host=/x user='a b'", "security.api_key=s3cret\"\\", "event.retention=90m",
+             "gateway.max_request_size=65537", "resource.pressure_threshold=0.123456789",
+             "api.allowed_origins=https://a.example,https://b.example"}});
   ASSERT_THAT(config, IsOk());
   const absl::StatusOr<v1::Config> again = LoadText(ToYaml(*config, true));
   ASSERT_THAT(again, IsOk());

@@ -85,12 +85,16 @@ void MessageReader::Field(const YamlNode& node, const FieldDescriptor& field, Me
 
 void MessageReader::Scalar(const YamlNode& node, const FieldDescriptor& field, Message& message,
                            const std::string& path) {
-  if (node.kind != YamlNode::Kind::kScalar) return Add(path, node, absl::StrCat("must be one value, not ", KindText(node)));
+  if (node.kind != YamlNode::Kind::kScalar) {
+    return Add(path, node, absl::StrCat("must be one value, not ", KindText(node)));
+  }
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
       return Store(message, field, &Reflection::SetString, &Reflection::AddString, node.text);
     case FieldDescriptor::CPPTYPE_BOOL:
-      if (node.quoted || (node.text != "true" && node.text != "false")) return Add(path, node, "must be true or false");
+      if (node.quoted || (node.text != "true" && node.text != "false")) {
+        return Add(path, node, "must be true or false");
+      }
       return Store(message, field, &Reflection::SetBool, &Reflection::AddBool, node.text == "true");
     default: return Number(node, field, message, path);
   }
@@ -174,7 +178,8 @@ std::string MessageReader::Locate(const std::string& path, const std::string& de
 
 void MessageReader::Add(const std::string& path, const YamlNode& node, std::string_view description) {
   const absl::string_view text(description.data(), description.size());
-  violations.push_back({path, node.line == 0 ? std::string(description) : absl::StrCat("line ", node.line, ": ", text)});
+  violations.push_back(
+      {path, node.line == 0 ? std::string(description) : absl::StrCat("line ", node.line, ": ", text)});
 }
 
 }  // namespace aima::config

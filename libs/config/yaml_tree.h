@@ -18,9 +18,9 @@ struct YamlNode {
   enum class Kind { kNull, kScalar, kList, kMap };
 
   Kind kind = Kind::kNull;
-  int line = 0;  // counted from 1; 0 is no file
-  std::string key;              // by which the map around it knows it
-  std::string text;             // of a scalar
+  int line = 0;      // counted from 1; 0 is no file
+  std::string key;   // by which the map around it knows it
+  std::string text;  // of a scalar
   bool quoted = false;
   std::vector<YamlNode> items;  // of a list or a map, in the order of the file
 };

@@ -18,10 +18,10 @@ namespace asio = boost::asio;
 using event::v1::PublishRequest;
 using event::v1::PublishResponse;
 
-constexpr pg::Statement kEmit{"outbox_emit",
-                              "INSERT INTO outbox (id, type, time, correlation_id, payload) VALUES ($1, $2, $3, $4, $5)"};
-constexpr pg::Statement kRead{"outbox_read",
-                              "SELECT seq, id, type, time, correlation_id, payload FROM outbox ORDER BY seq LIMIT $1"};
+constexpr pg::Statement kEmit{
+    "outbox_emit", "INSERT INTO outbox (id, type, time, correlation_id, payload) VALUES ($1, $2, $3, $4, $5)"};
+constexpr pg::Statement kRead{
+    "outbox_read", "SELECT seq, id, type, time, correlation_id, payload FROM outbox ORDER BY seq LIMIT $1"};
 constexpr pg::Statement kDelete{"outbox_delete", "DELETE FROM outbox WHERE seq = ANY($1::bigint[])"};
 constexpr pg::Statement kForget{"idempotency_forget",
                                 "DELETE FROM idempotency WHERE created < now() - interval '48 hours'"};

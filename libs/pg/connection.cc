@@ -33,7 +33,11 @@ std::chrono::milliseconds Jittered(std::chrono::milliseconds pause) {
   return pause / 2 + std::chrono::milliseconds(random() % (pause.count() / 2 + 1));
 }
 
-std::string Trimmed(const char* message) { return std::string(absl::StripAsciiWhitespace(message)); }
+// libpq's first line says what happened; the others are hints.
+std::string FirstLine(absl::string_view message) {
+  message = absl::StripAsciiWhitespace(message);
+  return std::string(message.substr(0, message.find('\n')));
+}
 
 // The `options` that the connection string itself brings, which ours would replace.
 std::string OptionsOf(const std::string& url) {
@@ -122,7 +126,7 @@ std::string Connection::StartAttempt() {
   const char* values[] = {options_.url.c_str(), options.c_str(), name.c_str(), "UTF8", "10000", nullptr};
   conn_ = PQconnectStartParams(keywords, values, 1);
   if (!conn_) return "out of memory";
-  if (PQstatus(conn_) == CONNECTION_BAD) return Trimmed(PQerrorMessage(conn_));
+  if (PQstatus(conn_) == CONNECTION_BAD) return FirstLine(PQerrorMessage(conn_));
   // Notices, such as of a ROLLBACK without a transaction, are not for standard error.
   PQsetNoticeProcessor(conn_, [](void*, const char*) {}, nullptr);
   return "";
@@ -155,7 +159,7 @@ Task<std::string> Connection::Attempt() {
   }
   pause_.cancel();
   if (next == PGRES_POLLING_FAILED || PQsetnonblocking(conn_, 1) != 0 || PQenterPipelineMode(conn_) != 1) {
-    co_return Trimmed(PQerrorMessage(conn_));
+    co_return FirstLine(PQerrorMessage(conn_));
   }
   socket_.assign(PQsocket(conn_), failure);
   co_return failure ? failure.message() : "";
@@ -190,7 +194,7 @@ void Connection::Send(const std::vector<const Operation*>& operations, Done done
   if (sent) return Flush();
   // Only a broken connection or lack of memory gets here. Not from within Send: the caller is not ready for it.
   asio::post(loop_, [self = shared_from_this(), epoch = epoch_] {
-    if (self->conn_ && self->epoch_ == epoch) self->Lose(Trimmed(PQerrorMessage(self->conn_)));
+    if (self->conn_ && self->epoch_ == epoch) self->Lose(FirstLine(PQerrorMessage(self->conn_)));
   });
 }
 
@@ -237,7 +241,7 @@ void Connection::Flush() {
 void Connection::AwaitWritable() {
   if (awaiting_writable_) return;
   awaiting_writable_ = true;
-  socket_.async_wait(socket_.wait_write, [self = shared_from_this(), epoch = epoch_](boost::system::error_code error) {
+  socket_.async_wait(socket_.wait_write, [self = shared_from_this(), epoch = epoch_](const auto& error) {
     if (error || self->closed_ || !self->conn_ || self->epoch_ != epoch) return;
     self->awaiting_writable_ = false;
     self->Flush();
@@ -245,11 +249,12 @@ void Connection::AwaitWritable() {
 }
 
 void Connection::AwaitReadable() {
-  socket_.async_wait(socket_.wait_read, [self = shared_from_this(), epoch = epoch_](boost::system::error_code error) {
+  socket_.async_wait(socket_.wait_read, [self = shared_from_this(), epoch = epoch_](const auto& error) {
     if (error || self->closed_ || !self->conn_ || self->epoch_ != epoch) return;
-    if (PQconsumeInput(self->conn_) != 1) return self->Lose(Trimmed(PQerrorMessage(self->conn_)));
+    if (PQconsumeInput(self->conn_) != 1) return self->Lose(FirstLine(PQerrorMessage(self->conn_)));
     self->Drain();
-    if (!self->closed_ && self->conn_ && self->epoch_ == epoch && self->state_ == State::kReady) self->AwaitReadable();
+    const bool same = !self->closed_ && self->conn_ && self->epoch_ == epoch;
+    if (same && self->state_ == State::kReady) self->AwaitReadable();
   });
 }
 
@@ -259,7 +264,7 @@ void Connection::Drain() {
   while (nothing < 2 && conn_ && epoch_ == epoch && state_ == State::kReady && !PQisBusy(conn_)) {
     if (batches_.empty()) {
       // Nothing is awaited: the server may have said goodbye.
-      if (PQstatus(conn_) == CONNECTION_BAD) Lose(Trimmed(PQerrorMessage(conn_)));
+      if (PQstatus(conn_) == CONNECTION_BAD) Lose(FirstLine(PQerrorMessage(conn_)));
       return;
     }
     pg_result* result = PQgetResult(conn_);
@@ -292,7 +297,7 @@ void Connection::Take(pg_result* result) {
     batch.reply.status = StatusOf(result, step ? step->statement : "commit");
     batch.reply.failed = step ? step->operation : -1;
   }
-  const std::string message = Trimmed(PQresultErrorMessage(result));
+  const std::string message = FirstLine(PQresultErrorMessage(result));
   PQclear(result);
   if (PQstatus(conn_) == CONNECTION_BAD) Lose(message);
 }

@@ -43,7 +43,8 @@ class LaneDatabase : public Database {
     co_return std::move(results.front());
   }
 
-  Task<absl::StatusOr<std::vector<Result>>> Write(const CallContext& call, std::vector<Operation> operations) override {
+  Task<absl::StatusOr<std::vector<Result>>> Write(const CallContext& call,
+                                                  std::vector<Operation> operations) override {
     return writes_->Run(call, std::move(operations));
   }
 

@@ -66,7 +66,8 @@ class Database {
 
   // Runs all operations in one transaction: either all are applied and durable when this returns, or none.
   // Writes of different callers share a commit; a failing write does not disturb the others.
-  virtual Task<absl::StatusOr<std::vector<Result>>> Write(const CallContext& call, std::vector<Operation> operations) = 0;
+  virtual Task<absl::StatusOr<std::vector<Result>>> Write(const CallContext& call,
+                                                          std::vector<Operation> operations) = 0;
 
   // Runs `body` in a transaction of its own and commits if it returns OK, else rolls back and returns its error.
   // Runs it again after a deadlock or a serialization failure: it must have no effects of other kinds.
@@ -74,9 +75,9 @@ class Database {
   virtual Task<absl::Status> Transact(const CallContext& call, Body body) = 0;
 
   // Applies the files NNNN_what.sql of `directory` that were not yet applied, in order, each in a transaction, one
-  // process at a time (advisory lock). Files are known by their set, which is the directory's name (its parent's where
-  // that is "migrations"), so that the tables of libs/events and those of a domain live in one schema. An applied file
-  // that has changed is an error, and so is a server that is not durable.
+  // process at a time (advisory lock). Files are known by their set, which is the directory's name (its parent's
+  // where that is "migrations"), so that the tables of libs/events and those of a domain live in one schema. An
+  // applied file that has changed is an error, and so is a server that is not durable.
   virtual Task<absl::Status> Migrate(const std::string& directory) = 0;
 
   // True while connected. For health checks.

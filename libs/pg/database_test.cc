@@ -1,117 +1,21 @@
 // The database interface against a real PostgreSQL.
-#include "libs/pg/database.h"
+#include "libs/pg/database_test_fixture.h"
 
-#include <absl/strings/str_cat.h>
-#include <absl/time/clock.h>
-#include <gtest/gtest.h>
-
-#include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <filesystem>
-#include <fstream>
-
-#include "libs/base/status_macros.h"
-#include "libs/testing/postgres.h"
-#include "libs/testing/status_matchers.h"
-#include "libs/testing/task.h"
+#include <gmock/gmock.h>
 
 namespace aima::pg {
 namespace {
 
-namespace asio = boost::asio;
-using aima::testing::FailsWith;
-using aima::testing::IsOk;
-using aima::testing::Postgres;
 using ::testing::ElementsAre;
-
-constexpr Statement kCount{"count", "SELECT count(*) FROM item"};
-constexpr Statement kFind{"find", "SELECT name, amount FROM item WHERE name = $1"};
-constexpr Statement kInsert{"insert", "INSERT INTO item (name, amount) VALUES ($1, $2)"};
-constexpr Statement kAdd{"add", "UPDATE item SET amount = amount + $2 WHERE name = $1"};
-constexpr Statement kSleep{"sleep", "SELECT pg_sleep($1)"};
-constexpr Statement kKillOthers{"kill_others",
-                                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE "
-                                "datname = current_database() AND pid <> pg_backend_pid()"};
-
-class DatabaseTest : public ::testing::Test {
- protected:
-  explicit DatabaseTest(Postgres& server = Postgres::Shared()) : server_(server) {
-    options_ = server_.FreshOptions("store");
-    Migrations({{"0001_item.sql", "CREATE TABLE item (name text PRIMARY KEY, amount bigint NOT NULL CHECK (amount >= 0))"}});
-    db_ = Open(loop_, options_);
-    EXPECT_THAT(testing::Run(loop_, db_->Migrate(directory_)), IsOk());
-    call_.deadline = absl::Now() + absl::Seconds(20);
-  }
-
-
-
-  // Makes a directory of migrations.
-  void Migrations(const std::map<std::string, std::string>& files) {
-    directory_ = ::testing::TempDir() + "aima_pg_test_" + std::to_string(getpid());
-    std::filesystem::remove_all(directory_);
-    std::filesystem::create_directories(directory_);
-    for (auto& [name, sql] : files) std::ofstream(directory_ + "/" + name) << sql;
-  }
-
-  absl::Status Insert(const std::string& name, int64_t amount) {
-    return testing::Run(loop_, db_->Write(call_, {{kInsert, {name, amount}}})).status();
-  }
-  int64_t Count() {
-    auto result = testing::Run(loop_, db_->Query(call_, kCount, {}));
-    return result.ok() ? (*result)[0].Get<int64_t>(0) : -1;
-  }
-  std::string Sql(const std::string& sql) { return server_.Execute(options_.url, "SET search_path = store; " + sql); }
-
-  // Starts a task and counts it.
-  template <class T>
-  void Spawn(Task<T> task, std::function<void(T)> then) {
-    ++running_;
-    asio::co_spawn(loop_, std::move(task), [this, then](std::exception_ptr, T value) {
-      --running_;
-      then(std::move(value));
-    });
-  }
-  void RunAll() {
-    loop_.restart();
-    while (running_ > 0 && loop_.run_one() > 0) {
-    }
-  }
-  // Tries until it succeeds: for what recovers by itself.
-  absl::Status Eventually(std::function<absl::Status()> attempt) {
-    absl::Status status;
-    for (int i = 0; i < 200; ++i) {
-      status = attempt();
-      if (status.ok()) break;
-      asio::steady_timer timer(loop_);
-      timer.expires_after(std::chrono::milliseconds(20));
-      bool fired = false;
-      timer.async_wait([&](auto) { fired = true; });
-      loop_.restart();
-      while (!fired && loop_.run_one() > 0) {
-      }
-    }
-    return status;
-  }
-
-  Postgres& server_;
-  Loop loop_;
-  Options options_;
-  std::string directory_;
-  std::unique_ptr<Database> db_;
-  CallContext call_;
-  int running_ = 0;
-};
 
 TEST_F(DatabaseTest, WritesAreReadBack) {
   EXPECT_THAT(Insert("apple", 3), IsOk());
-  auto found = testing::Run(loop_, db_->Query(call_, kFind, {"apple"}));
+  auto found = Do(db_->Query(call_, kFind, {"apple"}));
   ASSERT_THAT(found, IsOk());
   ASSERT_EQ(found->size(), 1);
   EXPECT_EQ((*found)[0].Get<std::string>(0), "apple");
   EXPECT_EQ((*found)[0].Get<int>(1), 3);
-  EXPECT_TRUE(testing::Run(loop_, db_->Query(call_, kFind, {"pear"}))->empty());
+  EXPECT_TRUE(Do(db_->Query(call_, kFind, {"pear"}))->empty());
 }
 
 TEST_F(DatabaseTest, EveryTypeSurvivesTheRoundTrip) {
@@ -121,10 +25,10 @@ TEST_F(DatabaseTest, EveryTypeSurvivesTheRoundTrip) {
   constexpr Statement kEcho{"echo",
                             "SELECT $1::bool, $2::int, $3::bigint, $4::float8, $5::text, $6::bytea, $7::timestamptz, "
                             "$8::text[], $9::bigint[], $10::text, $11::bytea[], $12::timestamptz"};
-  auto result = testing::Run(loop_, db_->Query(call_, kEcho,
+  auto result = Do(db_->Query(call_, kEcho,
                                       {true, -5, int64_t{1} << 60, 0.1, odd, Bytes{binary}, time,
-                                       std::vector<std::string>{odd, "", "plain"}, std::vector<int64_t>{1, -2}, nullptr,
-                                       std::vector<Bytes>{{binary}, {""}}, absl::InfiniteFuture()}));
+                                       std::vector<std::string>{odd, "", "plain"}, std::vector<int64_t>{1, -2},
+                                       nullptr, std::vector<Bytes>{{binary}, {""}}, absl::InfiniteFuture()}));
   ASSERT_THAT(result, IsOk());
   const Row row = (*result)[0];
   EXPECT_TRUE(row.Get<bool>(0));
@@ -148,7 +52,7 @@ TEST_F(DatabaseTest, TextWithANulIsRefusedRatherThanCutOff) {
 }
 
 TEST_F(DatabaseTest, AThousandConcurrentQueriesAllGetTheirOwnAnswer) {
-  ASSERT_THAT(testing::Run(loop_, db_->Write(call_, {{{"fill", "INSERT INTO item SELECT 'n' || i, i FROM generate_series(1, 1000) i"}}})), IsOk());
+  Sql("INSERT INTO item SELECT 'n' || i, i FROM generate_series(1, 1000) i");
   int right = 0;
   for (int i = 1; i <= 1000; ++i) {
     Spawn<absl::StatusOr<Result>>(db_->Query(call_, kFind, {absl::StrCat("n", i)}), [&, i](auto result) {
@@ -177,14 +81,14 @@ TEST_F(DatabaseTest, AQueryThatFailsDoesNotDisturbThoseBesideIt) {
 }
 
 TEST_F(DatabaseTest, QueryRefusesToWrite) {
-  auto result = testing::Run(loop_, db_->Query(call_, kInsert, {"apple", 1}));
+  auto result = Do(db_->Query(call_, kInsert, {"apple", 1}));
   EXPECT_EQ(SqlState(result.status()), "25006");
   EXPECT_EQ(Count(), 0);
 }
 
 TEST_F(DatabaseTest, AStatementThatDoesNotParseFailsAloneAndAgain) {
   constexpr Statement kWrong{"wrong", "SELEKT 1"};
-  for (int i = 0; i < 2; ++i) EXPECT_EQ(SqlState(testing::Run(loop_, db_->Query(call_, kWrong, {})).status()), "42601");
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(SqlState(Do(db_->Query(call_, kWrong, {})).status()), "42601");
   EXPECT_EQ(Count(), 0);
 }
 
@@ -233,7 +137,8 @@ TEST_F(DatabaseTest, OfTwoConflictingWritesInABatchExactlyOneWins) {
 }
 
 TEST_F(DatabaseTest, ADeferredConstraintFailsOnlyItsOwnWrite) {
-  Sql("CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED)");
+  Sql("CREATE TABLE parent (id int PRIMARY KEY)");
+  Sql("CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED)");
   constexpr Statement kChild{"child", "INSERT INTO child VALUES ($1)"};
   int stored = 0;
   absl::Status orphan;
@@ -252,11 +157,11 @@ TEST_F(DatabaseTest, ADeferredConstraintFailsOnlyItsOwnWrite) {
 TEST_F(DatabaseTest, CommitHooksRunOnceAndOnlyAfterACommit) {
   int committed = 0;
   auto hook = [&] { ++committed; };
-  EXPECT_THAT(testing::Run(loop_, db_->Write(call_, {{kInsert, {"a", 1}, hook}, {{nullptr, nullptr}}})), IsOk());
+  EXPECT_THAT(Do(db_->Write(call_, {{kInsert, {"a", 1}, hook}, {{nullptr, nullptr}}})), IsOk());
   EXPECT_EQ(committed, 1);
-  EXPECT_FALSE(testing::Run(loop_, db_->Write(call_, {{kInsert, {"a", 1}, hook}})).ok());
+  EXPECT_FALSE(Do(db_->Write(call_, {{kInsert, {"a", 1}, hook}})).ok());
   EXPECT_EQ(committed, 1);
-  EXPECT_THAT(testing::Run(loop_, db_->Transact(call_, [&](Transaction& tx) -> Task<absl::Status> {
+  EXPECT_THAT(Do(db_->Transact(call_, [&](Transaction& tx) -> Task<absl::Status> {
     auto result = co_await tx.Query(Operation{kInsert, {"b", 1}, hook});
     EXPECT_EQ(committed, 1);
     co_return result.status();
@@ -268,16 +173,16 @@ TEST_F(DatabaseTest, ADeadlineIsKeptAndTheConnectionGoesOn) {
   CallContext hurried = call_;
   hurried.deadline = absl::Now() + absl::Milliseconds(50);
   const absl::Time start = absl::Now();
-  EXPECT_THAT(testing::Run(loop_, db_->Query(hurried, kSleep, {0.5})), FailsWith(unit::v1::DEADLINE_EXCEEDED, "deadline"));
+  EXPECT_THAT(Do(db_->Query(hurried, kSleep, {0.5})), FailsWith(unit::v1::DEADLINE_EXCEEDED, "deadline"));
   EXPECT_LT(absl::Now() - start, absl::Milliseconds(400));
   EXPECT_EQ(Count(), 0);
-  EXPECT_THAT(testing::Run(loop_, db_->Query(hurried, kCount, {})), FailsWith(unit::v1::DEADLINE_EXCEEDED, "deadline"));
+  EXPECT_THAT(Do(db_->Query(hurried, kCount, {})), FailsWith(unit::v1::DEADLINE_EXCEEDED, "deadline"));
 }
 
 TEST_F(DatabaseTest, AWriteThatWasSentAndNotAnsweredInTimeHasAnUnknownOutcome) {
   CallContext hurried = call_;
   hurried.deadline = absl::Now() + absl::Milliseconds(50);
-  EXPECT_THAT(testing::Run(loop_, db_->Write(hurried, {{kSleep, {0.3}}, {kInsert, {"late", 1}}})),
+  EXPECT_THAT(Do(db_->Write(hurried, {{kSleep, {0.3}}, {kInsert, {"late", 1}}})),
               FailsWith(unit::v1::OUTCOME_UNKNOWN, "deadline"));
   EXPECT_THAT(Insert("next", 1), IsOk());
   EXPECT_EQ(Count(), 2);
@@ -309,15 +214,15 @@ TEST_F(DatabaseTest, ATransactionIsAllOrNothing) {
     };
   };
   auto failing = body(true);
-  EXPECT_THAT(testing::Run(loop_, db_->Transact(call_, failing)), FailsWith(unit::v1::INVALID_INPUT, "no"));
+  EXPECT_THAT(Do(db_->Transact(call_, failing)), FailsWith(unit::v1::INVALID_INPUT, "no"));
   EXPECT_EQ(Count(), 0);
   auto working = body(false);
-  EXPECT_THAT(testing::Run(loop_, db_->Transact(call_, working)), IsOk());
+  EXPECT_THAT(Do(db_->Transact(call_, working)), IsOk());
   EXPECT_EQ(Sql("SELECT amount FROM item"), "2");
 }
 
 TEST_F(DatabaseTest, ATransactionThatSwallowsAnErrorIsNotReportedAsCommitted) {
-  EXPECT_EQ(SqlState(testing::Run(loop_, db_->Transact(call_, [&](Transaction& tx) -> Task<absl::Status> {
+  EXPECT_EQ(SqlState(Do(db_->Transact(call_, [&](Transaction& tx) -> Task<absl::Status> {
               (void)co_await tx.Query(kInsert, {"a", 1});
               (void)co_await tx.Query(kInsert, {"a", 1});
               co_return absl::OkStatus();
@@ -341,123 +246,6 @@ TEST_F(DatabaseTest, DeadlocksAreResolvedByRunningAgain) {
   RunAll();
   EXPECT_EQ(done, 20);
   EXPECT_EQ(Sql("SELECT sum(amount) FROM item"), "40");
-}
-
-TEST_F(DatabaseTest, KilledBackendsComeBackAndNoAcknowledgedWriteIsLost) {
-  int64_t stored = 0, unknown = 0, unavailable = 0;
-  for (int round = 0; round < 5; ++round) {
-    for (int i = 0; i < 100; ++i) {
-      Spawn<absl::StatusOr<std::vector<Result>>>(
-          db_->Write(call_, {{kInsert, {absl::StrCat("n", round, "_", i), i}}}), [&](auto result) {
-            stored += result.ok();
-            unknown += HasReason(result.status(), unit::v1::OUTCOME_UNKNOWN);
-            unavailable += HasReason(result.status(), unit::v1::UNAVAILABLE);
-          });
-    }
-    Spawn<absl::StatusOr<Result>>(db_->Query(call_, kKillOthers, {}), [](auto) {});
-    RunAll();
-    EXPECT_THAT(Eventually([&] { return Insert(absl::StrCat("again", round), 1); }), IsOk());
-  }
-  EXPECT_EQ(stored + unknown + unavailable, 500);
-  const int64_t count = Count();
-  EXPECT_GE(count, stored + 5);
-  EXPECT_LE(count, stored + unknown + 5);
-}
-
-TEST_F(DatabaseTest, ATransactionDoesNotContinueOnANewConnection) {
-  auto body = [&](Transaction& tx) -> Task<absl::Status> {
-    CO_RETURN_IF_ERROR((co_await tx.Query(kInsert, {"half", 1})).status());
-    CO_RETURN_IF_ERROR((co_await db_->Query(call_, kKillOthers, {})).status());
-    asio::steady_timer timer(loop_);
-    timer.expires_after(std::chrono::milliseconds(100));
-    co_await timer.async_wait(asio::use_awaitable);
-    co_return (co_await tx.Query(kInsert, {"other half", 1})).status();
-  };
-  EXPECT_THAT(testing::Run(loop_, db_->Transact(call_, body)), FailsWith(unit::v1::UNAVAILABLE, "transaction"));
-  EXPECT_THAT(Eventually([&] { return Insert("whole", 1); }), IsOk());
-  EXPECT_EQ(Sql("SELECT string_agg(name, ',') FROM item"), "whole");
-}
-
-class MigrateTest : public DatabaseTest {};
-
-TEST_F(MigrateTest, AppliesWhatIsNewAndOnlyThat) {
-  std::ofstream(directory_ + "/0002_more.sql") << "ALTER TABLE item ADD COLUMN more text; CREATE TABLE other (id int);";
-  EXPECT_THAT(testing::Run(loop_, db_->Migrate(directory_)), IsOk());
-  EXPECT_THAT(testing::Run(loop_, db_->Migrate(directory_)), IsOk());
-  EXPECT_EQ(Sql("SELECT string_agg(file, ',' ORDER BY file) FROM migrations"), "0001_item.sql,0002_more.sql");
-}
-
-TEST_F(MigrateTest, AFailingFileLeavesNothingBehind) {
-  std::ofstream(directory_ + "/0002_wrong.sql") << "CREATE TABLE half (id int); SELECT nonsense;";
-  EXPECT_THAT(testing::Run(loop_, db_->Migrate(directory_)), FailsWith(unit::v1::INTERNAL_ERROR, "0002_wrong.sql"));
-  EXPECT_EQ(Sql("SELECT to_regclass('half') IS NULL"), "t");
-}
-
-TEST_F(MigrateTest, AChangedFileIsAnError) {
-  std::ofstream(directory_ + "/0001_item.sql") << "CREATE TABLE item (name text)";
-  EXPECT_THAT(testing::Run(loop_, db_->Migrate(directory_)), FailsWith(unit::v1::INTERNAL_ERROR, "was changed"));
-}
-
-TEST_F(MigrateTest, SetsDoNotDisturbEachOther) {
-  const std::string other = directory_ + "_other/migrations";
-  std::filesystem::create_directories(other);
-  std::ofstream(other + "/0001_other.sql") << "CREATE TABLE other (id int)";
-  EXPECT_THAT(testing::Run(loop_, db_->Migrate(other)), IsOk());
-  EXPECT_EQ(Sql("SELECT count(DISTINCT set) FROM migrations"), "2");
-  std::filesystem::remove_all(directory_ + "_other");
-}
-
-TEST_F(MigrateTest, ManyAtOnceApplyEachFileOnce) {
-  Options options = options_;
-  options.schema = "fresh";
-  auto db = Open(loop_, options);
-  int done = 0;
-  for (int i = 0; i < 5; ++i) {
-    Spawn<absl::Status>(db->Migrate(directory_), [&](absl::Status status) {
-      EXPECT_THAT(status, IsOk());
-      ++done;
-    });
-  }
-  RunAll();
-  EXPECT_EQ(done, 5);
-}
-
-TEST_F(MigrateTest, AServerThatIsNotDurableIsRefused) {
-  Options options = options_;
-  options.allow_unsafe_server = false;
-  auto db = Open(loop_, options);
-  EXPECT_THAT(testing::Run(loop_, db->Migrate(directory_)), FailsWith(unit::v1::UNAVAILABLE, "fsync is off"));
-}
-
-// With a server of its own, which it may stop.
-class OutageTest : public DatabaseTest {
- protected:
-  OutageTest() : DatabaseTest(Own()) {}
-  static Postgres& Own() {
-    static Postgres own;
-    return own;
-  }
-};
-
-TEST_F(OutageTest, CallsFailAtOnceWhileTheServerIsDownAndRecoverByThemselves) {
-  ASSERT_THAT(Insert("before", 1), IsOk());
-  server_.Stop();
-  (void)testing::Run(loop_, db_->Query(call_, kCount, {}));
-  (void)Insert("lost", 1);
-  for (int i = 0; i < 10; ++i) {
-    const absl::Time start = absl::Now();
-    EXPECT_THAT(testing::Run(loop_, db_->Query(call_, kCount, {})), FailsWith(unit::v1::UNAVAILABLE, "cannot be reached"));
-    EXPECT_THAT(Insert("down", 1), FailsWith(unit::v1::UNAVAILABLE, "cannot be reached"));
-    EXPECT_THAT(testing::Run(loop_, db_->Transact(call_, [](Transaction& tx) -> Task<absl::Status> {
-      co_return (co_await tx.Query(kCount, {})).status();
-    })), FailsWith(unit::v1::UNAVAILABLE, "cannot be reached"));
-    EXPECT_LT(absl::Now() - start, absl::Milliseconds(500));
-  }
-  EXPECT_FALSE(db_->Connected());
-  server_.Start();
-  EXPECT_THAT(Eventually([&] { return Insert("after", 1); }), IsOk());
-  EXPECT_EQ(Sql("SELECT string_agg(name, ',' ORDER BY name) FROM item WHERE name <> 'lost'"), "after,before");
-  EXPECT_THAT(Eventually([&] { return db_->Connected() ? absl::OkStatus() : absl::UnknownError("no"); }), IsOk());
 }
 
 }  // namespace

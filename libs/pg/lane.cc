@@ -71,16 +71,19 @@ Task<Lane::Outcome> Lane::Run(const CallContext& call, std::vector<Operation> op
   auto initiate = [this, &request](auto handler) {
     request->waiter = std::make_unique<HandlerWaiter<decltype(handler)>>(std::move(handler));
     if (request->waiter->slot.is_connected()) {
-      request->waiter->slot.assign([weak = weak_from_this(), waiting = std::weak_ptr<Request>(request)](asio::cancellation_type) {
+      std::weak_ptr<Request> waiting = request;
+      request->waiter->slot.assign([weak = weak_from_this(), waiting](asio::cancellation_type) {
         auto self = weak.lock();
         auto request = waiting.lock();
         if (!self || !request) return;
-        asio::post(self->loop_, [self, request] { self->Complete(*request, Error(unit::v1::CANCELLED, "cancelled")); });
+        asio::post(self->loop_,
+                   [self, request] { self->Complete(*request, Error(unit::v1::CANCELLED, "cancelled")); });
       });
     }
     Enqueue(request);
   };
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(Outcome)>(initiate, asio::use_awaitable);
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(Outcome)>(initiate,
+                                                                                        asio::use_awaitable);
 }
 
 void Lane::Post(std::vector<Operation> operations, int epoch) {
@@ -206,7 +209,8 @@ void Lane::Separate(Requests batch, const Reply& reply) {
 }
 
 bool Lane::TryAgain(Request& request, const absl::Status& status) const {
-  if (traffic_ == Traffic::kTurns || request.attempts >= kMostAttempts || request.phase == Request::kDone) return false;
+  if (traffic_ == Traffic::kTurns || request.attempts >= kMostAttempts) return false;
+  if (request.phase == Request::kDone) return false;
   // 26000: the statement's preparation was undone by the failure of a batch sent before.
   return IsConflict(status) || SqlState(status) == "26000";
 }

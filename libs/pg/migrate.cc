@@ -1,12 +1,11 @@
 #include "libs/pg/migrate.h"
 
+#include <absl/strings/escaping.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 #include <absl/time/clock.h>
 #include <libpq-fe.h>
 #include <openssl/sha.h>
-
-#include <absl/strings/escaping.h>
 
 #include <algorithm>
 #include <boost/asio/async_result.hpp>
@@ -196,17 +195,26 @@ absl::Status MigrateBlocking(const Options& options, const std::string& director
 }  // namespace
 
 Task<absl::Status> Migrate(Loop& loop, Options options, std::string directory) {
+  // Joined when it is done, lest it touch the loop for a moment longer than the loop lives. Left alone if nobody waits.
+  struct Worker {
+    ~Worker() {
+      if (thread.joinable()) thread.detach();
+    }
+    std::thread thread;
+  } worker;
   auto initiate = [&](auto handler) {
-    std::thread([&loop, options, directory, work = asio::make_work_guard(loop),
-                 handler = std::move(handler)]() mutable {
+    worker.thread = std::thread([&loop, options, directory, work = asio::make_work_guard(loop),
+                                 handler = std::move(handler)]() mutable {
       absl::Status status = MigrateBlocking(options, directory);
       asio::post(loop, [handler = std::move(handler), status = std::move(status)]() mutable {
         std::move(handler)(std::move(status));
       });
-    }).detach();
+    });
   };
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(absl::Status)>(initiate,
-                                                                                             asio::use_awaitable);
+  const absl::Status status =
+      co_await asio::async_initiate<const asio::use_awaitable_t<>, void(absl::Status)>(initiate, asio::use_awaitable);
+  worker.thread.join();
+  co_return status;
 }
 
 }  // namespace aima::pg

@@ -25,7 +25,8 @@ absl::Status StatusOf(const pg_result* result, std::string_view statement) {
   const char* field = PQresultErrorField(result, PG_DIAG_SQLSTATE);
   const std::string state = field ? field : "";
   const char* primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-  std::string message = absl::StrCat("database, in ", View(statement), ": ", primary ? primary : "error", " [", state, "]");
+  const std::string message =
+      absl::StrCat("database, in ", View(statement), ": ", primary ? primary : "error", " [", state, "]");
   absl::Status status;
   if (state == "57014") {  // query_canceled, which is what statement_timeout does
     status = Error(unit::v1::DEADLINE_EXCEEDED, message);

@@ -93,7 +93,7 @@ int Exit::ShellCode() const { return code ? *code : signal ? 128 + *signal : -1;
 std::string Exit::ToString() const {
   if (code) return absl::StrCat("exited with code ", *code);
   if (signal) return absl::StrCat("was killed by signal ", *signal, " (", strsignal(*signal), ")");
-  return "ended";
+  return "ended (its exit code is not known)";
 }
 
 Process::Process(Loop& loop, int pidfd, Identity identity, std::string marker, bool child)

@@ -33,7 +33,7 @@ struct Exit {
   bool Ok() const { return code == 0; }
   // As shells count: 128 + signal; -1 if not known.
   int ShellCode() const;
-  // "exited with code 3", "was killed by signal 9 (Killed)", "ended".
+  // "exited with code 3", "was killed by signal 9 (Killed)", "ended (its exit code is not known)".
   std::string ToString() const;
 };
 

@@ -150,7 +150,7 @@ TEST_F(ProcessTest, AnAdoptedProcessIsWatchedAndEnded) {
   ASSERT_THAT(adopted, IsOk());
   EXPECT_FALSE((*adopted)->Ended());
   EXPECT_THAT(Await((*adopted)->End(SIGTERM, absl::Seconds(5))), IsOk());
-  EXPECT_EQ(Await((*adopted)->Wait()).ToString(), "ended");
+  EXPECT_EQ(Await((*adopted)->Wait()).ToString(), "ended (its exit code is not known)");
 }
 
 TEST_F(ProcessTest, NeitherAnotherBootNorAnotherStartTimeIsTakenForTheSameProcess) {

@@ -75,6 +75,12 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
 
   void OnDone() override { self_.reset(); }
 
+  // Ends a stream for which the process does not wait.
+  void Cut() {
+    cut_ = true;
+    cancel_.emit(asio::cancellation_type::terminal);
+  }
+
   // StreamWriter: hands one message to gRPC and waits until it is taken.
   Task<absl::Status> Write(const Message& message) override {
     if (cancelled_) co_return Gone();
@@ -90,6 +96,8 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
   }
 
  private:
+  static absl::Status Stopping() { return Error(unit::v1::UNAVAILABLE, "the service is stopping"); }
+  bool QueryStream() const { return method_.stream && method_.options.kind() != unit::v1::COMMAND; }
   static absl::Status Gone() { return Error(unit::v1::CANCELLED, "the caller has gone"); }
 
   int& InFlight() { return method_.stream ? server_.streams_in_flight_ : server_.unary_in_flight_; }
@@ -102,11 +110,16 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
     if (InFlight() >= Limit()) {
       return Finish(rpc::ToGrpc(Error(unit::v1::OVERLOADED, absl::StrCat("already serving ", Limit(), " calls"))));
     }
+    if (QueryStream()) {
+      if (server_.ending_) return Finish(rpc::ToGrpc(Stopping()));
+      server_.query_streams_.insert(this);
+    }
     ++InFlight();
     asio::co_spawn(server_.loop_, Run(),
                    asio::bind_cancellation_slot(
                        cancel_.slot(), [self = shared_from_this()](std::exception_ptr error, absl::Status status) {
                          --self->InFlight();
+                         self->server_.query_streams_.erase(self.get());
                          self->deadline_timer_.reset();
                          self->End(error ? self->Thrown(error) : status);
                        }));
@@ -116,6 +129,7 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
   absl::Status Thrown(std::exception_ptr error) {
     if (deadline_passed_) return Error(unit::v1::DEADLINE_EXCEEDED, "not done before the deadline");
     if (cancelled_) return Gone();
+    if (cut_) return Stopping();
     try {
       std::rethrow_exception(error);
     } catch (const std::exception& exception) {
@@ -195,6 +209,7 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
   std::unique_ptr<asio::steady_timer> deadline_timer_;
   bool cancelled_ = false;
   bool deadline_passed_ = false;
+  bool cut_ = false;
 };
 
 namespace {
@@ -294,6 +309,13 @@ absl::Status Server::Start(const std::string& address, const std::optional<Tls>&
   server_ = builder.BuildAndStart();
   if (!server_ || port == 0) return absl::UnavailableError(absl::StrCat("cannot listen on ", address));
   return absl::OkStatus();
+}
+
+void Server::EndQueryStreams() {
+  ending_ = true;
+  std::vector<std::shared_ptr<ServerCall>> streams;
+  for (ServerCall* call : query_streams_) streams.push_back(call->shared_from_this());
+  for (auto& call : streams) call->Cut();
 }
 
 void Server::Shutdown(absl::Time deadline) {

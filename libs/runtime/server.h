@@ -2,6 +2,7 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 #include <absl/status/status.h>
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/server.h>
@@ -42,6 +43,8 @@ struct Tls {
   std::string private_key;
 };
 
+class ServerCall;
+
 // Serves unary and server-streaming rpcs by name, whatever their types. Handlers run on the loop; an rpc that is not
 // bound answers UNIMPLEMENTED. Bind everything before Start.
 class Server : public grpc::CallbackGenericService, public RpcBinder {
@@ -66,6 +69,9 @@ class Server : public grpc::CallbackGenericService, public RpcBinder {
 
   // Listens on `address` ("unix:/…" or "127.0.0.1:50051"). The error says why it cannot.
   absl::Status Start(const std::string& address, const std::optional<Tls>& tls = std::nullopt);
+  // Ends the streams of queries (subscriptions, watches), which end by themselves only when their caller leaves. On the
+  // loop, before Shutdown.
+  void EndQueryStreams();
   // Refuses new calls, waits until the running ones are done or `deadline` has passed, then cuts them off. Blocks:
   // call it from a thread that is not the loop's.
   void Shutdown(absl::Time deadline);
@@ -86,6 +92,8 @@ class Server : public grpc::CallbackGenericService, public RpcBinder {
   absl::flat_hash_map<std::string, Method> methods_;  // by path; not changed after Start
   int unary_in_flight_ = 0;                           // touched on the loop only
   int streams_in_flight_ = 0;
+  bool ending_ = false;                              // accepts no more streams of queries
+  absl::flat_hash_set<ServerCall*> query_streams_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -126,7 +126,9 @@ Task<absl::Status> ServiceHost::Migrate(const std::string& owner) {
 }
 
 Task<void> ServiceHost::Drain() {
+  draining_ = true;
   health_.SetServing(false);
+  server_->EndQueryStreams();
   // Shutdown blocks until the calls in hand are done, and those are served by this very loop.
   asio::steady_timer ended(loop_, asio::steady_timer::time_point::max());
   std::thread blocking([&] {
@@ -145,6 +147,7 @@ Task<void> ServiceHost::Watch() {
     asio::steady_timer timer(loop_, kDialInterval);
     co_await timer.async_wait(asio::use_awaitable);
     const absl::Status dialled = co_await Dial();
+    if (draining_) co_return;  // the listener is closed on purpose
     failures = dialled.ok() ? 0 : failures + 1;
     if (dialled.ok()) Notify("WATCHDOG=1");
     if (failures == 2) {

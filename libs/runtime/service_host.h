@@ -71,6 +71,7 @@ class ServiceHost : public Host {
   std::unique_ptr<UnitMiddleware> middleware_;
   std::unique_ptr<Server> server_;
   Health health_;
+  bool draining_ = false;
   std::vector<std::string> services_;
   std::vector<std::function<Task<void>()>> drains_;
   std::vector<std::shared_ptr<boost::asio::cancellation_signal>> background_;

@@ -14,7 +14,7 @@ namespace aima::testing {
 
 // One server. Tests share the one of their program and take a fresh database each:
 //
-//   std::unique_ptr<pg::Database> db = Postgres::Shared().Open(loop, "model", {AIMA_SOURCE_DIR "/services/model/migrations"});
+//   db = Postgres::Shared().Open(loop, "model", {AIMA_SOURCE_DIR "/services/model/migrations"});
 //
 // The server runs without fsync: it is fast, survives Stop and Start, and is good for nothing but tests. It dies with
 // the test program, however that ends. As root it runs as the user postgres or nobody. Failures to start abort the

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iostream>
 
+#include "libs/base/nearest.h"
 #include "libs/base/status_macros.h"
 #include "services/cli/gateway_client.h"
 #include "services/cli/output.h"
@@ -21,8 +22,9 @@ std::string Text(const ordered_json& object, const char* key) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
-// Models that chat, running ones first.
-absl::StatusOr<std::vector<std::string>> ChatModels(Session& session, GatewayClient& client) {
+// Ids of the models that chat, running ones first; `names` gets their names besides.
+absl::StatusOr<std::vector<std::string>> ChatModels(Session& session, GatewayClient& client,
+                                                    std::vector<std::string>& names) {
   ASSIGN_OR_RETURN(const ordered_json data,
                    Await(session.loop, client.Execute("inference.models", ordered_json::object())));
   std::vector<std::string> running, others;
@@ -30,6 +32,8 @@ absl::StatusOr<std::vector<std::string>> ChatModels(Session& session, GatewayCli
     const std::string type = Text(model, "type");
     if (!type.empty() && type != "llm" && type != "vlm") continue;
     (model.value("running", false) ? running : others).push_back(Text(model, "id"));
+    names.push_back(Text(model, "id"));
+    names.push_back(Text(model, "name"));
   }
   running.insert(running.end(), others.begin(), others.end());
   return running;
@@ -102,18 +106,26 @@ absl::Status ChatCommand(Session& session) {
   while (const std::optional<std::string> word = session.arguments.Next()) {
     absl::StrAppend(&prompt, prompt.empty() ? "" : " ", *word);
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client,
+                   GatewayClient::Connect(session.loop, session.globals));
   if (!model || prompt.empty()) {
-    ASSIGN_OR_RETURN(const std::vector<std::string> models, ChatModels(session, *client));
-    // One word that is no model is a question to the model that is there.
-    const bool known = model && std::find(models.begin(), models.end(), *model) != models.end();
-    if (model && !known && model->find(' ') != std::string::npos) {
-      prompt = *model;
-      model.reset();
-    }
-    if (!model && models.empty()) {
+    std::vector<std::string> names;
+    ASSIGN_OR_RETURN(const std::vector<std::string> models, ChatModels(session, *client, names));
+    if (models.empty()) {
       return WithRemedy(absl::NotFoundError("there is no model to talk to"),
                         "`aima exec model.import --help` tells how to add one.");
+    }
+    const bool known = model && std::find(names.begin(), names.end(), *model) != names.end();
+    if (model && !known) {
+      // A sentence is a question to the model that is there; a word is a model that is not.
+      if (model->find(' ') == std::string::npos) {
+        const std::vector<std::string> near = Nearest(*model, names, 2);
+        return WithRemedy(absl::NotFoundError(absl::StrCat("there is no model '", *model, "'",
+                                                           near.empty() ? "" : "; did you mean " + near[0] + "?")),
+                          "`aima exec inference.models` lists them. To ask one word: aima chat MODEL WORD");
+      }
+      prompt = *model;
+      model.reset();
     }
     if (!model) model = models.front();
   }
@@ -126,7 +138,9 @@ absl::Status ChatCommand(Session& session) {
 
 absl::Status EventsCommand(Session& session) {
   const std::optional<std::string> verb = session.arguments.Next();
-  if (verb != "tail") return UsageError("aima events knows one verb: aima events tail [--type TYPE]… [--after CURSOR]");
+  if (verb != "tail") {
+    return UsageError("aima events knows one verb: aima events tail [--type TYPE]… [--after CURSOR]");
+  }
   ASSIGN_OR_RETURN(const std::vector<std::string> types, session.arguments.Values("type"));
   ASSIGN_OR_RETURN(const std::optional<std::string> after, session.arguments.Value("after"));
   RETURN_IF_ERROR(session.arguments.Done("events tail"));
@@ -136,10 +150,11 @@ absl::Status EventsCommand(Session& session) {
     input["after"] = ordered_json::parse(*after, nullptr, false);
     if (!input["after"].is_number_integer()) return UsageError("--after takes a cursor, a whole number");
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client,
+                   GatewayClient::Connect(session.loop, session.globals));
   for (bool connected = false;;) {
-    const absl::Status status = Await(
-        session.loop, client->Stream("event.subscribe", input, [&](const ordered_json& batch) {
+    const absl::Status status =
+        Await(session.loop, client->Stream("event.subscribe", input, [&](const ordered_json& batch) {
           connected = true;
           // Where to go on if the stream breaks off.
           if (batch.is_object() && batch.contains("cursor")) input["after"] = batch["cursor"];
@@ -150,7 +165,8 @@ absl::Status EventsCommand(Session& session) {
                        status.code() != absl::StatusCode::kResourceExhausted)) {
       return status;
     }
-    std::cerr << "the stream broke off (" << status.message() << "); going on after event " << input["after"] << std::endl;
+    std::cerr << "the stream broke off (" << status.message() << "); going on after event " << input["after"]
+              << std::endl;
     sleep(1);
   }
 }

@@ -48,7 +48,8 @@ std::string Input(std::vector<std::string> words, ordered_json input = ordered_j
 }
 
 TEST(SchemaFlags, AreReadAsTheSchemaSays) {
-  EXPECT_EQ(Input({"--model-id", "7b", "--limit=5", "--ratio", "0.5"}), R"({"model_id":"7b","limit":5,"ratio":0.5})");
+  EXPECT_EQ(Input({"--model-id", "7b", "--limit=5", "--ratio", "0.5"}),
+            R"({"model_id":"7b","limit":5,"ratio":0.5})");
   EXPECT_EQ(Input({"--model_id", "123"}), R"({"model_id":"123"})");
   EXPECT_EQ(Input({"--model-id", "--odd"}), R"({"model_id":"--odd"})");
   EXPECT_EQ(Input({"--limit", "10MB"}), R"({"limit":"10MB"})");
@@ -179,10 +180,13 @@ TEST(CommandLine, EveryCommandIsInTheHelp) {
 
 TEST(Gateway, AnEnvelopeIsOpenedOrItsErrorTold) {
   EXPECT_EQ(OpenEnvelope(R"({"success":true,"data":{"a":1}})", 200)->dump(), R"({"a":1})");
-  EXPECT_EQ(OpenEnvelope(R"({"success":true,"data":{"status":"degraded"}})", 503)->dump(), R"({"status":"degraded"})");
-  const absl::Status status = OpenEnvelope(
-      R"({"success":false,"error":{"code":"MODEL_NOT_FOUND","message":"no model x","details":{"remedy":"List them."}}})",
-      404).status();
+  EXPECT_EQ(OpenEnvelope(R"({"success":true,"data":{"status":"degraded"}})", 503)->dump(),
+            R"({"status":"degraded"})");
+  const absl::Status status =
+      OpenEnvelope(
+          R"({"success":false,"error":{"code":"MODEL_NOT_FOUND","message":"no model x","details":{"remedy":"List them."}}})",
+          404)
+          .status();
   EXPECT_EQ(status.message(), "no model x [MODEL_NOT_FOUND]");
   EXPECT_EQ(RemedyOf(status), "List them.");
   EXPECT_THAT(std::string(OpenEnvelope("<html>", 200).status().message()), HasSubstr("is --server right?"));

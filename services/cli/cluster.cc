@@ -51,13 +51,18 @@ std::vector<std::string> Row(const ordered_json& item) {
   const int pid = item.value("pid", 0);
   const double seconds = (absl::ToUnixMillis(absl::Now()) - item.value("since_ms", int64_t{0})) / 1000.0;
   const std::string user = Text(item, "user");
-  return {Text(item, "name"), Text(item, "state"), pid ? absl::StrCat(pid) : "-", pid ? ShortDuration(seconds) : "-",
-          absl::StrCat(item.value("restarts", 0)), Text(item, "address") + (user.empty() ? "" : " (user " + user + ")")};
+  return {Text(item, "name"),
+          Text(item, "state"),
+          pid ? absl::StrCat(pid) : "-",
+          pid ? ShortDuration(seconds) : "-",
+          absl::StrCat(item.value("restarts", 0)),
+          Text(item, "address") + (user.empty() ? "" : " (user " + user + ")")};
 }
 
 // Health by service as the gateway sees it; empty if it does not answer.
 ordered_json Health(Session& session) {
-  const absl::StatusOr<std::unique_ptr<GatewayClient>> client = GatewayClient::Connect(session.loop, session.globals);
+  const absl::StatusOr<std::unique_ptr<GatewayClient>> client =
+      GatewayClient::Connect(session.loop, session.globals);
   if (!client.ok()) return ordered_json::object();
   const absl::StatusOr<ordered_json> data = Await(session.loop, (*client)->Get("health", absl::Seconds(3)));
   if (!data.ok() || !data->is_object()) return ordered_json::object();
@@ -97,7 +102,8 @@ Task<void> StopEngines(Loop& loop, std::string data_dir) {
       if (status == "stopped" || status == "failed") continue;
       std::cerr << "stopping engine " << Text(instance, "instance_id") << std::endl;
       const ordered_json input = {{"name", Text(instance, "instance_id")}};
-      const absl::StatusOr<ordered_json> stopped = co_await (*client)->Execute("engine.stop", input, {.timeout = "60s"});
+      const absl::StatusOr<ordered_json> stopped =
+          co_await (*client)->Execute("engine.stop", input, {.timeout = "60s"});
       if (!stopped.ok()) std::cerr << "  " << stopped.status().message() << std::endl;
     }
   }
@@ -112,12 +118,14 @@ absl::Status StopCommand(Session& session) {
     if (keep_engines) RETURN_IF_ERROR(WriteFile(KeepEnginesFile(data_dir), "", 0600));
     std::cerr << "Stopping AIMA in " << data_dir << std::endl;
     if (!process::SendSignal(*supervisor, SIGTERM) && process::Lives(*supervisor)) {
-      return absl::PermissionDeniedError(absl::StrCat("the supervisor (pid ", supervisor->pid, ") belongs to another user"));
+      return absl::PermissionDeniedError(
+          absl::StrCat("the supervisor (pid ", supervisor->pid, ") belongs to another user"));
     }
     const absl::Time end = absl::Now() + absl::Minutes(5);
     while (process::Lives(*supervisor)) {
       if (absl::Now() > end) {
-        return absl::DeadlineExceededError(absl::StrCat("the supervisor (pid ", supervisor->pid, ") does not end"));
+        return absl::DeadlineExceededError(
+            absl::StrCat("the supervisor (pid ", supervisor->pid, ") does not end"));
       }
       Await(session.loop, Pause(absl::Milliseconds(50)));
     }
@@ -137,12 +145,15 @@ absl::Status StatusCommand(Session& session) {
   const std::optional<process::Identity> supervisor = ReadPidFile(SupervisorFile(data_dir));
   ordered_json processes = Processes(data_dir);
   const ordered_json health = supervised ? Health(session) : ordered_json::object();
+  bool any_runs = false;
   bool all_well = supervised && !processes.empty();
-  std::vector<std::vector<std::string>> rows = {{"PROCESS", "STATE", "PID", "UPTIME", "RESTARTS", "HEALTH", "ADDRESS"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"PROCESS", "STATE", "PID", "UPTIME", "RESTARTS", "HEALTH", "ADDRESS"}};
   for (ordered_json& item : processes) {
     const auto found = health.find(Text(item, "name"));
     const bool told = found != health.end();
     const std::string state = told ? (found->is_string() ? found->get<std::string>() : found->dump()) : "";
+    any_runs = any_runs || item.value("pid", 0) != 0;
     item["health"] = told ? *found : ordered_json();
     all_well = all_well && Text(item, "state") == "ready" && (state.empty() || state == "serving");
     std::vector<std::string> row = Row(item);
@@ -151,25 +162,30 @@ absl::Status StatusCommand(Session& session) {
   }
   const std::string summary = all_well     ? "everything serves"
                               : supervised ? "not everything serves"
-                                           : "AIMA does not run";
+                              : any_runs   ? "the supervisor is gone, its processes still run"
+                                           : "AIMA is not running";
   if (session.globals.output != "table") {
-    const ordered_json report = {{"data_dir", data_dir}, {"running", supervised}, {"healthy", all_well},
+    const ordered_json report = {{"data_dir", data_dir},
+                                 {"running", supervised},
+                                 {"healthy", all_well},
                                  {"supervisor_pid", supervised && supervisor ? supervisor->pid : 0},
                                  {"processes", processes}};
     std::cout << Format(report, session.globals.output);
   } else {
-    if (processes.empty()) rows.clear();
+    if (processes.empty() || !(supervised || any_runs)) rows.clear();
     std::cout << data_dir << ": " << summary
               << (supervised && supervisor ? absl::StrCat(" (supervisor: pid ", supervisor->pid, ")") : "") << "\n"
               << FormatTable(rows);
     for (const ordered_json& item : processes) {
       if (Text(item, "state") != "ready" && !Text(item, "last_exit").empty()) {
-        std::cout << "  " << Text(item, "name") << ": " << Text(item, "last_exit") << "; log: " << Text(item, "log") << "\n";
+        std::cout << "  " << Text(item, "name") << ": " << Text(item, "last_exit")
+                  << "; log: " << Text(item, "log") << "\n";
       }
     }
   }
   if (all_well) return absl::OkStatus();
-  return WithRemedy(absl::UnavailableError(summary), supervised ? "The logs tell more." : "`aima start` starts it.");
+  return WithRemedy(absl::UnavailableError(summary),
+                    supervised ? "The logs tell more." : "`aima start` starts it anew.");
 }
 
 }  // namespace aima::cli

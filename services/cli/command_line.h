@@ -27,10 +27,10 @@ enum ExitCode {
 struct Globals {
   std::string output = "table";  // table, json, yaml or ndjson
   bool output_given = false;
-  std::string server;            // --server, else $AIMA_SERVER, else found in the data directory
-  std::string key;               // --key, else $AIMA_KEY, else the admin key of the data directory
-  std::string data_dir;          // --data-dir, else $AIMA_DATA_DIR, else ~/.aima; absolute
-  bool data_dir_given = false;   // by a flag
+  std::string server;           // --server, else $AIMA_SERVER, else found in the data directory
+  std::string key;              // --key, else $AIMA_KEY, else the admin key of the data directory
+  std::string data_dir;         // --data-dir, else $AIMA_DATA_DIR, else ~/.aima; absolute
+  bool data_dir_given = false;  // by a flag
 };
 
 // An argument list that is taken apart from the left.

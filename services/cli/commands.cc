@@ -89,9 +89,10 @@ absl::Status RunHelp(Session& session) {
 
 const std::vector<Command>& Commands() {
   static const std::vector<Command>* commands = new std::vector<Command>{
-      {"start", "[--config FILE] [--set SECTION.KEY=VALUE]… [--foreground]", "start the cluster on this machine", kStart,
-       StartCommand},
-      {"stop", "[--keep-engines]", "stop it", "\n  --keep-engines        leave inference engines running\n", StopCommand},
+      {"start", "[--config FILE] [--set SECTION.KEY=VALUE]… [--foreground]", "start the cluster on this machine",
+       kStart, StartCommand},
+      {"stop", "[--keep-engines]", "stop it", "\n  --keep-engines        leave inference engines running\n",
+       StopCommand},
       {"status", "", "what runs, and how it does", "", StatusCommand},
       {"units", "[UNIT]", "what the cluster can do", "", UnitsCommand},
       {"exec", "UNIT [FLAGS]", "run a unit", kExec, ExecCommand},
@@ -131,8 +132,8 @@ std::string GeneralHelp() {
 }
 
 std::string HelpOf(const Command& command) {
-  return absl::StrCat("aima ", command.name, command.usage.empty() ? "" : " ", command.usage, "\n  ", command.summary,
-                      "\n", command.details, kGlobals, kExitCodes);
+  return absl::StrCat("aima ", command.name, command.usage.empty() ? "" : " ", command.usage, "\n  ",
+                      command.summary, "\n", command.details, kGlobals, kExitCodes);
 }
 
 absl::Status VersionCommand(Session& session) {
@@ -158,8 +159,9 @@ int RunCommandLine(int argc, char** argv) {
   const Command* command = FindCommand(name == "--version" ? "version" : name);
   if (!command) {
     const std::vector<std::string> near = Nearest(name, CommandNames(), 2);
-    return ReportError(UsageError(absl::StrCat("there is no command '", name, "'",
-                                               near.empty() ? "" : "; did you mean " + absl::StrJoin(near, " or ") + "?")));
+    return ReportError(
+        UsageError(absl::StrCat("there is no command '", name, "'",
+                                near.empty() ? "" : "; did you mean " + absl::StrJoin(near, " or ") + "?")));
   }
   if (name != "exec" && !completing && (arguments.Flag("help") || arguments.Flag("h"))) {
     std::cout << HelpOf(*command);

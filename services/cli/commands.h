@@ -10,7 +10,7 @@ namespace aima::cli {
 
 struct Command {
   std::string name;
-  std::string usage;    // what follows the name
+  std::string usage;  // what follows the name
   std::string summary;
   std::string details;  // flags and examples; may be empty
   CommandFunction run;

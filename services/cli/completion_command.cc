@@ -45,9 +45,14 @@ std::vector<std::string> UnitNames(Session& session, GatewayClient& client) {
 std::vector<std::string> Candidates(Session& session, const std::vector<std::string>& words) {
   if (words.size() <= 1) return CommandNames();
   const std::string& command = words[0];
-  if (command == "key") return words.size() == 2 ? std::vector<std::string>{"create", "list", "revoke"} : std::vector<std::string>{"--role", "--name", "--expires"};
+  if (command == "key") {
+    return words.size() == 2 ? std::vector<std::string>{"create", "list", "revoke"}
+                             : std::vector<std::string>{"--role", "--name", "--expires"};
+  }
   if (command == "completion") return {"bash", "zsh"};
-  if (command == "events") return words.size() == 2 ? std::vector<std::string>{"tail"} : std::vector<std::string>{"--type", "--after"};
+  if (command == "events") {
+    return words.size() == 2 ? std::vector<std::string>{"tail"} : std::vector<std::string>{"--type", "--after"};
+  }
   if (command == "start") return {"--data-dir", "--config", "--set", "--foreground"};
   if (command == "stop") return {"--data-dir", "--keep-engines"};
   if (command != "exec" && command != "units") return {};
@@ -59,7 +64,9 @@ std::vector<std::string> Candidates(Session& session, const std::vector<std::str
   std::vector<std::string> flags = {"--input", "--timeout", "--output"};
   if (!unit.ok()) return flags;
   if (unit->value("streaming", false)) flags.push_back("--stream");
-  for (const FlagHelp& flag : FlagsOf(unit->value("input_schema", ordered_json::object()))) flags.push_back(flag.flag);
+  for (const FlagHelp& flag : FlagsOf(unit->value("input_schema", ordered_json::object()))) {
+    flags.push_back(flag.flag);
+  }
   return flags;
 }
 

@@ -1,6 +1,7 @@
 // aima exec, aima units: any unit from the command line.
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
 #include <unistd.h>
 
@@ -52,10 +53,11 @@ struct Execution {
   ordered_json input = ordered_json::object();
   CallOptions options;
   bool stream = false;
+  bool progress = false;  // the stream tells how far the unit is, and ends with its output
 };
 
-// Takes the flags of `aima exec` itself out of the unit's. A field of the unit has the better right to its name, except
-// that --input @file, --input - and --input '{…}' always mean the whole input.
+// Takes the flags of `aima exec` itself out of the unit's. A field of the unit has the better right to its name,
+// except that --input @file, --input - and --input '{…}' always mean the whole input.
 absl::StatusOr<Execution> ReadExecution(const ordered_json& schema, std::vector<std::string> words) {
   Execution execution;
   std::vector<std::string> rest;
@@ -75,7 +77,8 @@ absl::StatusOr<Execution> ReadExecution(const ordered_json& schema, std::vector<
       execution.options.timeout = *value();
       i += length;
     } else if (name == "--input" && value() &&
-               (!HasField(schema, "input") || *value() == "-" || value()->starts_with('@') || value()->starts_with('{'))) {
+               (!HasField(schema, "input") || *value() == "-" || value()->starts_with('@') ||
+                value()->starts_with('{'))) {
       input = value();
       i += length;
     } else {
@@ -101,12 +104,26 @@ Task<void> TellTime(std::string unit, std::shared_ptr<bool> done) {
   }
 }
 
-// Prints the pieces of a stream: text as text, everything else as values.
+// A unit that works for long streams {phase, message, percent} and at last {result}.
+bool TellsProgress(const ordered_json& stream_schema) {
+  const ordered_json properties = stream_schema.value("properties", ordered_json::object());
+  return properties.contains("percent") && properties.contains("message") && properties.contains("result");
+}
+
+// Prints the pieces of a stream: text as text, progress to standard error, everything else as values.
 class StreamPrinter {
  public:
-  explicit StreamPrinter(std::string format) : format_(std::move(format)) {}
+  StreamPrinter(std::string format, bool progress) : format_(std::move(format)), progress_(progress) {}
 
   void Print(const ordered_json& message) {
+    if (progress_ && message.is_object()) {
+      std::cerr << absl::StrFormat("%3.0f%% %s", message.value("percent", 0.0), message.value("message", ""))
+                << std::endl;
+      if (message.contains("result") && message["result"].is_object()) {
+        std::cout << Format(message["result"], format_) << std::flush;
+      }
+      return;
+    }
     if (format_ == "ndjson") {
       std::cout << message.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << std::endl;
       return;
@@ -130,16 +147,18 @@ class StreamPrinter {
 
  private:
   const std::string format_;
+  const bool progress_;
   bool open_ = false;
 };
 
-absl::Status RunUnit(Session& session, GatewayClient& client, const std::string& unit, const Execution& execution) {
+absl::Status RunUnit(Session& session, GatewayClient& client, const std::string& unit,
+                     const Execution& execution) {
   if (execution.stream) {
-    StreamPrinter printer(session.globals.output);
+    StreamPrinter printer(session.globals.output, execution.progress);
     const absl::Status status = Await(
-        session.loop, client.Stream(unit, execution.input,
-                                    [&printer](const ordered_json& message) { printer.Print(message); },
-                                    execution.options));
+        session.loop, client.Stream(
+                          unit, execution.input,
+                          [&printer](const ordered_json& message) { printer.Print(message); }, execution.options));
     printer.End();
     return status;
   }
@@ -172,10 +191,13 @@ std::string UnitHelp(const ordered_json& unit) {
                                   Text(unit, "access"), ")\n\n", Text(unit, "description"), "\n");
   std::vector<std::vector<std::string>> rows;
   for (const FlagHelp& flag : FlagsOf(unit.value("input_schema", ordered_json::object()))) {
-    rows.push_back({"  " + flag.flag, flag.type + (flag.required ? " (required)" : ""), FirstSentence(flag.description)});
+    rows.push_back(
+        {"  " + flag.flag, flag.type + (flag.required ? " (required)" : ""), FirstSentence(flag.description)});
   }
   if (!rows.empty()) absl::StrAppend(&text, "\nFlags:\n", FormatTable(rows));
-  if (unit.value("streaming", false)) absl::StrAppend(&text, "\nWith --stream the output is printed as it arrives.\n");
+  if (unit.value("streaming", false)) {
+    absl::StrAppend(&text, "\nWith --stream the output is printed as it arrives.\n");
+  }
   const ordered_json examples = unit.value("examples", ordered_json::array());
   if (!examples.empty()) absl::StrAppend(&text, "\nExamples:\n");
   for (const ordered_json& example : examples) {
@@ -187,7 +209,8 @@ std::string UnitHelp(const ordered_json& unit) {
   const ordered_json errors = unit.value("errors", ordered_json::array());
   std::vector<std::string> names;
   for (const ordered_json& error : errors) {
-    names.push_back(error.is_string() ? error.get<std::string>() : Text(error, error.contains("code") ? "code" : "name"));
+    names.push_back(error.is_string() ? error.get<std::string>()
+                                      : Text(error, error.contains("code") ? "code" : "name"));
   }
   if (!names.empty()) absl::StrAppend(&text, "\nErrors: ", absl::StrJoin(names, ", "), "\n");
   return text;
@@ -201,10 +224,12 @@ absl::Status ExecCommand(Session& session) {
     return UsageError("aima exec needs the name of a unit; `aima units` lists them");
   }
   std::vector<std::string> words = session.arguments.words();
-  const bool help = std::erase_if(words, [](const std::string& word) { return word == "--help" || word == "-h"; }) > 0;
+  const bool help =
+      std::erase_if(words, [](const std::string& word) { return word == "--help" || word == "-h"; }) > 0;
   // Behind "--" no flag is one of aima's own.
   std::erase(words, "--");
-  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client,
+                   GatewayClient::Connect(session.loop, session.globals));
   ASSIGN_OR_RETURN(const ordered_json description, Await(session.loop, client->Get("units/" + *unit)));
   if (help) {
     std::cout << UnitHelp(description);
@@ -217,13 +242,20 @@ absl::Status ExecCommand(Session& session) {
   if (streaming && (session.globals.output == "ndjson" || description.value("streaming_only", false))) {
     execution.stream = true;
   }
+  // Who looks at a terminal sees how far a long unit is; what is printed is the same.
+  const bool tells = streaming && TellsProgress(description.value("stream_schema", ordered_json::object()));
+  const bool quiet = session.globals.output == "table" ? false : execution.stream;
+  if (tells && !quiet && (execution.stream || isatty(STDERR_FILENO) != 0)) {
+    execution.stream = execution.progress = true;
+  }
   return RunUnit(session, *client, *unit, execution);
 }
 
 absl::Status UnitsCommand(Session& session) {
   const std::optional<std::string> unit = session.arguments.Next();
   RETURN_IF_ERROR(session.arguments.Done("units"));
-  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client,
+                   GatewayClient::Connect(session.loop, session.globals));
   ASSIGN_OR_RETURN(const ordered_json data, Await(session.loop, client->Get(unit ? "units/" + *unit : "units")));
   if (session.globals.output != "table") {
     std::cout << Format(data, session.globals.output);

@@ -34,11 +34,14 @@ absl::StatusOr<http::Endpoint> EndpointOf(const std::string& data_dir) {
 // Every declared reason with its code is known to the services only; these names tell enough for an exit status.
 absl::StatusCode CodeOf(const std::string& reason, int http_status) {
   switch (http_status) {
-    case 400: case 413: case 422: return absl::StatusCode::kInvalidArgument;
+    case 400:
+    case 413:
+    case 422: return absl::StatusCode::kInvalidArgument;
     case 401: return absl::StatusCode::kUnauthenticated;
     case 403: return absl::StatusCode::kPermissionDenied;
     case 404: return absl::StatusCode::kNotFound;
-    case 408: case 504: return absl::StatusCode::kDeadlineExceeded;
+    case 408:
+    case 504: return absl::StatusCode::kDeadlineExceeded;
     case 429: return absl::StatusCode::kResourceExhausted;
     case 503: return absl::StatusCode::kUnavailable;
     default: break;
@@ -130,9 +133,10 @@ http::Request GatewayClient::NewRequest(std::string method, std::string path) co
 
 absl::Status GatewayClient::Unreachable(const absl::Status& status) const {
   if (status.code() != absl::StatusCode::kUnavailable) return status;
-  return WithRemedy(absl::UnavailableError(absl::StrCat("cannot reach ", Address(), ": ", status.message())),
-                    "`aima status` tells what runs, `aima start` starts the cluster of this machine, --server names "
-                    "another one.");
+  return WithRemedy(
+      absl::UnavailableError(absl::StrCat("cannot reach ", Address(), ": ", status.message())),
+      "`aima status` tells what runs, `aima start` starts the cluster of this machine, --server names "
+      "another one.");
 }
 
 absl::Status StatusOfError(const ordered_json& error, int http_status) {
@@ -172,7 +176,8 @@ Task<absl::StatusOr<ordered_json>> GatewayClient::Get(std::string path, absl::Du
   co_return OpenEnvelope(response->body, response->status);
 }
 
-Task<absl::StatusOr<ordered_json>> GatewayClient::Execute(std::string unit, ordered_json input, CallOptions options) {
+Task<absl::StatusOr<ordered_json>> GatewayClient::Execute(std::string unit, ordered_json input,
+                                                          CallOptions options) {
   http::Request request = NewRequest("POST", "execute");
   request.headers.Add("Content-Type", "application/json");
   request.body = Dump(Body(unit, input, options));
@@ -183,7 +188,8 @@ Task<absl::StatusOr<ordered_json>> GatewayClient::Execute(std::string unit, orde
 }
 
 Task<absl::Status> GatewayClient::Stream(std::string unit, ordered_json input,
-                                         std::function<void(const ordered_json&)> on_message, CallOptions options) {
+                                         std::function<void(const ordered_json&)> on_message,
+                                         CallOptions options) {
   http::Request request = NewRequest("POST", "stream");
   request.headers.Add("Content-Type", "application/json");
   request.headers.Add("Accept", "text/event-stream");
@@ -213,7 +219,9 @@ Task<absl::Status> GatewayClient::Stream(std::string unit, ordered_json input,
       }
       if (!json.is_discarded()) on_message(json);
     }
-    if (parser.pending() > kMaxPending) co_return absl::ResourceExhaustedError("an event of the stream is too large");
+    if (parser.pending() > kMaxPending) {
+      co_return absl::ResourceExhaustedError("an event of the stream is too large");
+    }
   }
   if (events) co_return absl::UnavailableError("the stream ended early");
   co_return OpenEnvelope(body, (*stream)->status()).status();

@@ -34,7 +34,8 @@ class GatewayClient {
 
   // Runs a unit and hands each message of its output to `on_message` as it arrives.
   Task<absl::Status> Stream(std::string unit, nlohmann::ordered_json input,
-                            std::function<void(const nlohmann::ordered_json&)> on_message, CallOptions options = {});
+                            std::function<void(const nlohmann::ordered_json&)> on_message,
+                            CallOptions options = {});
 
   // http://host:port
   std::string Address() const;

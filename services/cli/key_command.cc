@@ -30,7 +30,7 @@ absl::Status Create(Session& session, KeyFile& file) {
   if (session.globals.output == "table") {
     std::cout << text << std::endl;
   } else {
-    std::cout << Format({{"key", text}, {"role", *role}}, session.globals.output);
+    std::cout << Format({{"id", KeyFile::IdOf(text)}, {"role", *role}, {"key", text}}, session.globals.output);
   }
   return absl::OkStatus();
 }
@@ -40,7 +40,10 @@ absl::Status List(Session& session, const KeyFile& file) {
   ASSIGN_OR_RETURN(const std::vector<KeyEntry> keys, file.List());
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const KeyEntry& key : keys) {
-    list.push_back({{"id", key.id}, {"role", key.role}, {"name", key.name}, {"created", key.created},
+    list.push_back({{"id", key.id},
+                    {"role", key.role},
+                    {"name", key.name},
+                    {"created", key.created},
                     {"expires", key.expires}});
   }
   if (list.empty() && session.globals.output == "table") {

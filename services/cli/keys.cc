@@ -41,12 +41,12 @@ class DirectoryLock {
   const int fd_;
 };
 
-std::string IdOf(const std::string& text) {
+}  // namespace
+
+std::string KeyFile::IdOf(const std::string& text) {
   const std::vector<std::string> parts = absl::StrSplit(text, '_');
   return parts.size() == 3 ? parts[1] : "";
 }
-
-}  // namespace
 
 absl::StatusOr<std::vector<KeyEntry>> KeyFile::List() const {
   std::vector<KeyEntry> keys;
@@ -69,8 +69,8 @@ absl::StatusOr<std::vector<KeyEntry>> KeyFile::List() const {
 absl::Status KeyFile::Store(const std::vector<KeyEntry>& keys) const {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const KeyEntry& key : keys) {
-    nlohmann::ordered_json item = {{"id", key.id}, {"role", key.role}, {"name", key.name}, {"sha256", key.sha256},
-                                   {"created", key.created}};
+    nlohmann::ordered_json item = {
+        {"id", key.id}, {"role", key.role}, {"name", key.name}, {"sha256", key.sha256}, {"created", key.created}};
     if (!key.expires.empty()) item["expires"] = key.expires;
     list.push_back(std::move(item));
   }
@@ -80,7 +80,8 @@ absl::Status KeyFile::Store(const std::vector<KeyEntry>& keys) const {
 absl::StatusOr<std::string> KeyFile::Create(const std::string& role, const std::string& name,
                                             std::optional<absl::Duration> lifetime) {
   if (role != "read" && role != "operate" && role != "admin") {
-    return absl::InvalidArgumentError(absl::StrCat("there is no role ", role, "; there are read, operate and admin"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("there is no role ", role, "; there are read, operate and admin"));
   }
   RETURN_IF_ERROR(MakePrivateDirectory(directory_));
   const DirectoryLock lock(directory_);

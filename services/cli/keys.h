@@ -1,5 +1,5 @@
-// API keys of a cluster: <data_dir>/keys/keys.json, which the gateway reads anew whenever it changes. Only hashes are
-// stored; a key's text, aima_<id>_<secret>, is shown once.
+// API keys of a cluster: <data_dir>/keys/keys.json, which the gateway reads anew whenever it changes. Only hashes
+// are stored; a key's text, aima_<id>_<secret>, is shown once.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -33,6 +33,9 @@ class KeyFile {
 
   // NOT_FOUND if there is none with this id.
   absl::Status Revoke(const std::string& id);
+
+  // The id in a key's text; empty if it is none.
+  static std::string IdOf(const std::string& text);
 
   // Makes the key of this machine's operator in keys/admin.key, unless it is there.
   absl::Status EnsureAdminKey();

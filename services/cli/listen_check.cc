@@ -33,7 +33,8 @@ bool TryListen(const addrinfo& address) {
 absl::Status CheckFree(const std::string& key, const std::string& address) {
   const size_t colon = address.rfind(':');
   int port = 0;
-  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 1 || port > 65535) {
+  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 1 ||
+      port > 65535) {
     return UsageError(absl::StrCat(key, ": ", address, " is not an address; write host:port"));
   }
   std::string host = address.substr(0, colon);
@@ -42,7 +43,8 @@ absl::Status CheckFree(const std::string& key, const std::string& address) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
   addrinfo* found = nullptr;
-  const int error = getaddrinfo(host == "*" ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints, &found);
+  const int error =
+      getaddrinfo(host == "*" ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints, &found);
   if (error != 0) return UsageError(absl::StrCat(key, ": cannot resolve ", host, ": ", gai_strerror(error)));
   const bool free = TryListen(*found);
   const int reason = errno;

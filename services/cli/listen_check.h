@@ -7,7 +7,8 @@
 
 namespace aima::cli {
 
-// OK if `address` (host:port) can be listened on. The error says what keeps it from that, and which process has the port.
+// OK if `address` (host:port) can be listened on. The error says what keeps it from that, and which process has
+// the port.
 absl::Status CheckFree(const std::string& key, const std::string& address);
 
 }  // namespace aima::cli

@@ -49,7 +49,9 @@ bool Receive(int fd, Notification& out) {
 
 absl::StatusOr<std::unique_ptr<NotifySocket>> NotifySocket::Open(Loop& loop, const std::string& path) {
   sockaddr_un address = {};
-  if (path.size() >= sizeof address.sun_path) return absl::InvalidArgumentError(path + " is too long for a socket");
+  if (path.size() >= sizeof address.sun_path) {
+    return absl::InvalidArgumentError(path + " is too long for a socket");
+  }
   address.sun_family = AF_UNIX;
   std::strcpy(address.sun_path, path.c_str());
   unlink(path.c_str());

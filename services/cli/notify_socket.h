@@ -15,7 +15,7 @@ namespace aima::cli {
 
 // One datagram.
 struct Notification {
-  int pid = 0;  // of the sender, vouched for by the kernel
+  int pid = 0;                                // of the sender, vouched for by the kernel
   std::map<std::string, std::string> values;  // READY → 1, STATUS → waiting for PostgreSQL
 };
 

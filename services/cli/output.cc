@@ -96,7 +96,8 @@ std::string Table(const ordered_json& value) {
 bool NeedsQuotes(const std::string& text) {
   if (text.empty() || text.front() == ' ' || text.back() == ' ') return true;
   if (!std::all_of(text.begin(), text.end(), [](char c) {
-        return absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("_-./ ", absl::string_view(&c, 1));
+        return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+               absl::StrContains("_-./ ", absl::string_view(&c, 1));
       })) {
     return true;
   }

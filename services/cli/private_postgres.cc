@@ -31,7 +31,9 @@ namespace fs = std::filesystem;
 
 // The major version of the server in `bin`, as it says itself; 0 if it does not.
 int VersionOf(const fs::path& bin) {
-  FILE* output = popen(absl::StrCat("'", absl::StrReplaceAll(bin.string(), {{"'", "'\\''"}}), "/postgres' --version").c_str(), "re");
+  FILE* output =
+      popen(absl::StrCat("'", absl::StrReplaceAll(bin.string(), {{"'", "'\\''"}}), "/postgres' --version").c_str(),
+            "re");
   int version = 0;
   if (!output) return 0;
   if (fscanf(output, "postgres (PostgreSQL) %d", &version) != 1) version = 0;
@@ -91,14 +93,18 @@ absl::StatusOr<PrivatePostgres> PrivatePostgres::Find(const std::string& data_di
   }
   if (best == 0) {
     return absl::FailedPreconditionError(
-        made_by == 0 ? "no PostgreSQL server is installed; install the package postgresql, or name a database with "
-                       "--set database.url=…"
-                     : absl::StrCat(found.data_, " was made by PostgreSQL ", made_by, ", which is not installed; install "
-                                    "the package postgresql-", made_by));
+        made_by == 0
+            ? "no PostgreSQL server is installed; install the package postgresql, or name a database with "
+              "--set database.url=…"
+            : absl::StrCat(found.data_, " was made by PostgreSQL ", made_by,
+                           ", which is not installed; install "
+                           "the package postgresql-",
+                           made_by));
   }
   if (geteuid() == 0) {
     const std::string owner = OwnerOf(found.data_);
-    for (const std::string& name : {owner == "root" ? "" : owner, std::string("postgres"), std::string("nobody")}) {
+    for (const std::string& name :
+         {owner == "root" ? "" : owner, std::string("postgres"), std::string("nobody")}) {
       if (name.empty() || !getpwnam(name.c_str())) continue;
       found.user_ = name;
       break;
@@ -116,12 +122,15 @@ absl::Status PrivatePostgres::Own(const std::string& directory) const {
   if (user_.empty()) return absl::OkStatus();
   const passwd* user = getpwnam(user_.c_str());
   if (user && chown(directory.c_str(), user->pw_uid, user->pw_gid) == 0) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("cannot give ", directory, " to the user ", user_, ": ", strerror(errno)));
+  return absl::InternalError(
+      absl::StrCat("cannot give ", directory, " to the user ", user_, ": ", strerror(errno)));
 }
 
 std::vector<std::string> PrivatePostgres::Command(std::vector<std::string> argv, const std::string& data) const {
   if (user_.empty()) {
-    for (std::string& argument : argv) argument = absl::StrReplaceAll(argument, {{"{0}", data}, {"{1}", socket_dir_}});
+    for (std::string& argument : argv) {
+      argument = absl::StrReplaceAll(argument, {{"{0}", data}, {"{1}", socket_dir_}});
+    }
     return argv;
   }
   std::vector<std::string> command = {program_, "run-as", user_, data, socket_dir_, "--"};
@@ -164,9 +173,10 @@ Task<absl::Status> PrivatePostgres::Prepare(Loop& loop, const std::string& log) 
 std::vector<std::string> PrivatePostgres::ServerCommand() const {
   std::vector<std::string> argv = {bin_ + "/postgres", "-D", "{0}"};
   for (const char* setting :
-       {"listen_addresses=", "unix_socket_directories={1}", "unix_socket_permissions=0700", "port=5432", "fsync=on",
-        "full_page_writes=on", "wal_level=minimal", "max_wal_senders=0", "max_connections=200", "shared_buffers=64MB",
-        "jit=off", "logging_collector=off", "log_destination=stderr", "log_line_prefix=%m [%p] ", "cluster_name=aima"}) {
+       {"listen_addresses=", "unix_socket_directories={1}", "unix_socket_permissions=0700", "port=5432",
+        "fsync=on", "full_page_writes=on", "wal_level=minimal", "max_wal_senders=0", "max_connections=200",
+        "shared_buffers=64MB", "jit=off", "logging_collector=off", "log_destination=stderr",
+        "log_line_prefix=%m [%p] ", "cluster_name=aima"}) {
     argv.insert(argv.end(), {"-c", setting});
   }
   return Command(std::move(argv), data_);

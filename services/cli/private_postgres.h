@@ -1,10 +1,10 @@
-// The PostgreSQL that a cluster without a database of its own brings along: in <data_dir>/pg, reached through a Unix
-// socket in <data_dir>/run/pg only.
+// The PostgreSQL that a cluster without a database of its own brings along: in <data_dir>/pg, reached through a
+// Unix socket in <data_dir>/run/pg only.
 //
-// PostgreSQL refuses to be root. Root's supervisor runs it as the user postgres, or nobody, who owns pg/ and run/pg/.
-// That user need not be able to reach them: `aima run-as` opens both directories while it is root, and the server works
-// through the open descriptors (/proc/self/fd/N). So the data directory and its parents keep their modes, 0700
-// included, and nobody but root and that user gets at the data.
+// PostgreSQL refuses to be root. Root's supervisor runs it as the user postgres, or nobody, who owns pg/ and
+// run/pg/. That user need not be able to reach them: `aima run-as` opens both directories while it is root, and
+// the server works through the open descriptors (/proc/self/fd/N). So the data directory and its parents keep
+// their modes, 0700 included, and nobody but root and that user gets at the data.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -22,8 +22,8 @@ class PrivatePostgres {
   // Finds the programs and the user. `program` is the path of aima. The error says what to install.
   static absl::StatusOr<PrivatePostgres> Find(const std::string& data_dir, const std::string& program);
 
-  // Makes the directories, and the database cluster if there is none. Ends what an earlier supervisor that was killed
-  // left running. `log` takes what initdb prints.
+  // Makes the directories, and the database cluster if there is none. Ends what an earlier supervisor that was
+  // killed left running. `log` takes what initdb prints.
   Task<absl::Status> Prepare(Loop& loop, const std::string& log);
 
   // The server. SIGINT stops it fast and cleanly.
@@ -48,8 +48,8 @@ class PrivatePostgres {
   std::string user_;
 };
 
-// `aima run-as USER DIR… -- PROGRAM ARG…`: opens the directories, becomes the user and executes the program, in whose
-// arguments {0} is a path of the first directory, {1} of the second. For root only; returns only on failure.
+// `aima run-as USER DIR… -- PROGRAM ARG…`: opens the directories, becomes the user and executes the program, in
+// whose arguments {0} is a path of the first directory, {1} of the second. For root only; returns only on failure.
 int RunAs(const std::vector<std::string>& arguments);
 
 }  // namespace aima::cli

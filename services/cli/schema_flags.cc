@@ -148,7 +148,8 @@ absl::Status Unknown(const ordered_json& schema, const std::string& flag) {
   if (!near.empty()) {
     absl::StrAppend(&text, "; did you mean --", absl::StrJoin(near, " or --"), "?");
   } else {
-    absl::StrAppend(&text, names.empty() ? "; this unit takes none" : "; there are --", absl::StrJoin(names, ", --"));
+    absl::StrAppend(&text, names.empty() ? "; this unit takes none" : "; there are --",
+                    absl::StrJoin(names, ", --"));
   }
   return FlagError(text);
 }
@@ -157,7 +158,9 @@ std::string TypeText(const ordered_json& schema) {
   const std::string type = TypeOf(schema);
   if (const ordered_json* values = Member(schema, "enum"); values && values->is_array()) {
     std::vector<std::string> texts;
-    for (const ordered_json& value : *values) texts.push_back(value.is_string() ? value.get<std::string>() : value.dump());
+    for (const ordered_json& value : *values) {
+      texts.push_back(value.is_string() ? value.get<std::string>() : value.dump());
+    }
     return absl::StrJoin(texts, "|");
   }
   if (type == "array") {

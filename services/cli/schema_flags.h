@@ -16,8 +16,8 @@ namespace aima::cli {
 //   --stop a --stop b              lists, one item per flag; or a whole list as JSON: --stop '["a", "b"]'
 //   --config.parallel 2            a field of an object; or the object as JSON: --config '{"parallel": 2}'
 //
-// A value is read as the schema says: text stays text, even if it looks like a number. The error names an unknown flag
-// and what was probably meant.
+// A value is read as the schema says: text stays text, even if it looks like a number. The error names an unknown
+// flag and what was probably meant.
 absl::Status ApplyFlags(const nlohmann::ordered_json& schema, const std::vector<std::string>& words,
                         nlohmann::ordered_json& input);
 

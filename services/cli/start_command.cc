@@ -42,7 +42,9 @@ absl::StatusOr<config::v1::Config> LoadConfig(Session& session, const std::optio
   ASSIGN_OR_RETURN(sources.sets, session.arguments.Values("set"));
   const std::string own = session.globals.data_dir + "/config.yaml";
   sources.file = file ? *file : access(own.c_str(), F_OK) == 0 ? own : "";
-  if (session.globals.data_dir_given) sources.sets.insert(sources.sets.begin(), "general.data_dir=" + session.globals.data_dir);
+  if (session.globals.data_dir_given) {
+    sources.sets.insert(sources.sets.begin(), "general.data_dir=" + session.globals.data_dir);
+  }
   return config::Load(sources);
 }
 
@@ -53,19 +55,22 @@ void Report(const ordered_json& message) {
 }
 
 void Log(const std::string& line) {
-  std::cerr << absl::FormatTime(absl::RFC3339_sec, absl::Now(), absl::UTCTimeZone()) << " supervisor: " << line << std::endl;
+  std::cerr << absl::FormatTime(absl::RFC3339_sec, absl::Now(), absl::UTCTimeZone()) << " supervisor: " << line
+            << std::endl;
 }
 
 absl::Status AlreadyRuns(const std::string& data_dir) {
   const std::optional<process::Identity> holder = ReadPidFile(SupervisorFile(data_dir));
-  return absl::AlreadyExistsError(absl::StrCat("AIMA already runs in ", data_dir,
-                                               holder ? absl::StrCat(" (supervisor: pid ", holder->pid, ")") : ""));
+  return absl::AlreadyExistsError(absl::StrCat(
+      "AIMA already runs in ", data_dir, holder ? absl::StrCat(" (supervisor: pid ", holder->pid, ")") : ""));
 }
 
 absl::Status PrepareDirectories(const std::string& data_dir) {
   if (data_dir.size() > kMaxDataDir) {
-    return UsageError(absl::StrCat("the path of the data directory has ", data_dir.size(), " bytes, and sockets in it "
-                                   "need it to have at most ", kMaxDataDir, ": ", data_dir));
+    return UsageError(absl::StrCat("the path of the data directory has ", data_dir.size(),
+                                   " bytes, and sockets in it "
+                                   "need it to have at most ",
+                                   kMaxDataDir, ": ", data_dir));
   }
   RETURN_IF_ERROR(MakePrivateDirectory(data_dir));
   return MakePrivateDirectory(data_dir + "/run");
@@ -83,7 +88,9 @@ absl::Status Supervise(Session& session, const StartOptions& start) {
   SupervisorOptions options;
   options.config = start.config;
   options.places = FindPlaces();
-  if (options.places.share.empty()) return absl::NotFoundError("share/aima is not beside this program's directory");
+  if (options.places.share.empty()) {
+    return absl::NotFoundError("share/aima is not beside this program's directory");
+  }
   options.report = [&start](const std::string& line) {
     Log(line);
     if (start.detached) Report({{"progress", line}});
@@ -131,7 +138,9 @@ absl::Status RunForeground(Session& session, const StartOptions& start) {
   if (start.detached && !status.ok()) {
     Log(absl::StrCat("failed: ", status.message()));
     const auto remedy = RemedyOf(status);
-    Report({{"failed", std::string(status.message())}, {"code", static_cast<int>(status.code())}, {"remedy", remedy}});
+    Report({{"failed", std::string(status.message())},
+            {"code", static_cast<int>(status.code())},
+            {"remedy", remedy}});
   }
   return status;
 }
@@ -158,13 +167,14 @@ absl::Status AwaitVerdict(int reports, const process::Process& supervisor, const
       if (line.contains("progress")) std::cerr << "  " << line["progress"].get<std::string>() << std::endl;
       if (line.contains("ready")) return absl::OkStatus();
       if (line.contains("failed")) {
-        return WithRemedy(absl::Status(static_cast<absl::StatusCode>(line.value("code", 2)),
-                                       line["failed"].get<std::string>()),
-                          line.value("remedy", ""));
+        return WithRemedy(
+            absl::Status(static_cast<absl::StatusCode>(line.value("code", 2)), line["failed"].get<std::string>()),
+            line.value("remedy", ""));
       }
     }
   }
-  return absl::InternalError(absl::StrCat("the supervisor ended without a word; ", log, " ends with\n", Tail(log, 0, 10)));
+  return absl::InternalError(
+      absl::StrCat("the supervisor ended without a word; ", log, " ends with\n", Tail(log, 0, 10)));
 }
 
 absl::Status Detach(Session& session, const StartOptions& start) {
@@ -181,7 +191,8 @@ absl::Status Detach(Session& session, const StartOptions& start) {
   int reports[2];
   if (pipe2(reports, O_CLOEXEC) != 0) return absl::InternalError("cannot make a pipe");
   process::Command command;
-  command.argv = {FindPlaces().program, "start", "--foreground", "--detached", "--data-dir", data_dir, "--config", request};
+  command.argv = {FindPlaces().program, "start",  "--foreground", "--detached",
+                  "--data-dir",         data_dir, "--config",     request};
   command.env = EnvironmentWith({});
   command.working_dir = "/";
   command.output_fd = reports[1];
@@ -193,7 +204,9 @@ absl::Status Detach(Session& session, const StartOptions& start) {
   absl::StatusOr<std::unique_ptr<process::Process>> supervisor = process::Process::Spawn(session.loop, command);
   close(reports[1]);
   absl::Status verdict = supervisor.status();
-  if (verdict.ok()) verdict = AwaitVerdict(reports[0], **supervisor, start.config.logging().dir() + "/supervisor.log");
+  if (verdict.ok()) {
+    verdict = AwaitVerdict(reports[0], **supervisor, start.config.logging().dir() + "/supervisor.log");
+  }
   close(reports[0]);
   unlink(request.c_str());
   if (!verdict.ok()) {
@@ -201,7 +214,8 @@ absl::Status Detach(Session& session, const StartOptions& start) {
     return verdict;
   }
   std::cout << ProcessTable(data_dir);
-  std::cerr << "\nAIMA serves. Admin key: " << KeyFile(data_dir).AdminKeyFile() << "; logs: " << start.config.logging().dir()
+  std::cerr << "\nAIMA serves. Admin key: " << KeyFile(data_dir).AdminKeyFile()
+            << "; logs: " << start.config.logging().dir()
             << "\nNext: aima status · aima units · aima chat · aima stop" << std::endl;
   return absl::OkStatus();
 }
@@ -217,8 +231,9 @@ absl::Status StartCommand(Session& session) {
   absl::StatusOr<config::v1::Config> config = LoadConfig(session, file);
   RETURN_IF_ERROR(session.arguments.Done("start"));
   if (!config.ok()) {
-    return WithRemedy(absl::InvalidArgumentError(absl::StrCat("the configuration is not valid: ", config.status().message())),
-                      "share/aima/configs/aima.yaml shows every key with its default.");
+    return WithRemedy(
+        absl::InvalidArgumentError(absl::StrCat("the configuration is not valid: ", config.status().message())),
+        "share/aima/configs/aima.yaml shows every key with its default.");
   }
   start.config = *std::move(config);
   if (print) {

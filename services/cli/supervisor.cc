@@ -24,6 +24,7 @@ namespace fs = std::filesystem;
 using State = Supervised::State;
 constexpr char kPostgres[] = "postgres";
 constexpr char kPrefix[] = "aima-";
+constexpr absl::Duration kLongestStart = absl::Minutes(10);  // however much it says
 constexpr absl::Duration kStableAfter = absl::Seconds(60);
 
 double Random() {
@@ -122,8 +123,9 @@ absl::Status Supervisor::FindServices() {
   for (const fs::path& program : ServicePrograms(options_.places.libexec)) {
     auto item = std::make_unique<Supervised>();
     item->name = program.filename().string().substr(sizeof kPrefix - 1);
-    item->command.argv = {program, "--config", EffectiveConfigFile(data_dir_), "--share-dir", options_.places.share};
-    item->address = item->name != "gateway"    ? absl::StrCat(run_dir_, "/", item->name, ".sock")
+    item->command.argv = {program, "--config", EffectiveConfigFile(data_dir_), "--share-dir",
+                          options_.places.share};
+    item->address = item->name != "gateway"   ? absl::StrCat(run_dir_, "/", item->name, ".sock")
                     : api.grpc_addr().empty() ? http
                                               : absl::StrCat(http, ", gRPC ", api.grpc_addr());
     processes_.push_back(std::move(item));
@@ -157,7 +159,8 @@ Task<absl::Status> Supervisor::StartPostgres() {
     CO_RETURN_IF_ERROR(co_await AwaitReady({&postgres}));
     options_.config.mutable_database()->set_url(postgres_->Url());
   }
-  co_return WriteFile(EffectiveConfigFile(data_dir_), config::ToYaml(options_.config, /*with_secrets=*/true), 0600);
+  co_return WriteFile(EffectiveConfigFile(data_dir_), config::ToYaml(options_.config, /*with_secrets=*/true),
+                      0600);
 }
 
 Task<absl::Status> Supervisor::StartServices() {
@@ -192,24 +195,29 @@ Task<absl::Status> Supervisor::AwaitReady(std::vector<Supervised*> group) {
     if (stopping_) co_return absl::CancelledError("stopped while starting");
     if (ready()) co_return absl::OkStatus();
     for (const Supervised* item : group) {
-      const bool silent = item->state == State::kStarting && absl::Now() - item->progress > options_.start_timeout;
+      const absl::Time now = absl::Now();
+      const bool silent = item->state == State::kStarting &&
+                          (now - item->progress > options_.start_timeout || now - item->since > kLongestStart);
       if (item->state == State::kFailed || silent) co_return absl::UnavailableError(WhyNot(*item));
     }
   }
 }
 
 std::string Supervisor::WhyNot(const Supervised& item) const {
-  std::string text = absl::StrCat(item.name, item.state == State::kFailed
-                                                 ? absl::StrCat(" ended while starting: ", item.last_exit)
-                                                 : absl::StrCat(" is not ready after ",
-                                                                absl::FormatDuration(options_.start_timeout)));
+  std::string text = absl::StrCat(
+      item.name, item.state == State::kFailed
+                     ? absl::StrCat(" ended while starting: ", item.last_exit)
+                     : absl::StrCat(" is not ready after ", absl::FormatDuration(options_.start_timeout),
+                                    " without progress"));
   if (!item.status_text.empty()) absl::StrAppend(&text, "\n  it says: ", item.status_text);
   const std::string tail = Tail(LogOf(item), item.log_begin, 10);
   if (!tail.empty()) absl::StrAppend(&text, "\n  last lines of ", LogOf(item), ":\n", tail);
   return text;
 }
 
-std::string Supervisor::LogOf(const Supervised& item) const { return absl::StrCat(log_dir_, "/", item.name, ".log"); }
+std::string Supervisor::LogOf(const Supervised& item) const {
+  return absl::StrCat(log_dir_, "/", item.name, ".log");
+}
 
 Task<void> Supervisor::Keep(Supervised& item) {
   int failures = 0;
@@ -239,7 +247,9 @@ Task<void> Supervisor::Keep(Supervised& item) {
     failures = was_ready && lived > kStableAfter ? 0 : failures;
     const absl::Duration delay = RestartDelay(failures++, options_.restart_base, options_.restart_most, Random());
     options_.report(absl::StrCat(item.name, " ", item.last_exit, "; it is started again",
-                                 delay > absl::ZeroDuration() ? " in " + absl::FormatDuration(delay) : " at once"));
+                                 delay > absl::ZeroDuration()
+                                     ? " in " + absl::FormatDuration(absl::Trunc(delay, absl::Milliseconds(1)))
+                                     : " at once"));
     item.state = State::kRestarting;
     ++item.restarts;
     Changed();
@@ -291,8 +301,10 @@ Task<void> Supervisor::ReceiveNotifications() {
 void Supervisor::Heed(const Notification& notification) {
   for (const auto& item : processes_) {
     if (!item->process || item->process->identity().pid != notification.pid) continue;
-    item->progress = absl::Now();
-    if (const auto text = notification.values.find("STATUS"); text != notification.values.end()) {
+    const auto text = notification.values.find("STATUS");
+    // To say the same again is no progress.
+    if (text != notification.values.end() && item->status_text != text->second) {
+      item->progress = absl::Now();
       item->status_text = text->second;
     }
     if (notification.values.contains("READY") && item->state == State::kStarting) {
@@ -325,7 +337,9 @@ Task<void> Supervisor::Stop() {
     }
     return group;
   };
-  const auto other = [](const std::string& name) { return name != "gateway" && name != "event" && name != kPostgres; };
+  const auto other = [](const std::string& name) {
+    return name != "gateway" && name != "event" && name != kPostgres;
+  };
   co_await End(members([](const std::string& name) { return name == "gateway"; }));
   co_await End(members(other));
   co_await End(members([](const std::string& name) { return name == "event"; }));
@@ -374,8 +388,10 @@ void Supervisor::WriteState() const {
                     {"user", item->user},
                     {"log", LogOf(*item)}});
   }
-  const nlohmann::ordered_json state = {{"data_dir", data_dir_}, {"starting", starting_}, {"processes", std::move(list)}};
-  WriteFile(StateFile(data_dir_), state.dump(2, ' ', false, nlohmann::json::error_handler_t::replace), 0600).IgnoreError();
+  const nlohmann::ordered_json state = {
+      {"data_dir", data_dir_}, {"starting", starting_}, {"processes", std::move(list)}};
+  WriteFile(StateFile(data_dir_), state.dump(2, ' ', false, nlohmann::json::error_handler_t::replace), 0600)
+      .IgnoreError();
 }
 
 }  // namespace aima::cli

@@ -26,11 +26,11 @@ struct SupervisorOptions {
   std::function<void(const std::string& line)> report;  // hears what happens
   std::function<Task<void>()> before_stop;              // awaited before anything is stopped
 
-  absl::Duration start_timeout = absl::Seconds(60);  // without a word from a process that starts
+  absl::Duration start_timeout = absl::Seconds(60);  // without news from a process that starts
   absl::Duration stop_timeout = absl::Seconds(30);   // until a process that does not end is killed
   absl::Duration restart_base = absl::Seconds(1);
   absl::Duration restart_most = absl::Seconds(60);
-  size_t log_bytes = 10'000'000;                     // of each log file, of which there are three
+  size_t log_bytes = 10'000'000;  // of each log file, of which there are three
 };
 
 // Used on its loop only. The caller holds the lock of the data directory.
@@ -39,8 +39,8 @@ class Supervisor {
   Supervisor(Loop& loop, SupervisorOptions options);
   ~Supervisor();
 
-  // Stops what an earlier supervisor left, starts everything and returns when all of it serves. If something does not
-  // start, everything is stopped again and the error says what it was and what it said.
+  // Stops what an earlier supervisor left, starts everything and returns when all of it serves. If something does
+  // not start, everything is stopped again and the error says what it was and what it said.
   Task<absl::Status> Start();
 
   // Returns when Stop has been called.
@@ -96,8 +96,8 @@ std::string StateFile(const std::string& data_dir);
 // The configuration of the running cluster, with database.url filled in.
 std::string EffectiveConfigFile(const std::string& data_dir);
 
-// Ends every process that a supervisor of this data directory wrote down, PostgreSQL last; for when that supervisor is
-// dead. Returns what was ended.
+// Ends every process that a supervisor of this data directory wrote down, PostgreSQL last; for when that
+// supervisor is dead. Returns what was ended.
 Task<std::vector<std::string>> EndLeftovers(std::string data_dir, absl::Duration timeout);
 
 }  // namespace aima::cli

@@ -40,8 +40,9 @@ class SupervisorTest : public ::testing::Test {
     fs::create_directories(root_ / "share");
     options_.places = {AIMA_BINARY_DIR "/bin/aima", root_ / "libexec", root_ / "share"};
     options_.report = [this](const std::string& line) { reports_.push_back(line); };
-    options_.config = *config::Load({"", {"general.data_dir=" + (root_ / "data").string(), Address("api.listen_addr"),
-                                          Address("api.grpc_addr"), "database.url=host=/nowhere"}});
+    options_.config = *config::Load({"",
+                                     {"general.data_dir=" + (root_ / "data").string(), Address("api.listen_addr"),
+                                      Address("api.grpc_addr"), "database.url=host=/nowhere"}});
     options_.restart_base = absl::Milliseconds(20);
     options_.restart_most = absl::Milliseconds(50);
     options_.stop_timeout = absl::Seconds(10);
@@ -147,7 +148,7 @@ TEST_F(SupervisorTest, AServiceThatIsNeverReadyIsGivenUp) {
   AddService("mute", "silent");
   options_.start_timeout = absl::Milliseconds(200);
   const absl::Status status = Await(loop_, NewSupervisor()->Start());
-  EXPECT_THAT(std::string(status.message()), HasSubstr("mute is not ready after 200ms"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("mute is not ready after 200ms without progress"));
 }
 
 TEST_F(SupervisorTest, AProgramThatCannotBeExecutedIsNamed) {
@@ -168,7 +169,8 @@ TEST_F(SupervisorTest, AServiceThatDiesIsStartedAgainAndAgain) {
     kill(pid, SIGKILL);
     ASSERT_TRUE(RunUntil([&] {
       return alpha.state == State::kReady && alpha.process && alpha.process->identity().pid != pid;
-    })) << "after kill " << time;
+    })) << "after kill "
+        << time;
     EXPECT_EQ(alpha.restarts, time);
     EXPECT_THAT(alpha.last_exit, HasSubstr("signal 9"));
   }

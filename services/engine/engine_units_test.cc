@@ -134,6 +134,16 @@ class EngineUnitsTest : public ::testing::Test {
     return aima::testing::Run(loop_, std::move(task));
   }
 
+  // What a stream brings.
+  template <class Step>
+  struct Collector : StreamWriter<Step> {
+    Task<absl::Status> Write(const Step& step) override {
+      steps.push_back(step);
+      co_return absl::OkStatus();
+    }
+    std::vector<Step> steps;
+  };
+
   // kill -9 and a new start of the service.
   void Restart() {
     if (service_) service_->Die(loop_);
@@ -246,6 +256,28 @@ TEST_F(EngineUnitsTest, ASecondStartJoinsTheFirst) {
   ASSERT_THAT(again, IsOk());
   EXPECT_TRUE(again->already_running());
   EXPECT_EQ(process::FindMarked(kHomeVariable, dir_).size(), 1u);
+}
+
+TEST_F(EngineUnitsTest, AStreamedStartTellsItsStepsAndEndsWithTheResult) {
+  Model("smol", "load 1.2\n");
+  v1::StartStreamRequest request;
+  request.set_model_id("smol");
+  Collector<v1::StartProgress> out;
+  ASSERT_THAT(Await(service_->units.StartStream(call_, request, out)), IsOk());
+  std::vector<std::string> phases;
+  for (const v1::StartProgress& step : out.steps) {
+    if (phases.empty() || phases.back() != step.phase()) phases.push_back(step.phase());
+  }
+  EXPECT_THAT(phases, ElementsAre("reserving", "spawning", "loading", "ready"));
+  EXPECT_EQ(out.steps.back().result().instance_id(), "smol");
+  EXPECT_EQ(out.steps.back().percent(), 100);
+
+  v1::InstallStreamRequest install;
+  install.set_name("fake");
+  Collector<v1::InstallProgress> installed;
+  ASSERT_THAT(Await(service_->units.InstallStream(call_, install, installed)), IsOk());
+  EXPECT_EQ(installed.steps.back().phase(), "done");
+  EXPECT_TRUE(installed.steps.back().result().success());
 }
 
 TEST_F(EngineUnitsTest, AnotherInstanceOfAModelGetsTheNextId) {

@@ -48,6 +48,7 @@ Instance::Instance(Surroundings& around, Record record, v1::EngineSpec spec)
     : around_(around), record_(std::move(record)), spec_(std::move(spec)) {}
 
 absl::StatusOr<std::shared_ptr<StartFeed>> Instance::Start(const CallContext& call, StartOrder order) {
+  if (around_.draining) return absl::UnavailableError("the engine service is ending");
   if (starting()) return start_;
   if (stopping() || record_.status == v1::INSTANCE_STATUS_STOPPING) {
     return Error(v1::ENGINE_INSTANCE_BUSY, absl::StrCat("instance '", record_.instance_id, "' is being stopped"),
@@ -152,7 +153,7 @@ void Instance::Adopt(std::unique_ptr<process::Process> process) {
 
 Task<void> Instance::Bury() {
   co_await Fail(around_.background("bury"),
-                StartFailed("ended while nobody watched it; its exit code is not known"));
+                StartFailed("ended while the engine service was away"));
 }
 
 Task<void> Instance::FreeSlot() {

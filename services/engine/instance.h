@@ -32,7 +32,7 @@ struct Patience {
   absl::Duration start = absl::Minutes(30);         // for a start, progress or not
   absl::Duration poll = absl::Milliseconds(200);    // between looks at an instance that starts
   absl::Duration probe_every = absl::Seconds(3);    // between looks at one that runs
-  absl::Duration probe_timeout = absl::Seconds(4);  // for an answer to such a look
+  absl::Duration probe_timeout = absl::Seconds(3);  // for an answer to such a look
   int silences = 2;                                 // without an answer until it counts as unhealthy
   int64_t log_bytes = 16 << 20;
 };

@@ -135,7 +135,6 @@ Task<absl::Status> Instance::TryStart(CallContext& call, const StartOrder& order
     CO_RETURN_IF_ERROR(co_await EndProcesses(SIGKILL, absl::ZeroDuration()));
   }
   CO_RETURN_IF_ERROR(co_await Announce(call));
-  feed.Report(Progress("ready", absl::StrCat("serving on 127.0.0.1:", record_.port), 100));
   co_return absl::OkStatus();
 }
 
@@ -182,7 +181,12 @@ Task<absl::Status> Instance::Launch(CallContext& call, const StartOrder& order) 
   record_.process = process_->identity();
   spdlog::info("spawned instance={} engine={} pid={} port={}", record_.instance_id, record_.engine,
                record_.process.pid, record_.port);
-  co_return co_await Commit(call);
+  CO_RETURN_IF_ERROR(co_await Commit(call));
+  // From here on its memory is counted in its slot, not besides it.
+  const absl::Status told =
+      co_await around_.neighbours.Occupy(call, record_.slot_id, record_.process.pid, record_.model_id);
+  if (!told.ok()) spdlog::warn("slot={} is not told of its process: {}", record_.slot_id, std::string(told.message()));
+  co_return absl::OkStatus();
 }
 
 Task<absl::Status> Instance::AwaitReady(StartFeed& feed) {
@@ -233,11 +237,6 @@ Task<absl::Status> Instance::Announce(CallContext& call) {
   event.set_instance_id(record_.instance_id);
   event.set_model_id(record_.model_id);
   CO_RETURN_IF_ERROR(co_await CommitWith(call, around_.outbox.Emit(call, event)));
-  if (!record_.slot_id.empty()) {
-    const absl::Status told =
-        co_await around_.neighbours.Occupy(call, record_.slot_id, record_.process.pid, record_.model_id);
-    if (!told.ok()) spdlog::warn("slot={} is not told of its process: {}", record_.slot_id, std::string(told.message()));
-  }
   spdlog::info("started instance={} engine={} pid={} seconds={:.2f}", record_.instance_id, record_.engine,
                record_.process.pid, absl::ToDoubleSeconds(absl::Now() - *record_.started_at));
   co_return absl::OkStatus();

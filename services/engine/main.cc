@@ -1,5 +1,9 @@
 // aima-engine: the inference engines of this machine.
+#include <signal.h>
 #include <unistd.h>
+
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include "libs/base/status_macros.h"
 #include "libs/runtime/host.h"
@@ -17,6 +21,13 @@ std::string NodeOf(const config::v1::General& general) {
   char name[256] = {};
   gethostname(name, sizeof(name) - 1);
   return name;
+}
+
+// At the signal, not when the calls in hand are done: among them may be starts, which end only when they are stopped.
+Task<void> DrainAtSignal(Loop& loop, Instances& instances) {
+  boost::asio::signal_set signals(loop, SIGTERM, SIGINT);
+  co_await signals.async_wait(boost::asio::use_awaitable);
+  co_await instances.Drain();
 }
 
 Task<absl::Status> Wire(runtime::Host& host) {
@@ -38,6 +49,7 @@ Task<absl::Status> Wire(runtime::Host& host) {
 
   CO_RETURN_IF_ERROR(co_await instances.Recover());
   host.Spawn(instances.SweepForever(kSweepInterval));
+  host.Spawn(DrainAtSignal(host.loop(), instances));
   host.OnDrain([&instances] { return instances.Drain(); });
   host.Serve("aima.engine.v1.EngineService")
       .Bind<&EngineUnits::Start>(units)

@@ -29,7 +29,8 @@ class EventLog {
   // Hears every appended event once, in order.
   using Listener = std::function<void(const std::vector<EventPtr>&)>;
 
-  EventLog(Loop& loop, pg::Database& db, Retention retention) : loop_(loop), table_(db), retention_(retention), work_(loop) {}
+  EventLog(Loop& loop, pg::Database& db, Retention retention)
+      : loop_(loop), table_(db), retention_(retention), work_(loop) {}
 
   // Reads where the log stands.
   Task<absl::Status> Open();

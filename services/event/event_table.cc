@@ -99,7 +99,8 @@ Task<absl::StatusOr<bool>> EventTable::Append(const CallContext& call, int64_t h
   std::vector<absl::Time> times;
   std::vector<pg::Bytes> payloads;
   const size_t count = events.size();
-  ids.reserve(count), correlations.reserve(count), types.reserve(count), times.reserve(count), payloads.reserve(count);
+  ids.reserve(count), correlations.reserve(count), types.reserve(count);
+  times.reserve(count), payloads.reserve(count);
   for (const v1::Event* event : events) {
     auto type = type_ids_.find(event->type());
     if (type == type_ids_.end()) {

@@ -28,7 +28,8 @@ class Feed {
       : signal(loop), types_(std::move(types)), wanted_(types_.begin(), types_.end()), limits_(limits) {}
 
   void Deliver(const EventPtr& event, size_t bytes) {
-    if (!live_ || (!wanted_.empty() && !wanted_.contains(event->type()) && !wanted_.contains(event->domain()))) return;
+    if (!live_) return;
+    if (!wanted_.empty() && !wanted_.contains(event->type()) && !wanted_.contains(event->domain())) return;
     bytes_ += bytes;
     waiting_.push_back({event, bytes});
     if (waiting_.size() > limits_.events || bytes_ > limits_.bytes) GoLive(false);

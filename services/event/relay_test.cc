@@ -38,7 +38,8 @@ class InProcessClient : public rpc::Client {
     return CallUntyped(call, request, response);
   }
 
-  std::unique_ptr<RawReader> StreamUntyped(const CallContext& call, const google::protobuf::Message& request) override {
+  std::unique_ptr<RawReader> StreamUntyped(const CallContext& call,
+                                           const google::protobuf::Message& request) override {
     ++streams;
     return std::make_unique<Pipe>(*this, call, static_cast<const v1::SubscribeRequest&>(request));
   }
@@ -126,7 +127,8 @@ class RelayTest : public EventTest {
   void StartRelay() {
     outbox_ = events::MakeOutbox(loop_, *domain_db_, *client_);
     stop_ = std::make_shared<asio::cancellation_signal>();
-    asio::co_spawn(loop_, outbox_->Run(), asio::bind_cancellation_slot(stop_->slot(), [stop = stop_](std::exception_ptr) {}));
+    asio::co_spawn(loop_, outbox_->Run(),
+                   asio::bind_cancellation_slot(stop_->slot(), [stop = stop_](std::exception_ptr) {}));
   }
   // As a crash would: at any point.
   void StopRelay() {
@@ -291,8 +293,8 @@ TEST_F(RelayTest, ARememberedReplyIsFoundByUnitAndKey) {
   EXPECT_EQ((*reply)->fingerprint, "print");
   EXPECT_EQ((*reply)->response, Deleted("reply").SerializeAsString());
   // Committed by somebody else meanwhile.
-  EXPECT_EQ(pg::SqlState(testing::Run(loop_, domain_db_->Write(call_, {outbox_->Remember(call_, Deleted("x"))})).status()),
-            pg::kUniqueViolation);
+  auto again = testing::Run(loop_, domain_db_->Write(call_, {outbox_->Remember(call_, Deleted("x"))}));
+  EXPECT_EQ(pg::SqlState(again.status()), pg::kUniqueViolation);
   call_.unit = "model.delete";
   EXPECT_FALSE(testing::Run(loop_, events::FindReply(*domain_db_, call_))->has_value());
   call_.idempotency_key = "";

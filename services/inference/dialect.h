@@ -58,12 +58,14 @@ class Dialect {
 
   // Requests for a streamed answer.
   virtual absl::StatusOr<EngineRequest> Chat(const v1::ChatRequest& request, const Endpoint& engine) const = 0;
-  virtual absl::StatusOr<EngineRequest> Complete(const v1::CompleteRequest& request, const Endpoint& engine) const = 0;
+  virtual absl::StatusOr<EngineRequest> Complete(const v1::CompleteRequest& request,
+                                                 const Endpoint& engine) const = 0;
   virtual std::unique_ptr<AnswerReader> NewReader(const Endpoint& engine) const = 0;
 
   // A request whose answer comes whole.
   virtual absl::StatusOr<EngineRequest> Embed(const v1::EmbedRequest& request, const Endpoint& engine) const = 0;
-  virtual absl::StatusOr<v1::EmbedResponse> ReadEmbeddings(const std::string& body, const Endpoint& engine) const = 0;
+  virtual absl::StatusOr<v1::EmbedResponse> ReadEmbeddings(const std::string& body,
+                                                           const Endpoint& engine) const = 0;
 
   // What an answer with an HTTP status that is not 200 means.
   virtual absl::Status ErrorOf(int http_status, const std::string& body, const Endpoint& engine) const = 0;

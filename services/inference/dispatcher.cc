@@ -80,15 +80,16 @@ absl::Status RequestLog::Failed(absl::Status status) {
   return status;
 }
 
-absl::Status Dispatched::Broken(const absl::Status& cause) {
-  if (!absl::IsUnavailable(cause)) return cause;
+Task<absl::Status> Dispatched::Broken(absl::Status cause) {
+  co_await StopIfCancelled();
+  if (!absl::IsUnavailable(cause)) co_return cause;
   const Endpoint& engine = lease.endpoint();
-  const absl::Status status =
-      Error(v1::INFERENCE_ENGINE_LOST,
-            absl::StrCat("engine '", engine.instance_id, "' went away in the middle of its answer: ", cause.message()),
-            {{"instance_id", engine.instance_id}, {"model", engine.model_id}});
+  const absl::Status status = Error(
+      v1::INFERENCE_ENGINE_LOST,
+      absl::StrCat("engine '", engine.instance_id, "' went away in the middle of its answer: ", cause.message()),
+      {{"instance_id", engine.instance_id}, {"model", engine.model_id}});
   lease.MarkLost();
-  return status;
+  co_return status;
 }
 
 Task<absl::StatusOr<Dispatched>> Dispatcher::Send(CallContext call, std::string model, Ask ask, RequestLog& log,
@@ -108,14 +109,16 @@ Task<absl::StatusOr<Dispatched>> Dispatcher::Send(CallContext call, std::string 
       absl::StatusOr<std::unique_ptr<http::ResponseStream>> answer =
           co_await http_.Open(AddressOf(engine), ToHttp(std::move(request), engine), call.deadline);
       if (!answer.ok()) {
+        co_await StopIfCancelled();
         if (!absl::IsUnavailable(answer.status())) co_return answer.status();
-        if (++failures == kMaxAttempts) co_return dispatched.Broken(answer.status());
+        if (++failures == kMaxAttempts) co_return co_await dispatched.Broken(answer.status());
         dispatched.lease.MarkLost();
         break;  // elsewhere, or there again if the engine service still lists it
       }
       dispatched.answer = *std::move(answer);
       // An engine listens before it has loaded its model.
-      if (dispatched.answer->status() != kServiceUnavailable || absl::Now() + pause >= give_up) co_return dispatched;
+      if (dispatched.answer->status() != kServiceUnavailable || absl::Now() + pause >= give_up)
+        co_return dispatched;
       dispatched.answer.reset();
       co_await Pause(pause);
       pause = std::min(pause * 2, kLongestPause);
@@ -137,7 +140,8 @@ Task<absl::StatusOr<std::string>> ReadAll(http::ResponseStream& answer, size_t l
     CO_ASSIGN_OR_RETURN(const std::optional<std::string> bytes, co_await answer.Next());
     if (!bytes) co_return body;
     if (body.size() + bytes->size() > limit) {
-      co_return Error(v1::INFERENCE_ENGINE_FAILED, absl::StrCat("the engine's answer is larger than ", limit, " bytes"));
+      co_return Error(v1::INFERENCE_ENGINE_FAILED,
+                      absl::StrCat("the engine's answer is larger than ", limit, " bytes"));
     }
     body += *bytes;
   }

@@ -50,7 +50,7 @@ struct Dispatched {
 
   const Endpoint& engine() const { return lease.endpoint(); }
   // What an answer that broke off means; takes the engine out of the routing table if it is gone.
-  absl::Status Broken(const absl::Status& cause);
+  Task<absl::Status> Broken(absl::Status cause);
 };
 
 class Dispatcher {
@@ -60,8 +60,8 @@ class Dispatcher {
 
   Dispatcher(Loop& loop, Router& router, http::Client& http) : loop_(loop), router_(router), http_(http) {}
 
-  // Sends what `make` makes for the chosen engine, within the call's deadline, and returns when the engine begins to
-  // answer. Tries other engines, or the same one anew, while none has begun; waits for one that still loads.
+  // Sends what `make` makes for the chosen engine, within the call's deadline, and returns when the engine begins
+  // to answer. Tries other engines, or the same one anew, while none has begun; waits for one that still loads.
   using Make = std::function<absl::StatusOr<EngineRequest>(const Endpoint&)>;
   Task<absl::StatusOr<Dispatched>> Send(CallContext call, std::string model, Ask ask, RequestLog& log, Make make);
 

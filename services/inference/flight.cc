@@ -2,9 +2,9 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
@@ -27,6 +27,8 @@ void Waiter::Wake() {
   woken_ = true;
   timer_.cancel();
 }
+
+Task<void> StopIfCancelled() { co_return; }
 
 absl::Status GaveUp(absl::Time deadline, const std::string& what) {
   if (absl::Now() >= deadline) {

@@ -56,7 +56,7 @@ Task<absl::StatusOr<Outcome>> ReadAnswer(Dispatched& dispatched, const Dialect& 
   int pieces = 0;
   while (!delta.done) {
     const absl::StatusOr<std::optional<std::string>> bytes = co_await dispatched.answer->Next();
-    if (!bytes.ok() && !finished) co_return dispatched.Broken(bytes.status());
+    if (!bytes.ok() && !finished) co_return co_await dispatched.Broken(bytes.status());
     if (!bytes.ok() || !bytes->has_value()) break;
     delta.Clear();
     CO_RETURN_IF_ERROR(reader->Feed(**bytes, delta));
@@ -76,7 +76,7 @@ Task<absl::StatusOr<Outcome>> ReadAnswer(Dispatched& dispatched, const Dialect& 
     Join(delta.tools, outcome.tool_calls);
     CO_RETURN_IF_ERROR(co_await sink(delta));
   }
-  if (!finished) co_return dispatched.Broken(absl::UnavailableError("its stream ended early"));
+  if (!finished) co_return co_await dispatched.Broken(absl::UnavailableError("its stream ended early"));
   Settle(outcome.usage, usage_reported, pieces);
   outcome.metrics = MetricsOf(log, dispatched.sent, first, last, outcome.usage.completion_tokens());
   co_return outcome;
@@ -89,7 +89,8 @@ Task<absl::StatusOr<Outcome>> Run(const CallContext& call, Dispatcher& dispatche
     ASSIGN_OR_RETURN(dialect, DialectOf(engine));
     return request.make(*dialect, engine);
   };
-  CO_ASSIGN_OR_RETURN(Dispatched dispatched, co_await dispatcher.Send(call, request.model, request.ask, log, make));
+  CO_ASSIGN_OR_RETURN(Dispatched dispatched,
+                      co_await dispatcher.Send(call, request.model, request.ask, log, make));
   if (dispatched.answer->status() != 200) {
     CO_ASSIGN_OR_RETURN(const std::string body, co_await ReadAll(*dispatched.answer, kMaxErrorBytes));
     co_return dialect->ErrorOf(dispatched.answer->status(), body, dispatched.engine());

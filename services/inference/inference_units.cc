@@ -25,7 +25,9 @@ GenerationRequest Asked(const v1::ChatRequest& request) {
   GenerationRequest asked;
   asked.model = request.model();
   asked.ask = Ask::kChat;
-  asked.make = [&request](const Dialect& dialect, const Endpoint& engine) { return dialect.Chat(request, engine); };
+  asked.make = [&request](const Dialect& dialect, const Endpoint& engine) {
+    return dialect.Chat(request, engine);
+  };
   return asked;
 }
 
@@ -33,7 +35,9 @@ GenerationRequest Asked(const v1::CompleteRequest& request) {
   GenerationRequest asked;
   asked.model = request.model();
   asked.ask = Ask::kComplete;
-  asked.make = [&request](const Dialect& dialect, const Endpoint& engine) { return dialect.Complete(request, engine); };
+  asked.make = [&request](const Dialect& dialect, const Endpoint& engine) {
+    return dialect.Complete(request, engine);
+  };
   return asked;
 }
 
@@ -128,14 +132,14 @@ Task<absl::StatusOr<v1::EmbedResponse>> InferenceUnits::Embed(CallContext& call,
   absl::StatusOr<Dispatched> dispatched = co_await dispatcher_.Send(call, request.model(), Ask::kEmbed, log, make);
   if (!dispatched.ok()) co_return log.Failed(dispatched.status());
   const absl::StatusOr<std::string> body = co_await ReadAll(*dispatched->answer, kMaxEmbeddingBytes);
-  if (!body.ok()) co_return log.Failed(dispatched->Broken(body.status()));
+  if (!body.ok()) co_return log.Failed(co_await dispatched->Broken(body.status()));
   const int status = dispatched->answer->status();
   if (status != 200) co_return log.Failed(dialect->ErrorOf(status, *body, dispatched->engine()));
   absl::StatusOr<v1::EmbedResponse> response = dialect->ReadEmbeddings(*body, dispatched->engine());
   if (response.ok() && response->embeddings_size() != request.input_size()) {
     response = Error(v1::INFERENCE_ENGINE_FAILED,
-                     absl::StrCat("engine '", dispatched->engine().instance_id, "' made ", response->embeddings_size(),
-                                  " embeddings of ", request.input_size(), " texts"));
+                     absl::StrCat("engine '", dispatched->engine().instance_id, "' made ",
+                                  response->embeddings_size(), " embeddings of ", request.input_size(), " texts"));
   }
   if (!response.ok()) co_return log.Failed(response.status());
   response->set_model(dispatched->lease.model().id);
@@ -143,7 +147,8 @@ Task<absl::StatusOr<v1::EmbedResponse>> InferenceUnits::Embed(CallContext& call,
   co_return response;
 }
 
-Task<absl::StatusOr<v1::ModelsResponse>> InferenceUnits::Models(CallContext& call, const v1::ModelsRequest& request) {
+Task<absl::StatusOr<v1::ModelsResponse>> InferenceUnits::Models(CallContext& call,
+                                                                const v1::ModelsRequest& request) {
   CO_ASSIGN_OR_RETURN(const std::vector<ModelRecord> models, co_await router_.catalog().All(call));
   // Without the engine service, what was last heard of it is told.
   (co_await router_.Refresh(call)).IgnoreError();

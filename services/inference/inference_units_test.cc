@@ -64,7 +64,9 @@ class InferenceUnitsTest : public ::testing::Test {
     while (!done() && absl::Now() < limit) loop_.run_one_for(std::chrono::milliseconds(50));
     EXPECT_TRUE(done());
   }
-  int InFlight() { return router_.LoadOf("chatty").replicas.empty() ? 0 : router_.LoadOf("chatty").replicas[0]->in_flight; }
+  int InFlight() {
+    return router_.LoadOf("chatty").replicas.empty() ? 0 : router_.LoadOf("chatty").replicas[0]->in_flight;
+  }
 
   Loop loop_;
   ScriptedEngine engine_{loop_};
@@ -83,7 +85,8 @@ class InferenceUnitsTest : public ::testing::Test {
 };
 
 TEST_F(InferenceUnitsTest, ChatAssemblesAStreamedAnswer) {
-  engine_.Then(ScriptedEngine::Stream({ScriptedEngine::Piece("Hel"), ScriptedEngine::Piece("lo"), kFinish, kUsage, "[DONE]"}));
+  engine_.Then(ScriptedEngine::Stream(
+      {ScriptedEngine::Piece("Hel"), ScriptedEngine::Piece("lo"), kFinish, kUsage, "[DONE]"}));
   const auto response = Chat();
   ASSERT_THAT(response, IsOk());
   EXPECT_EQ(response->content(), "Hello");
@@ -120,7 +123,8 @@ TEST_F(InferenceUnitsTest, ChatWithoutAnyMessageNamesTheField) {
 }
 
 TEST_F(InferenceUnitsTest, ChatStreamWritesPiecesAndEndsWithUsage) {
-  ScriptedEngine::Script script = ScriptedEngine::Stream({ScriptedEngine::Piece("Hel"), ScriptedEngine::Piece("lo"), kFinish, kUsage, "[DONE]"});
+  ScriptedEngine::Script script = ScriptedEngine::Stream(
+      {ScriptedEngine::Piece("Hel"), ScriptedEngine::Piece("lo"), kFinish, kUsage, "[DONE]"});
   script.insert(script.begin() + 2, {ScriptedEngine::Step::kPause, "", 30});
   engine_.Then(script);
   ASSERT_THAT(ChatStream(), IsOk());
@@ -133,7 +137,8 @@ TEST_F(InferenceUnitsTest, ChatStreamWritesPiecesAndEndsWithUsage) {
 }
 
 TEST_F(InferenceUnitsTest, UsageIsCountedWhereTheEngineDoesNotTell) {
-  engine_.Then(ScriptedEngine::Stream({ScriptedEngine::Piece("a"), ScriptedEngine::Piece("b"), kFinish, "[DONE]"}));
+  engine_.Then(
+      ScriptedEngine::Stream({ScriptedEngine::Piece("a"), ScriptedEngine::Piece("b"), kFinish, "[DONE]"}));
   EXPECT_EQ(Chat()->usage().completion_tokens(), 2);
 }
 
@@ -158,7 +163,8 @@ TEST_F(InferenceUnitsTest, EventsTellWhatHappened) {
   EXPECT_EQ(outbox_.Last<v1::RequestCompleted>().tokens(), 5);
   EXPECT_EQ(outbox_.Last<v1::RequestCompleted>().request_id(), "r1");
   EXPECT_THAT(Chat(), FailsWith(v1::INFERENCE_ENGINE_FAILED, "boom"));
-  EXPECT_THAT(outbox_.Names(), ElementsAre("RequestStarted", "RequestCompleted", "RequestStarted", "RequestFailed"));
+  EXPECT_THAT(outbox_.Names(),
+              ElementsAre("RequestStarted", "RequestCompleted", "RequestStarted", "RequestFailed"));
   EXPECT_EQ(outbox_.Last<v1::RequestFailed>().reason(), "INFERENCE_ENGINE_FAILED");
 }
 
@@ -182,7 +188,8 @@ TEST_F(InferenceUnitsTest, GarbageIsAFailedEngine) {
 }
 
 TEST_F(InferenceUnitsTest, AnEngineThatStillLoadsIsWaitedFor) {
-  engine_.Then(ScriptedEngine::Answer(503, "application/json", R"({"error":{"message":"Loading model","type":"unavailable_error"}})"));
+  engine_.Then(ScriptedEngine::Answer(503, "application/json",
+                                      R"({"error":{"message":"Loading model","type":"unavailable_error"}})"));
   engine_.Then(ScriptedEngine::Stream({ScriptedEngine::Piece("Hi"), kFinish, "[DONE]"}));
   EXPECT_THAT(Chat(), IsOk());
   EXPECT_EQ(engine_.requests().size(), 2u);
@@ -238,13 +245,34 @@ TEST_F(InferenceUnitsTest, ACancelledChatEndsTheEnginesWork) {
   request_.set_message("Hello");
   boost::asio::cancellation_signal leave;
   bool ended = false;
-  boost::asio::co_spawn(loop_, units_.Chat(call_, request_),
-                        boost::asio::bind_cancellation_slot(leave.slot(), [&](std::exception_ptr, auto) { ended = true; }));
+  boost::asio::co_spawn(
+      loop_, units_.Chat(call_, request_),
+      boost::asio::bind_cancellation_slot(leave.slot(), [&](std::exception_ptr, auto) { ended = true; }));
   Until([&] { return InFlight() == 1 && engine_.requests().size() == 1; });
   leave.emit(boost::asio::cancellation_type::terminal);
   Until([&] { return ended && engine_.abandoned() == 1; });
   EXPECT_EQ(InFlight(), 0);
   EXPECT_EQ(outbox_.Last<v1::RequestFailed>().reason(), "CANCELLED");
+}
+
+TEST_F(InferenceUnitsTest, ACancelledStreamLeavesTheEngineInTheTable) {
+  ScriptedEngine::Script script = ScriptedEngine::Stream({ScriptedEngine::Piece("a")});
+  script.back() = {ScriptedEngine::Step::kStall};
+  engine_.Then(script);
+  stream_request_.set_model("chatty");
+  stream_request_.set_message("Hello");
+  boost::asio::cancellation_signal leave;
+  bool ended = false;
+  boost::asio::co_spawn(
+      loop_, units_.ChatStream(call_, stream_request_, chunks_),
+      boost::asio::bind_cancellation_slot(leave.slot(), [&](std::exception_ptr, auto) { ended = true; }));
+  Until([&] { return chunks_.written.size() == 1; });
+  loop_.poll();  // the handler waits for the next piece
+  leave.emit(boost::asio::cancellation_type::terminal);
+  Until([&] { return ended && engine_.abandoned() == 1; });
+  EXPECT_EQ(outbox_.Last<v1::RequestFailed>().reason(), "CANCELLED");
+  ASSERT_EQ(router_.LoadOf("chatty").replicas.size(), 1u);
+  EXPECT_EQ(InFlight(), 0);
 }
 
 TEST_F(InferenceUnitsTest, ManyStreamsOverConnectionsThatTheEngineClosesAllSucceed) {
@@ -254,7 +282,8 @@ TEST_F(InferenceUnitsTest, ManyStreamsOverConnectionsThatTheEngineClosesAllSucce
 }
 
 TEST_F(InferenceUnitsTest, EmbedReturnsVectorsInTheOrderOfTheTexts) {
-  engine_.Then(ScriptedEngine::Answer(200, "application/json",
+  engine_.Then(ScriptedEngine::Answer(
+      200, "application/json",
       R"({"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1,2.5]}],"usage":{"prompt_tokens":6,"total_tokens":6}})"));
   v1::EmbedRequest request;
   request.set_model("vectors");
@@ -274,7 +303,8 @@ TEST_F(InferenceUnitsTest, EmbedNoticesMissingVectors) {
   request.set_model("vectors");
   request.add_input("a");
   request.add_input("b");
-  EXPECT_THAT(testing::Run(loop_, units_.Embed(call_, request)), FailsWith(v1::INFERENCE_ENGINE_FAILED, "1 embeddings of 2"));
+  EXPECT_THAT(testing::Run(loop_, units_.Embed(call_, request)),
+              FailsWith(v1::INFERENCE_ENGINE_FAILED, "1 embeddings of 2"));
 }
 
 TEST_F(InferenceUnitsTest, ModelsTellsWhatRuns) {
@@ -293,11 +323,13 @@ TEST_F(InferenceUnitsTest, ModelsTellsWhatRuns) {
 }
 
 TEST_F(InferenceUnitsTest, ForwardPassesAStreamOnByteForByte) {
-  const ScriptedEngine::Script script = ScriptedEngine::Stream({ScriptedEngine::Piece("Hi"), kFinish, kUsage, "[DONE]"});
+  const ScriptedEngine::Script script =
+      ScriptedEngine::Stream({ScriptedEngine::Piece("Hi"), kFinish, kUsage, "[DONE]"});
   engine_.Then(script);
   const std::string sent = R"({ "model":"chatty", "stream":true, "messages":[] })";
   const std::string body = Forward("/v1/chat/completions", sent);
-  EXPECT_EQ(body, "data: " + ScriptedEngine::Piece("Hi") + "\n\ndata: " + kFinish + "\n\ndata: " + kUsage + "\n\ndata: [DONE]\n\n");
+  EXPECT_EQ(body, "data: " + ScriptedEngine::Piece("Hi") + "\n\ndata: " + kFinish + "\n\ndata: " + kUsage +
+                      "\n\ndata: [DONE]\n\n");
   EXPECT_EQ(Status(), 200);
   EXPECT_EQ(forwarded_.written[0].headers(0).value(), "text/event-stream");
   EXPECT_EQ(engine_.requests()[0].body, sent);
@@ -305,7 +337,8 @@ TEST_F(InferenceUnitsTest, ForwardPassesAStreamOnByteForByte) {
 }
 
 TEST_F(InferenceUnitsTest, ForwardAssemblesAnAnswerForWhoAskedForNoStream) {
-  engine_.Then(ScriptedEngine::Stream({ScriptedEngine::Piece("Hel"), ScriptedEngine::Piece("lo"), kFinish, kUsage, "[DONE]"}));
+  engine_.Then(ScriptedEngine::Stream(
+      {ScriptedEngine::Piece("Hel"), ScriptedEngine::Piece("lo"), kFinish, kUsage, "[DONE]"}));
   const Json json = Json::parse(Forward("/v1/chat/completions", R"({"model":"The chatty","messages":[]})"));
   EXPECT_EQ(json["object"], "chat.completion");
   EXPECT_EQ(json["choices"][0]["message"]["content"], "Hello");
@@ -315,7 +348,8 @@ TEST_F(InferenceUnitsTest, ForwardAssemblesAnAnswerForWhoAskedForNoStream) {
 }
 
 TEST_F(InferenceUnitsTest, ForwardAnswersErrorsInOpenAisForm) {
-  EXPECT_EQ(Json::parse(Forward("/v1/chat/completions", R"({"model":"nope"})"))["error"]["code"], "model_not_found");
+  EXPECT_EQ(Json::parse(Forward("/v1/chat/completions", R"({"model":"nope"})"))["error"]["code"],
+            "model_not_found");
   EXPECT_EQ(Status(), 404);
   EXPECT_EQ(Json::parse(Forward("/v1/chat/completions", "not json"))["error"]["type"], "invalid_request_error");
   EXPECT_EQ(Status(), 400);
@@ -323,9 +357,11 @@ TEST_F(InferenceUnitsTest, ForwardAnswersErrorsInOpenAisForm) {
   EXPECT_EQ(Status(), 404);
   Forward("/v1/chat/completions", "", "GET");
   EXPECT_EQ(Status(), 400);
-  engine_.Then(ScriptedEngine::Answer(400, "application/json",
+  engine_.Then(ScriptedEngine::Answer(
+      400, "application/json",
       R"({"error":{"code":400,"message":"too long","type":"exceed_context_size_error","n_ctx":512}})"));
-  EXPECT_EQ(Json::parse(Forward("/v1/chat/completions", R"({"model":"chatty"})"))["error"]["code"], "context_length_exceeded");
+  EXPECT_EQ(Json::parse(Forward("/v1/chat/completions", R"({"model":"chatty"})"))["error"]["code"],
+            "context_length_exceeded");
   EXPECT_EQ(Status(), 400);
 }
 

@@ -1,4 +1,5 @@
-// Reads JSON from front to back without building a tree: for bodies and stream pieces of which only a few fields matter.
+// Reads JSON from front to back without building a tree: for bodies and stream pieces of which only a few fields
+// matter.
 #pragma once
 
 #include <string>

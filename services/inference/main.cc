@@ -14,8 +14,9 @@ Task<absl::Status> Wire(runtime::Host& host) {
   auto& dispatcher = host.Own<Dispatcher>(host.loop(), router, http);
   auto& units = host.Own<InferenceUnits>(router, dispatcher, host.Outbox());
   auto& changes = host.Own<Changes>(router, [&host] { return host.BackgroundCall("follow models and engines"); });
-  host.Events().On({"model", "engine"}, [&changes](const event::v1::Event& event) { return changes.Hear(event); },
-                   [&changes] { return changes.ReadAnew(); });
+  host.Events().On(
+      {"model", "engine"}, [&changes](const event::v1::Event& event) { return changes.Hear(event); },
+      [&changes] { return changes.ReadAnew(); });
 
   host.Serve("aima.inference.v1.InferenceService")
       .Bind<&InferenceUnits::Chat>(units)

@@ -16,8 +16,8 @@ Task<absl::StatusOr<ModelRecord>> ModelCatalog::Resolve(CallContext call, std::s
   if (absl::Now() < fresh_until_) {
     if (const ModelRecord* record = Find(model); record != nullptr && record->ready) co_return *record;
   }
-  // Not known, not ready, or not sure: only the model service can tell. A reading that began before this request may
-  // have missed a model that was made just now.
+  // Not known, not ready, or not sure: only the model service can tell. A reading that began before this request
+  // may have missed a model that was made just now.
   const bool joined = reading_ != nullptr && !reading_->done();
   absl::Status status = co_await Refresh(call);
   if (status.ok() && joined && Find(model) == nullptr) status = co_await Refresh(call);

@@ -12,9 +12,9 @@
 
 namespace aima::inference {
 
-// Reads the model service when something may have changed: after Forget, after kTrustFor, and before it says that a
-// model does not exist. While the model service cannot be reached, what was known stays valid. Not thread-safe: use it
-// on its loop.
+// Reads the model service when something may have changed: after Forget, after kTrustFor, and before it says that
+// a model does not exist. While the model service cannot be reached, what was known stays valid. Not thread-safe:
+// use it on its loop.
 class ModelCatalog {
  public:
   static constexpr absl::Duration kTrustFor = absl::Seconds(60);

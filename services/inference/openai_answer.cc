@@ -125,8 +125,8 @@ absl::Status ErrorFrom(int http_status, const Json& error, const Endpoint& engin
   if (http_status == 429) {
     return Error(unit::v1::OVERLOADED, absl::StrCat(who, " is overloaded: ", message), std::move(metadata));
   }
-  const bool refused = (http_status >= 400 && http_status < 500 && http_status != 401 && http_status != 403) ||
-                       http_status == 501;
+  const bool refused =
+      (http_status >= 400 && http_status < 500 && http_status != 401 && http_status != 403) || http_status == 501;
   if (refused) {
     return Error(v1::INFERENCE_REQUEST_REFUSED, absl::StrCat(who, " does not accept the request: ", message),
                  std::move(metadata));
@@ -240,9 +240,10 @@ absl::Status ErrorInPiece(std::string_view text, const Endpoint& engine) {
 
 absl::Status CheckPending(const http::SseParser& events, const Endpoint& engine) {
   if (events.pending() <= kMaxEventBytes) return absl::OkStatus();
-  return Error(v1::INFERENCE_ENGINE_FAILED,
-               absl::StrCat("engine '", engine.instance_id, "' sent an event of more than ", kMaxEventBytes, " bytes"),
-               {{"instance_id", engine.instance_id}, {"model", engine.model_id}});
+  return Error(
+      v1::INFERENCE_ENGINE_FAILED,
+      absl::StrCat("engine '", engine.instance_id, "' sent an event of more than ", kMaxEventBytes, " bytes"),
+      {{"instance_id", engine.instance_id}, {"model", engine.model_id}});
 }
 
 std::unique_ptr<AnswerReader> OpenAiDialect::NewReader(const Endpoint& engine) const {
@@ -257,8 +258,8 @@ absl::StatusOr<v1::EmbedResponse> OpenAiDialect::ReadEmbeddings(const std::strin
                                                                 const Endpoint& engine) const {
   const auto failed = [&](std::string_view what) {
     return Error(v1::INFERENCE_ENGINE_FAILED,
-                 absl::StrCat("engine '", engine.instance_id, "' sent what are no embeddings: ",
-                              absl::string_view(what.data(), what.size())),
+                 absl::StrCat("engine '", engine.instance_id,
+                              "' sent what are no embeddings: ", absl::string_view(what.data(), what.size())),
                  {{"instance_id", engine.instance_id}, {"model", engine.model_id}});
   };
   const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
@@ -268,7 +269,8 @@ absl::StatusOr<v1::EmbedResponse> OpenAiDialect::ReadEmbeddings(const std::strin
   for (size_t i = 0; i < data.size(); ++i) response.add_embeddings();
   for (size_t i = 0; i < data.size(); ++i) {
     const Json& item = data[i];
-    if (!item.is_object() || !item.contains("embedding") || !item["embedding"].is_array()) return failed("no vector");
+    if (!item.is_object() || !item.contains("embedding") || !item["embedding"].is_array())
+      return failed("no vector");
     size_t index = i;
     if (item.contains("index") && item["index"].is_number_unsigned()) index = item["index"].get<size_t>();
     if (index >= data.size() || response.embeddings(static_cast<int>(index)).values_size() > 0) {

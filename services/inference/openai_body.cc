@@ -39,12 +39,14 @@ absl::StatusOr<RequestScan> ScanRequest(std::string_view body) {
         return InvalidInput("model", "must be a string");
       }
     } else if (key == "stream") {
-      if (value != "true" && value != "false" && value != "null") return InvalidInput("stream", "must be true or false");
+      if (value != "true" && value != "false" && value != "null")
+        return InvalidInput("stream", "must be true or false");
       scan.stream = value == "true";
     }
   }
   if (json.failed() || json.Peek() != '\0') {
-    return InvalidInput("body", absl::StrCat("is not well-formed JSON, or nested deeper than ", JsonCursor::kMaxDepth));
+    return InvalidInput("body",
+                        absl::StrCat("is not well-formed JSON, or nested deeper than ", JsonCursor::kMaxDepth));
   }
   if (scan.model.empty()) return InvalidInput("model", "is required");
   return scan;
@@ -73,7 +75,8 @@ std::string EngineBody(std::string body, const RequestScan& scan, const std::str
     if (!added.empty()) edits.emplace_back(Span{scan.first_member, scan.first_member}, std::move(added));
   }
   if (edits.empty()) return body;
-  std::sort(edits.begin(), edits.end(), [](const auto& a, const auto& b) { return a.first.begin < b.first.begin; });
+  std::sort(edits.begin(), edits.end(),
+            [](const auto& a, const auto& b) { return a.first.begin < b.first.begin; });
   std::string out;
   out.reserve(body.size() + 128);
   size_t copied = 0;
@@ -209,9 +212,8 @@ void AnswerAssembler::AddLogprobs(JsonCursor& json, Choice& choice) {
 }
 
 bool AnswerAssembler::complete() const {
-  return !choices_.empty() && std::all_of(choices_.begin(), choices_.end(), [](const auto& choice) {
-    return !choice.second.finish_reason.empty();
-  });
+  return !choices_.empty() && std::all_of(choices_.begin(), choices_.end(),
+                                          [](const auto& choice) { return !choice.second.finish_reason.empty(); });
 }
 
 void AnswerAssembler::AppendChoice(int index, const Choice& choice, std::string& out) const {
@@ -239,8 +241,8 @@ void AnswerAssembler::AppendChoice(int index, const Choice& choice, std::string&
       if (it != choice.tools.begin()) out += ',';
       out += '{';
       for (const auto& [key, value] : it->second.fields) absl::StrAppend(&out, "\"", key, "\":", value, ",");
-      absl::StrAppend(&out, "\"function\":{\"name\":\"", it->second.name, "\",\"arguments\":\"", it->second.arguments,
-                      "\"}}");
+      absl::StrAppend(&out, "\"function\":{\"name\":\"", it->second.name, "\",\"arguments\":\"",
+                      it->second.arguments, "\"}}");
     }
     if (!choice.tools.empty()) out += ']';
     out += '}';

@@ -34,9 +34,10 @@ struct RequestScan {
 // `model` or `stream` is refused, since it would be unclear who reads which.
 absl::StatusOr<RequestScan> ScanRequest(std::string_view body);
 
-// The body for an engine: `model` is written anew where the engine knows it by another name, and a stream with usage
-// is asked for where `ask_for_stream`. Everything else stays byte for byte.
-std::string EngineBody(std::string body, const RequestScan& scan, const std::string& served_name, bool ask_for_stream);
+// The body for an engine: `model` is written anew where the engine knows it by another name, and a stream with
+// usage is asked for where `ask_for_stream`. Everything else stays byte for byte.
+std::string EngineBody(std::string body, const RequestScan& scan, const std::string& served_name,
+                       bool ask_for_stream);
 
 // Puts a streamed answer together into the one that a caller gets who asked for no stream.
 class AnswerAssembler {
@@ -55,8 +56,8 @@ class AnswerAssembler {
  private:
   using Members = std::vector<std::pair<std::string, std::string>>;  // key, raw value, in order of arrival
   struct Tool {
-    Members fields;       // raw values
-    std::string name;     // raw insides of strings
+    Members fields;    // raw values
+    std::string name;  // raw insides of strings
     std::string arguments;
   };
   struct Choice {

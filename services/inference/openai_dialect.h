@@ -9,7 +9,8 @@ namespace aima::inference {
 class OpenAiDialect : public Dialect {
  public:
   absl::StatusOr<EngineRequest> Chat(const v1::ChatRequest& request, const Endpoint& engine) const override;
-  absl::StatusOr<EngineRequest> Complete(const v1::CompleteRequest& request, const Endpoint& engine) const override;
+  absl::StatusOr<EngineRequest> Complete(const v1::CompleteRequest& request,
+                                         const Endpoint& engine) const override;
   std::unique_ptr<AnswerReader> NewReader(const Endpoint& engine) const override;
   absl::StatusOr<EngineRequest> Embed(const v1::EmbedRequest& request, const Endpoint& engine) const override;
   absl::StatusOr<v1::EmbedResponse> ReadEmbeddings(const std::string& body, const Endpoint& engine) const override;

@@ -59,12 +59,14 @@ absl::Status WriteSampling(const Request& request, ObjectWriter& body) {
     }
     out += ']';
   }
-  static constexpr const char* kOwn[] = {"model", "messages", "prompt", "stream", "stream_options", "max_tokens", "n",
-                                         "temperature", "top_p", "stop", "seed", "frequency_penalty",
-                                         "presence_penalty", "response_format", "tools", "tool_choice"};
+  static constexpr const char* kOwn[] = {
+      "model",       "messages",   "prompt", "stream", "stream_options",    "max_tokens",       "n",
+      "temperature", "top_p",      "stop",   "seed",   "frequency_penalty", "presence_penalty", "response_format",
+      "tools",       "tool_choice"};
   for (const auto& [key, value] : request.engine_options().fields()) {
     for (const char* own : kOwn) {
-      if (key == own) return InvalidInput(absl::StrCat("engine_options.", key), "is a field of the request itself");
+      if (key == own)
+        return InvalidInput(absl::StrCat("engine_options.", key), "is a field of the request itself");
     }
     body.Json(key, value);
   }

@@ -77,11 +77,12 @@ Task<absl::Status> OpenAiSurface::Serve(CallContext& call, const v1::ForwardRequ
   if (models && request.method() == "GET") co_return co_await Models(call, path, out);
   for (const Route& route : kRoutes) {
     if (route.path == path && request.method() == "POST") co_return co_await Ask(call, request, route, out);
-    if (route.path == path) co_return co_await out.Write(ErrorAnswer(Error(
-        unit::v1::INVALID_INPUT, absl::StrCat(path, " is asked with POST, not ", request.method()))));
+    if (route.path == path)
+      co_return co_await out.Write(ErrorAnswer(
+          Error(unit::v1::INVALID_INPUT, absl::StrCat(path, " is asked with POST, not ", request.method()))));
   }
-  co_return co_await out.Write(ErrorAnswer(Error(
-      unit::v1::RESOURCE_NOT_FOUND, absl::StrCat("there is no ", request.method(), " ", path, " here"))));
+  co_return co_await out.Write(ErrorAnswer(
+      Error(unit::v1::RESOURCE_NOT_FOUND, absl::StrCat("there is no ", request.method(), " ", path, " here"))));
 }
 
 Task<absl::Status> OpenAiSurface::Ask(CallContext& call, const v1::ForwardRequest& request, const Route& route,
@@ -92,9 +93,10 @@ Task<absl::Status> OpenAiSurface::Ask(CallContext& call, const v1::ForwardReques
   RequestLog log(outbox_, call, scan->model, AskName(route.ask));
   const Dispatcher::Make make = [&](const Endpoint& engine) -> absl::StatusOr<EngineRequest> {
     if (engine.dialect != "openai") {
-      return Error(v1::INFERENCE_REQUEST_REFUSED,
-                   absl::StrCat("engine '", engine.instance_id, "' speaks ", engine.dialect, ", not OpenAI's interface"),
-                   {{"instance_id", engine.instance_id}});
+      return Error(
+          v1::INFERENCE_REQUEST_REFUSED,
+          absl::StrCat("engine '", engine.instance_id, "' speaks ", engine.dialect, ", not OpenAI's interface"),
+          {{"instance_id", engine.instance_id}});
     }
     return EngineRequest{route.path, EngineBody(request.body(), *scan, engine.served_name, assemble)};
   };
@@ -103,8 +105,12 @@ Task<absl::Status> OpenAiSurface::Ask(CallContext& call, const v1::ForwardReques
   const int status = dispatched->answer->status();
   if (status != 200) {
     const absl::StatusOr<std::string> body = co_await ReadAll(*dispatched->answer, kMaxErrorBytes);
-    const absl::Status error = body.ok() ? OpenAiDialect().ErrorOf(status, *body, dispatched->engine())
-                                         : dispatched->Broken(body.status());
+    absl::Status error = body.status();
+    if (body.ok()) {
+      error = OpenAiDialect().ErrorOf(status, *body, dispatched->engine());
+    } else {
+      error = co_await dispatched->Broken(error);
+    }
     co_return co_await out.Write(ErrorAnswer(log.Failed(error)));
   }
   if (assemble && IsEventStream(*dispatched->answer)) {
@@ -122,7 +128,7 @@ Task<absl::Status> OpenAiSurface::PassOn(Dispatched& dispatched, RequestLog& log
   while (true) {
     absl::StatusOr<std::optional<std::string>> bytes = co_await dispatched.answer->Next();
     if (!bytes.ok()) {
-      const absl::Status lost = log.Failed(dispatched.Broken(bytes.status()));
+      const absl::Status lost = log.Failed(co_await dispatched.Broken(bytes.status()));
       if (chunk.status() != 0) co_return co_await out.Write(ErrorAnswer(lost));
       if (!events) co_return lost;
       chunk.set_body(absl::StrCat("data: ", OpenAiErrorBody(lost), "\n\n"));
@@ -159,7 +165,7 @@ Task<absl::StatusOr<std::string>> OpenAiSurface::Whole(Dispatched& dispatched, A
   bool done = false;
   while (!done) {
     const absl::StatusOr<std::optional<std::string>> bytes = co_await dispatched.answer->Next();
-    if (!bytes.ok() && !whole.complete()) co_return dispatched.Broken(bytes.status());
+    if (!bytes.ok() && !whole.complete()) co_return co_await dispatched.Broken(bytes.status());
     if (!bytes.ok() || !bytes->has_value()) break;
     events.Push(**bytes);
     while (const std::optional<http::SseEvent> event = events.Next()) {
@@ -169,7 +175,7 @@ Task<absl::StatusOr<std::string>> OpenAiSurface::Whole(Dispatched& dispatched, A
     }
     CO_RETURN_IF_ERROR(CheckPending(events, dispatched.engine()));
   }
-  if (!done && !whole.complete()) co_return dispatched.Broken(absl::UnavailableError("its stream ended early"));
+  if (!done && !whole.complete()) co_return co_await dispatched.Broken(absl::UnavailableError("its stream ended early"));
   co_return whole.Finish();
 }
 

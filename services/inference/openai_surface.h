@@ -12,9 +12,10 @@ class OpenAiSurface {
   OpenAiSurface(Router& router, Dispatcher& dispatcher, events::Outbox& outbox)
       : router_(router), dispatcher_(dispatcher), outbox_(outbox) {}
 
-  // Answers one HTTP request. Failures become answers in OpenAI's form, or the last event of a stream; a status that
-  // is not OK means that the caller can no longer be told.
-  Task<absl::Status> Serve(CallContext& call, const v1::ForwardRequest& request, StreamWriter<v1::ForwardChunk>& out);
+  // Answers one HTTP request. Failures become answers in OpenAI's form, or the last event of a stream; a status
+  // that is not OK means that the caller can no longer be told.
+  Task<absl::Status> Serve(CallContext& call, const v1::ForwardRequest& request,
+                           StreamWriter<v1::ForwardChunk>& out);
 
  private:
   struct Route {

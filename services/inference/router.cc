@@ -130,8 +130,9 @@ Task<absl::Status> Router::EnsureReplica(const CallContext& call, const ModelRec
   const std::shared_ptr<Flight> starting = serving.starting;
   CO_RETURN_IF_ERROR(co_await starting->Wait(call.deadline, absl::StrCat("an engine for model '", model.id, "'")));
   if (serving.replicas.empty()) {
-    co_return Error(v1::INFERENCE_ENGINE_LOST, absl::StrCat("the engine that was started for model '", model.id,
-                                                            "' no longer runs"), {{"model", model.id}});
+    co_return Error(v1::INFERENCE_ENGINE_LOST,
+                    absl::StrCat("the engine that was started for model '", model.id, "' no longer runs"),
+                    {{"model", model.id}});
   }
   co_return absl::OkStatus();
 }
@@ -146,7 +147,8 @@ Task<absl::Status> Router::StartEngine(CallContext call, std::string model_id) {
 }
 
 // A place in an engine, now or when it is this caller's turn; null if the last engine went away meanwhile.
-Task<absl::StatusOr<std::shared_ptr<Replica>>> Router::TakePlace(const CallContext& call, const ModelRecord& model) {
+Task<absl::StatusOr<std::shared_ptr<Replica>>> Router::TakePlace(const CallContext& call,
+                                                                 const ModelRecord& model) {
   Serving& serving = *serving_[model.id];
   if (serving.queue.empty()) {
     if (std::shared_ptr<Replica> replica = LeastBusy(serving.replicas); replica != nullptr) {
@@ -224,7 +226,8 @@ void Router::Apply(std::vector<Endpoint> endpoints) {
   for (auto& [model, serving] : serving_) {
     const std::vector<std::shared_ptr<Replica>> replicas = serving->replicas;
     for (const auto& replica : replicas) {
-      if (std::find(endpoints.begin(), endpoints.end(), replica->endpoint) == endpoints.end()) Drop(*serving, replica);
+      if (std::find(endpoints.begin(), endpoints.end(), replica->endpoint) == endpoints.end())
+        Drop(*serving, replica);
     }
   }
   for (Endpoint& endpoint : endpoints) {

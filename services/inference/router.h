@@ -26,10 +26,10 @@ struct Replica {
   bool gone = false;  // no longer offered; requests that it still has may go on
 };
 
-// The routing table: models, the engines that serve them, and the requests that these have in hand. Each engine gets
-// at most as many requests as it works on at once; up to kMaxQueued wait per model, first come, first served. Where
-// the configuration allows it, an engine is started for a model that has none, once for all who ask. Not thread-safe:
-// use it on its loop.
+// The routing table: models, the engines that serve them, and the requests that these have in hand. Each engine
+// gets at most as many requests as it works on at once; up to kMaxQueued wait per model, first come, first served.
+// Where the configuration allows it, an engine is started for a model that has none, once for all who ask. Not
+// thread-safe: use it on its loop.
 class Router {
  public:
   static constexpr size_t kMaxQueued = 64;

@@ -1,9 +1,9 @@
 #include "services/inference/scripted_engine.h"
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -113,8 +113,8 @@ ScriptedEngine::Script ScriptedEngine::Answer(int status, const std::string& typ
 }
 
 ScriptedEngine::Script ScriptedEngine::Stream(const std::vector<std::string>& events) {
-  Script script = {{Step::kSend,
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"}};
+  Script script = {
+      {Step::kSend, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"}};
   for (const std::string& event : events) {
     const std::string text = "data: " + event + "\n\n";
     char size[16];

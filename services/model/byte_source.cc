@@ -82,7 +82,8 @@ absl::Status FileBytes::ReadAt(uint64_t offset, char* to, size_t count) const {
 
 absl::StatusOr<std::string> FileBytes::RealPath() const {
   std::string target(4096, '\0');
-  const ssize_t length = ::readlink(absl::StrCat("/proc/self/fd/", descriptor_).c_str(), target.data(), target.size());
+  const std::string link = absl::StrCat("/proc/self/fd/", descriptor_);
+  const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
   if (length <= 0 || static_cast<size_t>(length) == target.size()) {
     return Error(v1::MODEL_PATH_REFUSED, absl::StrCat("cannot tell where '", path_, "' is"), {{"path", path_}});
   }

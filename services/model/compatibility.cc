@@ -25,7 +25,8 @@ constexpr Family kFamilies[] = {
     {"vllm", v1::MODEL_FORMAT_SAFETENSORS, {kLlm, kVlm, kEmbedding, kRerank}},
     {"sglang", v1::MODEL_FORMAT_SAFETENSORS, {kLlm, kVlm, kEmbedding, kRerank}},
     {"tei", v1::MODEL_FORMAT_SAFETENSORS, {kEmbedding, kRerank}},
-    {"transformers", v1::MODEL_FORMAT_SAFETENSORS, {v1::MODEL_TYPE_ASR, v1::MODEL_TYPE_TTS, v1::MODEL_TYPE_DETECTION}},
+    {"transformers", v1::MODEL_FORMAT_SAFETENSORS,
+     {v1::MODEL_TYPE_ASR, v1::MODEL_TYPE_TTS, v1::MODEL_TYPE_DETECTION}},
     {"diffusers", v1::MODEL_FORMAT_SAFETENSORS, {v1::MODEL_TYPE_IMAGE, v1::MODEL_TYPE_VIDEO}},
     {"onnxruntime", v1::MODEL_FORMAT_ONNX,
      {kEmbedding, kRerank, v1::MODEL_TYPE_ASR, v1::MODEL_TYPE_TTS, v1::MODEL_TYPE_IMAGE, v1::MODEL_TYPE_DETECTION}},
@@ -50,8 +51,8 @@ v1::ModelCompatibility CompatibilityOf(const v1::Model& model) {
   } else if (compatibility.engine_types().empty()) {
     compatibility.set_note("No known family of engines serves models of this type in this format.");
   } else if (model.details().custom_code()) {
-    compatibility.set_note("The model comes with Python code of its own, which AIMA does not run; engines that do not "
-                           "know its architecture cannot serve it.");
+    compatibility.set_note("The model comes with Python code of its own, which AIMA does not run; engines that do "
+                           "not know its architecture cannot serve it.");
   }
   return compatibility;
 }

@@ -95,7 +95,9 @@ v1::ModelType TypeOf(const Json& config, const std::string& architecture, bool s
   if (has("ForSequenceClassification")) return v1::MODEL_TYPE_RERANK;
   if (has("Whisper") || has("ForSpeechSeq2Seq") || has("ForCTC")) return v1::MODEL_TYPE_ASR;
   if (has("ForObjectDetection")) return v1::MODEL_TYPE_DETECTION;
-  if (has("ForTextToSpeech") || has("ForTextToWaveform") || has("Vits") || has("ParlerTTS")) return v1::MODEL_TYPE_TTS;
+  if (has("ForTextToSpeech") || has("ForTextToWaveform") || has("Vits") || has("ParlerTTS")) {
+    return v1::MODEL_TYPE_TTS;
+  }
   if (config.contains("vision_config") && (has("ForConditionalGeneration") || has("ForCausalLM") || has("Chat"))) {
     return v1::MODEL_TYPE_VLM;
   }

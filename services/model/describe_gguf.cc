@@ -14,7 +14,8 @@ namespace {
 
 constexpr int64_t kPoolingRank = 4;
 
-// How many layers make up one round of windowed layers and a last one that sees everything, where files do not tell.
+// How many layers make up one round of windowed layers and a last one that sees everything, where files do not
+// tell.
 int64_t WindowPeriod(std::string_view architecture) {
   static const std::map<std::string_view, int64_t> kPeriods = {
       {"gemma2", 2}, {"gpt-oss", 2}, {"gemma3", 6}, {"gemma3n", 5}, {"cohere2", 4}, {"exaone4", 4}, {"llama4", 4},
@@ -59,7 +60,8 @@ Attention AttentionOf(const Keys& keys, std::string_view architecture, int64_t l
     if (per_layer != nullptr) {
       attention.kv_heads.push_back(layer < static_cast<int64_t>(per_layer->size()) ? (*per_layer)[layer] : 0);
     } else {
-      attention.kv_heads.push_back(keys.Has("attention.head_count_kv") ? keys.Integer("attention.head_count_kv") : heads);
+      const bool grouped = keys.Has("attention.head_count_kv");
+      attention.kv_heads.push_back(grouped ? keys.Integer("attention.head_count_kv") : heads);
     }
   }
   const int64_t usual = keys.Integer("embedding_length") / heads;
@@ -72,11 +74,14 @@ Attention AttentionOf(const Keys& keys, std::string_view architecture, int64_t l
   attention.window = keys.Integer("attention.sliding_window");
 
   const std::vector<int64_t>* pattern = keys.List("attention.sliding_window_pattern");
-  const int64_t period = keys.Has("attention.sliding_window_pattern") ? keys.Integer("attention.sliding_window_pattern")
-                                                                      : WindowPeriod(architecture);
+  const bool told = keys.Has("attention.sliding_window_pattern");
+  const int64_t period = told ? keys.Integer("attention.sliding_window_pattern") : WindowPeriod(architecture);
   for (int64_t layer = 0; layer < keeping; ++layer) {
-    const bool listed = pattern != nullptr && layer < static_cast<int64_t>(pattern->size()) && (*pattern)[layer] != 0;
-    attention.windowed.push_back(pattern != nullptr ? listed : period > 0 && layer % period < period - 1);
+    if (pattern == nullptr) {
+      attention.windowed.push_back(period > 0 && layer % period < period - 1);
+    } else {
+      attention.windowed.push_back(layer < static_cast<int64_t>(pattern->size()) && (*pattern)[layer] != 0);
+    }
   }
   return attention;
 }
@@ -85,9 +90,10 @@ Attention AttentionOf(const Keys& keys, std::string_view architecture, int64_t l
 
 bool IsEncoder(std::string_view architecture) {
   static constexpr std::string_view kEncoders[] = {
-      "bert", "roberta", "distilbert", "xlm-roberta", "mpnet", "albert", "electra", "deberta", "deberta-v2", "camembert",
-      "nomic-bert", "nomic_bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "modernbert",
-      "neo-bert", "eurobert", "gemma-embedding", "t5encoder", "new"};
+      "bert",        "roberta",      "distilbert",  "xlm-roberta", "mpnet",      "albert",         "electra",
+      "deberta",     "deberta-v2",   "camembert",   "nomic-bert",  "nomic_bert", "nomic-bert-moe", "jina-bert-v2",
+      "jina-bert-v3", "modern-bert", "modernbert",  "neo-bert",    "eurobert",   "gemma-embedding", "t5encoder",
+      "new"};
   return std::find(std::begin(kEncoders), std::end(kEncoders), architecture) != std::end(kEncoders);
 }
 
@@ -98,7 +104,9 @@ bool IsProjector(const Gguf& gguf) {
 v1::ModelType TypeOfGguf(const Gguf& gguf) {
   const std::string architecture = gguf.Text("general.architecture");
   const std::string kind = gguf.Text("general.type");
-  if (architecture.empty() || IsProjector(gguf) || (!kind.empty() && kind != "model")) return v1::MODEL_TYPE_UNSPECIFIED;
+  if (architecture.empty() || IsProjector(gguf) || (!kind.empty() && kind != "model")) {
+    return v1::MODEL_TYPE_UNSPECIFIED;
+  }
   const int64_t pooling = gguf.Integer(architecture + ".pooling_type", -1);
   if (pooling == kPoolingRank || (gguf.classifier && IsEncoder(architecture))) return v1::MODEL_TYPE_RERANK;
   if (IsEncoder(architecture) || pooling > 0) return v1::MODEL_TYPE_EMBEDDING;

@@ -16,7 +16,9 @@ constexpr size_t kChunk = 1024 * 1024;
 
 class Sha256 {
  public:
-  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) { EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr); }
+  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
+  }
   void Add(std::string_view bytes) { EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()); }
   std::string Hex() {
     unsigned char digest[EVP_MAX_MD_SIZE];
@@ -51,7 +53,8 @@ std::string HashText(std::string_view text) {
 }
 
 std::string CombinedDigest(std::vector<NamedDigest> files) {
-  if (files.empty() || std::any_of(files.begin(), files.end(), [](const auto& f) { return f.digest.empty(); })) return "";
+  const auto unknown = [](const NamedDigest& file) { return file.digest.empty(); };
+  if (files.empty() || std::any_of(files.begin(), files.end(), unknown)) return "";
   if (files.size() == 1) return files[0].digest;
   std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   std::string lines;

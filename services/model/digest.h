@@ -12,14 +12,15 @@
 
 namespace aima::model {
 
-// SHA-256 of the whole file in lower-case hexadecimal. `go_on` is asked before each MiB; hashing ends with its error.
+// SHA-256 of the whole file in lower-case hexadecimal. `go_on` is asked before each MiB; hashing ends with its
+// error.
 absl::StatusOr<std::string> HashFile(const FileBytes& file, const std::function<absl::Status()>& go_on);
 
 // SHA-256 of a text.
 std::string HashText(std::string_view text);
 
-// The digest of a model of these files: of the file if there is one, else of the lines "<digest>  <file name>" in order
-// of the names. Empty if the digest of a file is not known.
+// The digest of a model of these files: of the file if there is one, else of the lines "<digest>  <file name>" in
+// order of the names. Empty if the digest of a file is not known.
 struct NamedDigest {
   std::string name;
   std::string digest;

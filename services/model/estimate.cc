@@ -17,7 +17,8 @@ constexpr int64_t kBatch = 512;          // tokens that llama.cpp works on at on
 constexpr int64_t kNumberBytes = 2;      // keys and values are kept as 16-bit numbers
 constexpr int64_t kVocabularyEntry = 160;  // bytes of one token in llama.cpp's tables, measured
 constexpr int64_t kLlamaProcess = 29 * kMiB;           // llama.cpp without a model, measured
-constexpr int64_t kTorchProcess = 1536 * kMiB;         // Python, torch and CUDA context; assumed
+constexpr int64_t kCudaProcess = 1536 * kMiB;          // Python, torch and a CUDA context; assumed
+constexpr int64_t kTorchProcess = 512 * kMiB;          // Python and torch; assumed
 constexpr int64_t kOnnxProcess = 96 * kMiB;            // Python and ONNX Runtime; assumed
 constexpr int64_t kCpuComfort = int64_t{8} * 1024 * kMiB;  // weights beyond this answer too slowly on a CPU
 
@@ -31,7 +32,15 @@ int64_t Product(int64_t a, int64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
 }
 
-std::string Mega(int64_t bytes) { return absl::StrCat((bytes + 500'000) / 1'000'000, " MB"); }
+std::string Mega(int64_t bytes) { return absl::StrCat(bytes / 1'000'000 + (bytes % 1'000'000 >= 500'000), " MB"); }
+
+std::string GpuType(const v1::Model& model) {
+  const bool torch = model.format() == v1::MODEL_FORMAT_SAFETENSORS;
+  const bool generates = model.type() == v1::MODEL_TYPE_LLM || model.type() == v1::MODEL_TYPE_VLM ||
+                         model.type() == v1::MODEL_TYPE_IMAGE || model.type() == v1::MODEL_TYPE_VIDEO;
+  if (torch && generates) return "nvidia";
+  return model.size() > kCpuComfort ? "any" : "none";
+}
 
 int64_t KeptBytes(const v1::Details& details, const Serving& serving) {
   const int64_t full = Product(details.kv_numbers_per_token(), serving.context_length);
@@ -49,8 +58,8 @@ v1::MemoryBreakdown Break(const v1::Model& model, const Serving& serving) {
   memory.set_kv_cache_bytes(KeptBytes(details, serving));
   memory.set_kv_bytes_per_token(
       Product(Sum(details.kv_numbers_per_token(), details.kv_numbers_per_token_windowed()), kNumberBytes));
-  // Intermediate results of one batch in 32-bit numbers: some vectors of the model's width and two of the feed-forward
-  // layer's, and one line of scores per request.
+  // Intermediate results of one batch in 32-bit numbers: some vectors of the model's width and two of the
+  // feed-forward layer's, and one line of scores per request.
   const int64_t width = Sum(Product(4, details.embedding_length()), Product(2, details.feed_forward_length()));
   int64_t compute = Product(4, Sum(Product(std::min(kBatch, serving.context_length), width),
                                    Product(serving.parallel, details.vocab_size())));
@@ -61,20 +70,12 @@ v1::MemoryBreakdown Break(const v1::Model& model, const Serving& serving) {
     compute = Sum(compute, model.size() / 2);
     memory.set_overhead_bytes(kOnnxProcess);
   } else {
-    memory.set_overhead_bytes(kTorchProcess);
+    memory.set_overhead_bytes(GpuType(model) == "nvidia" ? kCudaProcess : kTorchProcess);
   }
   memory.set_compute_bytes(compute);
   memory.set_total_bytes(Sum(Sum(memory.weights_bytes(), memory.kv_cache_bytes()),
                              Sum(memory.compute_bytes(), memory.overhead_bytes())));
   return memory;
-}
-
-std::string GpuType(const v1::Model& model) {
-  const bool torch = model.format() == v1::MODEL_FORMAT_SAFETENSORS;
-  const bool generates = model.type() == v1::MODEL_TYPE_LLM || model.type() == v1::MODEL_TYPE_VLM ||
-                         model.type() == v1::MODEL_TYPE_IMAGE || model.type() == v1::MODEL_TYPE_VIDEO;
-  if (torch && generates) return "nvidia";
-  return model.size() > kCpuComfort ? "any" : "none";
 }
 
 std::string Explain(const v1::Model& model, const Serving& serving, const v1::MemoryBreakdown& memory) {
@@ -91,7 +92,8 @@ std::string Explain(const v1::Model& model, const Serving& serving, const v1::Me
                       " requests at once");
     }
     if (details.kv_numbers_per_token_windowed() > 0) {
-      absl::StrAppend(&text, "; layers with a window keep at most ", details.sliding_window(), " tokens per request");
+      absl::StrAppend(&text, "; layers with a window keep at most ", details.sliding_window(),
+                      " tokens per request");
     }
     absl::StrAppend(&text, ")");
   } else if (model.type() == v1::MODEL_TYPE_LLM || model.type() == v1::MODEL_TYPE_VLM) {
@@ -102,8 +104,8 @@ std::string Explain(const v1::Model& model, const Serving& serving, const v1::Me
   if (model.format() == v1::MODEL_FORMAT_GGUF) {
     absl::StrAppend(&text, ". The process and the vocabulary are as measured with llama.cpp on a CPU.");
   } else {
-    absl::StrAppend(&text, ". The engine process is assumed, not measured; engines such as vLLM reserve as much GPU "
-                           "memory as they are told to.");
+    absl::StrAppend(&text, ". The engine process is assumed, not measured; engines such as vLLM reserve as much "
+                           "GPU memory as they are told to.");
   }
   if (details.context_length() > 0 && serving.context_length > details.context_length()) {
     absl::StrAppend(&text, " The model was made for ", details.context_length(), " tokens only.");

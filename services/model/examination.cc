@@ -20,7 +20,8 @@ absl::StatusOr<Finding> ExamineFile(const v1::ModelFile& record, v1::ModelFormat
   const absl::StatusOr<std::unique_ptr<FileBytes>> file = roots.Open(record.path());
   if (!file.ok()) return Finding{"", std::string(file.status().message())};
   if (static_cast<int64_t>((*file)->size()) != record.size()) {
-    return Finding{"", absl::StrCat("'", record.path(), "' has ", (*file)->size(), " bytes instead of ", record.size())};
+    return Finding{
+        "", absl::StrCat("'", record.path(), "' has ", (*file)->size(), " bytes instead of ", record.size())};
   }
   RETURN_IF_ERROR(go_on());
   const absl::StatusOr<std::string> digest = HashFile(**file, go_on);
@@ -29,8 +30,8 @@ absl::StatusOr<Finding> ExamineFile(const v1::ModelFile& record, v1::ModelFormat
     return Finding{"", std::string(digest.status().message())};
   }
   if (!record.digest().empty() && record.digest() != *digest) {
-    return Finding{*digest, absl::StrCat("'", record.path(), "' has changed: its SHA-256 is ", *digest, " instead of ",
-                                         record.digest())};
+    return Finding{*digest, absl::StrCat("'", record.path(), "' has changed: its SHA-256 is ", *digest,
+                                         " instead of ", record.digest())};
   }
   return Finding{*digest, std::string(CheckHeader(**file, format).message())};
 }

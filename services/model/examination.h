@@ -19,8 +19,8 @@ struct Examination {
   std::vector<std::string> issues;   // each naming a file
 };
 
-// Reads every file of the model: is it there, has it its size and its SHA-256, is its header right? A digest that the
-// record lacks is computed. Fails only with the error of `go_on`. Blocks.
+// Reads every file of the model: is it there, has it its size and its SHA-256, is its header right? A digest that
+// the record lacks is computed. Fails only with the error of `go_on`. Blocks.
 absl::StatusOr<Examination> Examine(const v1::Model& model, const ImportRoots& roots,
                                     const std::function<absl::Status()>& go_on);
 

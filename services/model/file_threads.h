@@ -21,8 +21,8 @@
 
 namespace aima::model {
 
-// Runs functions on threads of its own and hands their results back to the loop. Quick work, such as reading a header,
-// has threads apart from those that read whole files.
+// Runs functions on threads of its own and hands their results back to the loop. Quick work, such as reading a
+// header, has threads apart from those that read whole files.
 class FileThreads {
  public:
   FileThreads() : quick_(2), slow_(2) {}

@@ -25,7 +25,7 @@ constexpr uint64_t kMaxListKept = 1024;
 constexpr uint32_t kMaxDimensions = 4;
 constexpr uint64_t kMaxAlignment = 1 << 20;
 constexpr uint64_t kMinKeyBytes = 8 + 4 + 1;            // length of the name, type, smallest value
-constexpr uint64_t kMinTensorBytes = 8 + 4 + 8 + 4 + 8;  // length of the name, dimensions, one of them, type, offset
+constexpr uint64_t kMinTensorBytes = 8 + 4 + 8 + 4 + 8;  // length of the name, dimensions, one of them, type, place
 
 // Types of values, as the format numbers them.
 enum ValueType : uint32_t {
@@ -91,7 +91,9 @@ class Reader {
     const uint64_t at = cursor_.offset();
     ASSIGN_OR_RETURN(const std::string key, ReadName(kMaxKeyLength, absl::StrCat("the name of key ", index)));
     RETURN_IF_ERROR(Keep(at, key.size()));
-    if (!seen_.insert(key).second) return Wrong(at, absl::StrCat("the key '", CleanText(key, 100), "' is there twice"));
+    if (!seen_.insert(key).second) {
+      return Wrong(at, absl::StrCat("the key '", CleanText(key, 100), "' is there twice"));
+    }
     const std::string what = absl::StrCat("the value of '", CleanText(key, 100), "'");
     ASSIGN_OR_RETURN(const uint32_t type, cursor_.Number<uint32_t>(what));
     if (type >= kValueTypes) return Wrong(cursor_.offset() - 4, absl::StrCat(what, " has the unknown type ", type));
@@ -172,7 +174,8 @@ class Reader {
     const std::string what = absl::StrCat("tensor '", CleanText(name, 100), "'");
     ASSIGN_OR_RETURN(const uint32_t dimensions, cursor_.Number<uint32_t>(what));
     if (dimensions == 0 || dimensions > kMaxDimensions) {
-      return Wrong(at, absl::StrCat(what, " has ", dimensions, " dimensions; 1 to ", kMaxDimensions, " are allowed"));
+      return Wrong(at, absl::StrCat(what, " has ", dimensions, " dimensions; 1 to ", kMaxDimensions,
+                                    " are allowed"));
     }
     uint64_t numbers = 1, row = 0;
     for (uint32_t i = 0; i < dimensions; ++i) {
@@ -187,8 +190,9 @@ class Reader {
     const GgmlType* packing = FindGgmlType(type);
     if (packing == nullptr) {
       return Error(v1::MODEL_FORMAT_UNSUPPORTED,
-                   absl::StrCat("'", source_.name(), "': ", what, " at byte ", at, " is packed in a way that is not known (",
-                                type, "): the file is corrupt or newer than this version of AIMA"),
+                   absl::StrCat("'", source_.name(), "': ", what, " at byte ", at,
+                                " is packed in a way that is not known (", type,
+                                "): the file is corrupt or newer than this version of AIMA"),
                    {{"path", source_.name()}, {"offset", absl::StrCat(at)}});
     }
     uint64_t bytes = 0;

@@ -13,8 +13,8 @@
 
 namespace aima::model {
 
-// What a GGUF file says of itself. Numbers are checked against the file's size; names and texts are as they stand in
-// the file.
+// What a GGUF file says of itself. Numbers are checked against the file's size; names and texts are as they stand
+// in the file.
 struct Gguf {
   uint32_t version = 0;
   uint64_t tensors = 0;

@@ -28,7 +28,8 @@ absl::StatusOr<std::string> ImportRoots::Resolve(const std::string& path) const 
   std::error_code error;
   const std::string real = fs::canonical(path, error).string();
   if (error) {
-    const bool refused = error == std::errc::permission_denied || error == std::errc::too_many_symbolic_link_levels;
+    const bool refused =
+        error == std::errc::permission_denied || error == std::errc::too_many_symbolic_link_levels;
     return Error(refused ? v1::MODEL_PATH_REFUSED : v1::MODEL_FILE_NOT_FOUND,
                  absl::StrCat("cannot read '", path, "': ", error.message()), {{"path", path}});
   }
@@ -51,7 +52,7 @@ absl::StatusOr<std::unique_ptr<FileBytes>> ImportRoots::Open(const std::string& 
 absl::Status ImportRoots::CheckBelow(const std::string& path, const std::string& real) const {
   if (roots_.empty()) return absl::OkStatus();
   for (const std::string& root : roots_) {
-    if (root == "/" || real == root || (real.starts_with(root) && real[root.size()] == '/')) return absl::OkStatus();
+    if (root == "/" || real == root || real.starts_with(root + "/")) return absl::OkStatus();
   }
   return Error(v1::MODEL_PATH_REFUSED,
                absl::StrCat("'", path, "' is not below the directories from which models may be imported (",

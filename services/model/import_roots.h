@@ -11,8 +11,8 @@
 
 namespace aima::model {
 
-// Resolves and opens paths. What decides is where an open file really is, not what its path looked like before: a link
-// that is swapped between check and use gains nothing.
+// Resolves and opens paths. What decides is where an open file really is, not what its path looked like before: a
+// link that is swapped between check and use gains nothing.
 class ImportRoots {
  public:
   // `roots` are absolute directories; none allows everything.

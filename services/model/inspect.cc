@@ -55,6 +55,14 @@ absl::StatusOr<Inspection> InspectSafetensors(const FileBytes& file) {
   return found;
 }
 
+// From the name of the file, unless that says nothing.
+std::string NameOf(const fs::path& path, const std::string& inner_name) {
+  static const RE2 kMeaningless("(?i)(ggml-)?model|pytorch_model|weights|consolidated|(sha256[-:])?[0-9a-f]{32,}");
+  const std::string name = ModelNameOf(path.filename());
+  if (!RE2::FullMatch(name, kMeaningless)) return name;
+  return inner_name.empty() ? CleanText(path.parent_path().filename().string(), 200) : inner_name;
+}
+
 }  // namespace
 
 absl::StatusOr<Inspection> InspectGguf(const ImportRoots& roots, const std::string& path) {
@@ -65,6 +73,7 @@ absl::StatusOr<Inspection> InspectGguf(const ImportRoots& roots, const std::stri
   found.format = v1::MODEL_FORMAT_GGUF;
   found.type = TypeOfGguf(gguf);
   found.path = path;
+  found.inner_name = CleanText(gguf.Text("general.name"), 200);
   found.details = DescribeGguf(gguf);
   AddFile(path, file->size(), found);
 
@@ -111,7 +120,7 @@ absl::StatusOr<Inspection> Inspect(const ImportRoots& roots, const std::string& 
     default: found = InspectOnnx(*file);
   }
   // The name that was given says more than what a link leads to.
-  if (found.ok() && found->name.empty()) found->name = ModelNameOf(fs::path(path).filename());
+  if (found.ok() && found->name.empty()) found->name = NameOf(path, found->inner_name);
   return found;
 }
 
@@ -124,8 +133,8 @@ absl::Status CheckHeader(const FileBytes& file, v1::ModelFormat format) {
 std::string ModelNameOf(const std::string& file_name) {
   static const RE2 kExtension(R"((?i)\.(gguf|safetensors|onnx)$)");
   static const RE2 kPart(R"(-\d{5}-of-\d{5}$)");
-  static const RE2 kPacking(
-      R"((?i)[-._]((ud-)?i?q\d_(k(_(xxs|xs|s|m|l|xl))?|[01]|xxs|xs|s|m|nl)|tq[12]_0|bf16|f16|fp16|f32|fp32|mxfp4(_moe)?)$)");
+  static const RE2 kPacking(R"((?i)[-._]((ud-)?i?q\d_(k(_(xxs|xs|s|m|l|xl))?|[01]|xxs|xs|s|m|nl)|tq[12]_0|)"
+                            R"(bf16|f16|fp16|f32|fp32|mxfp4(_moe)?)$)");
   std::string name = file_name;
   RE2::Replace(&name, kExtension, "");
   RE2::Replace(&name, kPart, "");

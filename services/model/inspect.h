@@ -15,7 +15,8 @@ namespace aima::model {
 struct Inspection {
   v1::ModelFormat format = v1::MODEL_FORMAT_UNSPECIFIED;
   v1::ModelType type = v1::MODEL_TYPE_UNSPECIFIED;  // unspecified if the files do not tell
-  std::string name;                                 // for people: from the name of the file or directory
+  std::string name;        // for people: from the name of the file or directory
+  std::string inner_name;  // as the files call the model; empty if they do not
   std::string path;                                 // what engines are given
   bool directory = false;
   v1::Details details;

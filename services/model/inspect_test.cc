@@ -44,6 +44,11 @@ TEST_F(InspectTest, AGgufFileGetsItsNameFromTheFile) {
   EXPECT_EQ(found->files[0].size(), found->size);
 }
 
+TEST_F(InspectTest, AFileNameThatSaysNothingGivesWayToTheNameInTheFile) {
+  EXPECT_EQ(Look(dir_.Write("sha256-" + std::string(64, 'a'), TinyLlama("Tiny One").File()))->name, "Tiny One");
+  EXPECT_EQ(Look(dir_.Write("tiny-two/ggml-model-q4_0.gguf", TinyLlama("").File()))->name, "tiny-two");
+}
+
 TEST(ModelName, IsTheFileNameWithoutFormatPackingAndPart) {
   EXPECT_EQ(ModelNameOf("Qwen3-8B-UD-Q4_K_XL.gguf"), "Qwen3-8B");
   EXPECT_EQ(ModelNameOf("llama-70b-Q8_0-00001-of-00003.gguf"), "llama-70b");

@@ -53,10 +53,11 @@ absl::StatusOr<std::vector<std::string>> ListFiles(const std::string& directory)
 }
 
 bool HasSuffix(const std::string& name, std::initializer_list<const char*> suffixes) {
-  return std::any_of(suffixes.begin(), suffixes.end(), [&](const char* suffix) { return absl::EndsWith(name, suffix); });
+  return std::any_of(suffixes.begin(), suffixes.end(),
+                     [&](const char* suffix) { return absl::EndsWith(name, suffix); });
 }
 
-// "model" for …/models--org--name/snapshots/<hash>, as the cache of Hugging Face has it, else the directory's name.
+// "name" for …/models--org--name/snapshots/<hash>, as the cache of Hugging Face has it, else the directory's name.
 std::string NameOfDirectory(const fs::path& directory) {
   static const RE2 kSnapshot("[0-9a-f]{40}");
   const std::string name = directory.filename();
@@ -90,7 +91,8 @@ class Directory {
   std::string PathOf(const std::string& name) const { return absl::StrCat(directory_, "/", name); }
   bool Has(const std::string& name) const { return std::binary_search(names_.begin(), names_.end(), name); }
   bool Any(std::initializer_list<const char*> suffixes) const {
-    return std::any_of(names_.begin(), names_.end(), [&](const std::string& name) { return HasSuffix(name, suffixes); });
+    return std::any_of(names_.begin(), names_.end(),
+                       [&](const std::string& name) { return HasSuffix(name, suffixes); });
   }
 
   // Names of the files with weights.
@@ -172,10 +174,12 @@ class Directory {
       ASSIGN_OR_RETURN(facts, DescribeConfig(*config, Has("modules.json")));
     }
     Inspection found = Start(std::move(facts));
-    found.details.set_chat_template(Has("chat_template.jinja") || Has("chat_template.json") || TokenizerHasTemplate());
+    found.details.set_chat_template(Has("chat_template.jinja") || Has("chat_template.json") ||
+                                    TokenizerHasTemplate());
     RETURN_IF_ERROR(AddWeights(/*subdirectories=*/false, found));
     if (found.files.empty()) {
-      return Error(v1::MODEL_FORMAT_UNSUPPORTED, absl::StrCat("'", directory_, "' has weights only in its subdirectories"),
+      return Error(v1::MODEL_FORMAT_UNSUPPORTED,
+                   absl::StrCat("'", directory_, "' has weights only in its subdirectories"),
                    {{"path", directory_}});
     }
     RETURN_IF_ERROR(AddCompanions(found));
@@ -214,8 +218,8 @@ class Directory {
     }
     if (models.size() != 1) {
       return Error(v1::MODEL_FORMAT_UNSUPPORTED,
-                   absl::StrCat("'", directory_, "' holds ", models.size(), " GGUF models; import one by its own path",
-                                models.empty() ? "" : ": ", absl::StrJoin(models, ", ")),
+                   absl::StrCat("'", directory_, "' holds ", models.size(), " GGUF models; import one by its own ",
+                                "path", models.empty() ? "" : ": ", absl::StrJoin(models, ", ")),
                    {{"path", directory_}});
     }
     ASSIGN_OR_RETURN(Inspection found, InspectGguf(roots_, PathOf(models[0])));

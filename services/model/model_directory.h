@@ -5,8 +5,8 @@
 
 namespace aima::model {
 
-// Inspects a directory without links in its path: weights as Hugging Face lays them out, whole or in shards; a diffusers
-// pipeline; or one GGUF model with what belongs to it. Its files are those that an engine reads.
+// Inspects a directory without links in its path: weights as Hugging Face lays them out, whole or in shards; a
+// diffusers pipeline; or one GGUF model with what belongs to it. Its files are those that an engine reads.
 absl::StatusOr<Inspection> InspectDirectory(const ImportRoots& roots, const std::string& directory);
 
 // A GGUF file and, if it is the first of several parts, the others beside it.

@@ -51,8 +51,12 @@ class GgufWriter {
  public:
   static std::string Name(std::string_view name) { return Number<uint64_t>(name.size()) + std::string(name); }
 
-  GgufWriter& Text(std::string_view key, std::string_view value) { return Raw(Name(key) + Number<uint32_t>(8) + Name(value)); }
-  GgufWriter& U32(std::string_view key, uint32_t value) { return Raw(Name(key) + Number<uint32_t>(4) + Number(value)); }
+  GgufWriter& Text(std::string_view key, std::string_view value) {
+    return Raw(Name(key) + Number<uint32_t>(8) + Name(value));
+  }
+  GgufWriter& U32(std::string_view key, uint32_t value) {
+    return Raw(Name(key) + Number<uint32_t>(4) + Number(value));
+  }
   GgufWriter& List(std::string_view key, const std::vector<int32_t>& values) {
     std::string bytes = Name(key) + Number<uint32_t>(9) + Number<uint32_t>(5) + Number<uint64_t>(values.size());
     for (const int32_t value : values) bytes += Number(value);
@@ -125,7 +129,8 @@ inline std::string SafetensorsFile(const std::string& header, size_t data_bytes)
 }
 
 inline std::string TinySafetensors() {
-  return SafetensorsFile(R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
+  return SafetensorsFile(R"({"__metadata__":{"format":"pt"},)"
+                         R"("a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
                          R"("b":{"dtype":"BF16","shape":[8],"data_offsets":[24,40]}})",
                          40);
 }

@@ -40,21 +40,18 @@ constexpr pg::Statement kWithoutDigest = {
     "SELECT id FROM models WHERE digest = '' AND path <> '' AND status = $1 ORDER BY id LIMIT 1000"};
 constexpr pg::Statement kInsert = {
     "model_insert",
-    "INSERT INTO models (id, name, type, format, status, source, path, size_bytes, digest, stored, architecture, details, "
-    "files, create_time, update_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)"};
+    "INSERT INTO models (id, name, type, format, status, source, path, size_bytes, digest, stored, architecture, "
+    "details, files, create_time, update_time) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)"};
+constexpr pg::Statement kFill = {
+    "model_fill",
+    "UPDATE models SET type = $2, format = $3, status = $4, source = $5, path = $6, size_bytes = $7, digest = $8, "
+    "stored = $9, architecture = $10, details = $11, files = $12, update_time = $13 WHERE id = $1 AND path = ''"};
 constexpr pg::Statement kUpdate = {
     "model_update",
     "UPDATE models SET status = $2, error = $3, digest = $4, files = $5, update_time = $6, verify_time = $7 "
     "WHERE id = $1"};
 constexpr pg::Statement kDelete = {"model_delete", "DELETE FROM models WHERE id = $1"};
-
-google::protobuf::Timestamp TimestampOf(absl::Time time) {
-  const int64_t micros = absl::ToUnixMicros(time);
-  google::protobuf::Timestamp timestamp;
-  timestamp.set_seconds(micros / 1'000'000);
-  timestamp.set_nanos(static_cast<int32_t>(micros % 1'000'000 * 1000));
-  return timestamp;
-}
 
 absl::Time TimeOf(const google::protobuf::Timestamp& timestamp) {
   return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
@@ -100,6 +97,14 @@ std::string Escaped(const std::string& text) {
 }
 
 }  // namespace
+
+google::protobuf::Timestamp TimestampOf(absl::Time time) {
+  const int64_t micros = absl::ToUnixMicros(time);
+  google::protobuf::Timestamp timestamp;
+  timestamp.set_seconds(micros / 1'000'000);
+  timestamp.set_nanos(static_cast<int32_t>(micros % 1'000'000 * 1000));
+  return timestamp;
+}
 
 absl::Status NoSuchModel(const std::string& id) {
   return Error(v1::MODEL_NOT_FOUND, absl::StrCat("there is no model '", id, "'"), {{"model_id", id}});
@@ -177,13 +182,40 @@ Task<absl::StatusOr<std::vector<std::string>>> ModelStore::WithoutDigest(const C
 }
 
 Task<absl::Status> ModelStore::Insert(const CallContext& call, const v1::Model& model, Also also) {
-  pg::Values values{model.id(),     model.name(),   static_cast<int>(model.type()), static_cast<int>(model.format()),
-                    static_cast<int>(model.status()), model.source(), model.path(), model.size(),
-                    model.digest(), model.stored(), model.details().architecture(),
-                    pg::Bytes{model.details().SerializeAsString()}, FilesOf(model), TimeOf(model.create_time())};
+  pg::Values values{model.id(),
+                    model.name(),
+                    static_cast<int>(model.type()),
+                    static_cast<int>(model.format()),
+                    static_cast<int>(model.status()),
+                    model.source(),
+                    model.path(),
+                    model.size(),
+                    model.digest(),
+                    model.stored(),
+                    model.details().architecture(),
+                    pg::Bytes{model.details().SerializeAsString()},
+                    FilesOf(model),
+                    TimeOf(model.create_time())};
   also.insert(also.begin(), pg::Operation{kInsert, std::move(values), nullptr});
   CO_RETURN_IF_ERROR((co_await db_.Write(call, std::move(also))).status());
   co_return absl::OkStatus();
+}
+
+Task<absl::Status> ModelStore::Fill(const CallContext& call, const v1::Model& model, Also also) {
+  pg::Values values{model.id(),
+                    static_cast<int>(model.type()),
+                    static_cast<int>(model.format()),
+                    static_cast<int>(model.status()),
+                    model.source(),
+                    model.path(),
+                    model.size(),
+                    model.digest(),
+                    model.stored(),
+                    model.details().architecture(),
+                    pg::Bytes{model.details().SerializeAsString()},
+                    FilesOf(model),
+                    TimeOf(model.update_time())};
+  co_return co_await Change(call, model.id(), pg::Operation{kFill, std::move(values), nullptr}, std::move(also));
 }
 
 Task<absl::Status> ModelStore::Update(const CallContext& call, const v1::Model& model, Also also) {

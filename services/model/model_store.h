@@ -21,8 +21,8 @@ struct ModelFilter {
   v1::ModelStatus status = v1::MODEL_STATUS_UNSPECIFIED;
 };
 
-// Models have all their fields but requirements, which follow from the others. Changes take the operations that are to
-// be committed with them: events and replies.
+// Models have all their fields but requirements, which follow from the others. Changes take the operations that are
+// to be committed with them: events and replies.
 class ModelStore {
  public:
   using Also = std::vector<pg::Operation>;
@@ -59,6 +59,9 @@ class ModelStore {
 
   // Fails with SQLSTATE 23505 if there is a model of this id or path.
   Task<absl::Status> Insert(const CallContext& call, const v1::Model& model, Also also);
+  // Gives a pending model its files and all that follows from them. MODEL_NOT_FOUND if there is no such model, or it
+  // has files already.
+  Task<absl::Status> Fill(const CallContext& call, const v1::Model& model, Also also);
   // Writes status, error, digest, files and times; MODEL_NOT_FOUND if the model has gone meanwhile.
   Task<absl::Status> Update(const CallContext& call, const v1::Model& model, Also also);
   // MODEL_NOT_FOUND if it has gone already.
@@ -71,6 +74,9 @@ class ModelStore {
 
   pg::Database& db_;
 };
+
+// As the records have it, to the microsecond.
+google::protobuf::Timestamp TimestampOf(absl::Time time);
 
 // MODEL_NOT_FOUND for this id.
 absl::Status NoSuchModel(const std::string& id);

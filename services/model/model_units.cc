@@ -23,12 +23,6 @@ namespace {
 
 constexpr absl::Duration kDigestRetry = absl::Seconds(10);
 
-google::protobuf::Timestamp Now() {
-  google::protobuf::Timestamp timestamp;
-  timestamp.set_seconds(absl::ToUnixSeconds(absl::Now()));
-  return timestamp;
-}
-
 std::vector<std::string> WithStorage(std::vector<std::string> roots, const std::string& storage_dir) {
   if (!roots.empty()) roots.push_back(storage_dir);
   return roots;
@@ -161,7 +155,7 @@ Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::VerifyModel(const CallConte
     model.clear_files();
     for (const v1::ModelFile& file : found.files) *model.add_files() = file;
   }
-  *model.mutable_update_time() = *model.mutable_verify_time() = Now();
+  *model.mutable_update_time() = *model.mutable_verify_time() = TimestampOf(absl::Now());
 
   v1::VerifyResponse response;
   for (const std::string& issue : found.issues) response.add_issues(issue);
@@ -231,7 +225,8 @@ Task<absl::StatusOr<v1::EstimateResourcesResponse>> ModelUnits::EstimateResource
     CallContext& call, const v1::EstimateResourcesRequest& request) {
   CO_ASSIGN_OR_RETURN(const v1::Model model, co_await store_.Find(call, request.model_id()));
   if (model.files().empty()) {
-    co_return Error(v1::MODEL_NOT_READY, absl::StrCat("'", model.id(), "' has no files whose needs could be estimated"),
+    co_return Error(v1::MODEL_NOT_READY,
+                    absl::StrCat("'", model.id(), "' has no files whose needs could be estimated"),
                     {{"model_id", model.id()}});
   }
   Serving serving;

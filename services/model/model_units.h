@@ -41,8 +41,8 @@ class ModelUnits {
   Task<absl::StatusOr<v1::Model>> Get(CallContext& call, const v1::GetRequest& request);
   Task<absl::StatusOr<v1::ListResponse>> List(CallContext& call, const v1::ListRequest& request);
   Task<absl::StatusOr<v1::SearchResponse>> Search(CallContext& call, const v1::SearchRequest& request);
-  Task<absl::StatusOr<v1::EstimateResourcesResponse>> EstimateResources(CallContext& call,
-                                                                        const v1::EstimateResourcesRequest& request);
+  Task<absl::StatusOr<v1::EstimateResourcesResponse>> EstimateResources(
+      CallContext& call, const v1::EstimateResourcesRequest& request);
   Task<absl::StatusOr<v1::CompatibilityResponse>> Compatibility(CallContext& call,
                                                                 const v1::CompatibilityRequest& request);
 

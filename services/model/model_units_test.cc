@@ -395,6 +395,24 @@ TEST_F(ModelUnitsTest, ARecordWithoutFilesIsPending) {
   EXPECT_THAT(Run(units_->EstimateResources(call_, request)), FailsWith(v1::MODEL_NOT_READY, "my-model"));
 }
 
+TEST_F(ModelUnitsTest, AnImportUnderTheNameOfAPendingRecordFillsIt) {
+  ASSERT_THAT(Create("Mine", v1::MODEL_TYPE_EMBEDDING), IsOk());
+  const auto imported = Import(dir_.Write("a.gguf", TinyLlama().File()), "mine");
+  ASSERT_THAT(imported, IsOk());
+  EXPECT_EQ(imported->model_id(), "mine");
+  const v1::Model model = Get("mine").value();
+  EXPECT_EQ(model.DebugString(), imported->model().DebugString());
+  EXPECT_EQ(model.name(), "Mine");
+  EXPECT_EQ(model.status(), v1::MODEL_STATUS_READY);
+  EXPECT_EQ(model.type(), v1::MODEL_TYPE_EMBEDDING) << "as it was created";
+  EXPECT_EQ(model.details().layers(), 2);
+  EXPECT_EQ(Events(), "model.created model.verified");
+  EXPECT_THAT(Import(dir_.Write("b.gguf", TinyLlama("b").File()), "mine"), FailsWith(v1::MODEL_EXISTS, "'mine'"));
+  v1::ListRequest ready;
+  ready.set_status(v1::MODEL_STATUS_READY);
+  EXPECT_EQ(List(ready).total(), 1);
+}
+
 TEST_F(ModelUnitsTest, ARecordWithFilesIsReady) {
   const std::string path = dir_.Write("a.gguf", TinyLlama().File());
   ASSERT_THAT(Create("Mine", v1::MODEL_TYPE_EMBEDDING, path), IsOk());

@@ -23,14 +23,6 @@ absl::Status Exists(const v1::Model& model, const std::string& why) {
   return Error(v1::MODEL_EXISTS, why, {{"model_id", model.id()}});
 }
 
-google::protobuf::Timestamp Now() {
-  const int64_t micros = absl::ToUnixMicros(absl::Now());
-  google::protobuf::Timestamp timestamp;
-  timestamp.set_seconds(micros / 1'000'000);
-  timestamp.set_nanos(static_cast<int32_t>(micros % 1'000'000 * 1000));
-  return timestamp;
-}
-
 v1::Model ModelOf(const Inspection& found) {
   v1::Model model;
   model.set_path(found.path);
@@ -78,20 +70,29 @@ Task<absl::StatusOr<Registrar::Registered>> Registrar::Register(const CallContex
     model.set_format(candidate.format);
     model.set_status(v1::MODEL_STATUS_PENDING);
   }
-  if (!candidate.name.empty()) model.set_name(candidate.name);
-  model.set_source(candidate.source);
+  if (!candidate.name.empty()) model.set_name(CleanText(candidate.name, 200));
+  if (!candidate.name.empty() && !candidate.path.empty() && candidate.known_allowed) {
+    absl::StatusOr<v1::Model> pending = co_await store_.Find(call, SlugOf(model.name()));
+    if (pending.ok() && pending->path().empty()) {
+      if (candidate.type != v1::MODEL_TYPE_UNSPECIFIED) pending->set_type(candidate.type);
+      co_return co_await Fill(call, *std::move(pending), std::move(model), std::move(reply));
+    }
+  }
+  model.set_source(CleanText(candidate.source, 500));
   co_return co_await Insert(call, std::move(model), !candidate.name.empty(), reply);
 }
 
 Task<absl::StatusOr<v1::Model>> Registrar::ReadFiles(const CallContext& call, const Candidate& candidate) {
-  CO_ASSIGN_OR_RETURN(const Inspection found,
-                      co_await threads_.RunQuick([roots = roots_, path = candidate.path] { return Inspect(roots, path); }));
+  CO_ASSIGN_OR_RETURN(const Inspection found, co_await threads_.RunQuick([roots = roots_, path = candidate.path] {
+    return Inspect(roots, path);
+  }));
   if (candidate.format != v1::MODEL_FORMAT_UNSPECIFIED && candidate.format != found.format) {
     co_return InvalidInput("format", absl::StrCat("'", candidate.path, "' is of another format"));
   }
   const v1::ModelType type = candidate.type != v1::MODEL_TYPE_UNSPECIFIED ? candidate.type : found.type;
   if (type == v1::MODEL_TYPE_UNSPECIFIED) {
-    co_return Error(v1::MODEL_TYPE_UNKNOWN, absl::StrCat("the files of '", found.path, "' do not tell what the model does"),
+    co_return Error(v1::MODEL_TYPE_UNKNOWN,
+                    absl::StrCat("the files of '", found.path, "' do not tell what the model does"),
                     {{"path", found.path}});
   }
   v1::Model model = ModelOf(found);
@@ -123,7 +124,8 @@ Task<absl::StatusOr<v1::Model>> Registrar::ReadFiles(const CallContext& call, co
   co_return model;
 }
 
-Task<absl::StatusOr<std::optional<v1::Model>>> Registrar::FindKnown(const CallContext& call, const v1::Model& model) {
+Task<absl::StatusOr<std::optional<v1::Model>>> Registrar::FindKnown(const CallContext& call,
+                                                                    const v1::Model& model) {
   CO_ASSIGN_OR_RETURN(std::optional<v1::Model> at_path, co_await store_.FindByPath(call, model.path()));
   if (at_path) {
     if (SameFiles(*at_path, model)) co_return at_path;
@@ -145,7 +147,9 @@ Task<absl::StatusOr<std::string>> Registrar::ChooseId(const CallContext& call, c
     slug = "model";
   }
   CO_ASSIGN_OR_RETURN(const std::vector<std::string> taken, co_await store_.IdsLike(call, slug));
-  const auto free = [&taken](const std::string& id) { return std::find(taken.begin(), taken.end(), id) == taken.end(); };
+  const auto free = [&taken](const std::string& id) {
+    return std::find(taken.begin(), taken.end(), id) == taken.end();
+  };
   if (free(slug)) co_return slug;
   if (named) {
     v1::Model other;
@@ -160,9 +164,36 @@ Task<absl::StatusOr<std::string>> Registrar::ChooseId(const CallContext& call, c
   }
 }
 
+Task<absl::StatusOr<Registrar::Registered>> Registrar::Fill(const CallContext& call, v1::Model pending,
+                                                            v1::Model model, Reply reply) {
+  if (pending.format() != v1::MODEL_FORMAT_UNSPECIFIED && pending.format() != model.format()) {
+    co_return InvalidInput("path", absl::StrCat("leads to files of another format than the model '", pending.id(),
+                                                "' is to have"));
+  }
+  model.set_id(pending.id());
+  model.set_name(pending.name());
+  if (pending.type() != v1::MODEL_TYPE_UNSPECIFIED) model.set_type(pending.type());
+  model.set_source(pending.source().empty() ? "local" : pending.source());
+  *model.mutable_create_time() = pending.create_time();
+  *model.mutable_update_time() = TimestampOf(absl::Now());
+  *model.mutable_requirements() = RequirementsOf(model);
+  v1::ModelVerified verified;
+  verified.set_model_id(model.id());
+  verified.set_valid(true);
+  ModelStore::Also also;
+  also.push_back(outbox_.Emit(call, verified));
+  also.push_back(reply(model));
+  const absl::Status filled = co_await store_.Fill(call, model, std::move(also));
+  if (HasReason(filled, v1::MODEL_NOT_FOUND)) {
+    co_return Exists(model, absl::StrCat("the model '", model.id(), "' has got files or was deleted meanwhile"));
+  }
+  CO_RETURN_IF_ERROR(filled);
+  co_return Registered{model, true};
+}
+
 Task<absl::StatusOr<Registrar::Registered>> Registrar::Insert(const CallContext& call, v1::Model model, bool named,
                                                               const Reply& reply) {
-  *model.mutable_create_time() = Now();
+  *model.mutable_create_time() = TimestampOf(absl::Now());
   *model.mutable_update_time() = model.create_time();
   for (int attempt = 1;; ++attempt) {
     CO_ASSIGN_OR_RETURN(const std::string id, co_await ChooseId(call, model, named));

@@ -25,7 +25,8 @@ struct Candidate {
   v1::ModelFormat format = v1::MODEL_FORMAT_UNSPECIFIED;
   std::string source;
   bool copy = false;
-  bool known_allowed = true;  // files that are a model already are that model, not an error
+  // Files that are a model already are that model, and a pending record of this name gets them; else both are errors.
+  bool known_allowed = true;
 };
 
 // Digests of models up to this size are computed before the record is made, those of larger ones afterwards.
@@ -37,7 +38,7 @@ class Registrar {
             const Storage& storage)
       : store_(store), outbox_(outbox), threads_(threads), roots_(roots), storage_(storage) {}
 
-  // Makes the record and emits model.created; `reply` makes the reply that is remembered with it.
+  // Makes the record and emits model.created, or fills a pending one; `reply` makes the reply that is remembered with it.
   struct Registered {
     v1::Model model;
     bool created = false;
@@ -50,6 +51,8 @@ class Registrar {
   // The model that these files are already, if any.
   Task<absl::StatusOr<std::optional<v1::Model>>> FindKnown(const CallContext& call, const v1::Model& model);
   Task<absl::StatusOr<std::string>> ChooseId(const CallContext& call, const v1::Model& model, bool named);
+  // Gives `pending` the files of `model`, and emits model.verified.
+  Task<absl::StatusOr<Registered>> Fill(const CallContext& call, v1::Model pending, v1::Model model, Reply reply);
   Task<absl::StatusOr<Registered>> Insert(const CallContext& call, v1::Model model, bool named, const Reply& reply);
 
   ModelStore& store_;
@@ -59,8 +62,8 @@ class Registrar {
   const Storage& storage_;
 };
 
-// Id made of a name: lower case, with dashes for what is no letter or digit: "SmolLM2 135M" is smollm2-135m. Empty if
-// the name has neither.
+// Id made of a name: lower case, with dashes for what is no letter or digit: "SmolLM2 135M" is smollm2-135m. Empty
+// if the name has neither.
 std::string SlugOf(const std::string& name);
 
 }  // namespace aima::model

@@ -59,8 +59,8 @@ class CursorStream : public std::streambuf {
   char chunk_[16 * 1024];
 };
 
-// Takes the header apart while it is parsed: {"name": {"dtype": …, "shape": […], "data_offsets": [b, e]}, …}, and
-// __metadata__, an object of texts.
+// Takes the header apart while it is parsed: {"name": {"dtype": …, "shape": […], "data_offsets": [b, e]}, …},
+// and __metadata__, an object of texts.
 class HeaderReader : public nlohmann::json_sax<Json> {
  public:
   HeaderReader(const ByteSource& source, const CursorStream& stream, uint64_t data_bytes)
@@ -167,7 +167,8 @@ class HeaderReader : public nlohmann::json_sax<Json> {
       if (!Multiply(numbers, length, numbers)) return Wrong(absl::StrCat(what, " with too many numbers"));
     }
     if (!Multiply(numbers, *bits, size) || size % 8 != 0 || size / 8 != end - begin) {
-      return Wrong(absl::StrCat(what, " whose shape of ", numbers, " numbers does not take ", end - begin, " bytes"));
+      return Wrong(absl::StrCat(what, " whose shape of ", numbers, " numbers does not take ", end - begin,
+                                " bytes"));
     }
     if (extents_.size() >= kMaxTensors) return Wrong(absl::StrCat("more than ", kMaxTensors, " tensors"));
     extents_.emplace_back(begin, end);
@@ -220,7 +221,9 @@ absl::StatusOr<Safetensors> ReadSafetensors(const ByteSource& source) {
 }
 
 absl::StatusOr<std::vector<std::string>> ReadShardNames(const ByteSource& index) {
-  if (index.size() > kMaxIndex) return Corrupt(index, 0, absl::StrCat("an index of more than ", kMaxIndex, " bytes"));
+  if (index.size() > kMaxIndex) {
+    return Corrupt(index, 0, absl::StrCat("an index of more than ", kMaxIndex, " bytes"));
+  }
   Cursor cursor(index, 0, index.size());
   ASSIGN_OR_RETURN(const std::string text, cursor.Text(index.size(), "the index"));
   const auto shallow = [](int depth, Json::parse_event_t, Json&) { return depth <= 8; };
@@ -237,7 +240,9 @@ absl::StatusOr<std::vector<std::string>> ReadShardNames(const ByteSource& index)
                                             "' in something that is no safetensors file beside it"));
     }
     names.insert(name);
-    if (names.size() > kMaxShards) return Corrupt(index, 0, absl::StrCat("it names more than ", kMaxShards, " files"));
+    if (names.size() > kMaxShards) {
+      return Corrupt(index, 0, absl::StrCat("it names more than ", kMaxShards, " files"));
+    }
   }
   if (names.empty()) return Corrupt(index, 0, "its 'weight_map' is empty");
   return std::vector<std::string>(names.begin(), names.end());

@@ -46,7 +46,8 @@ absl::StatusOr<v1::ModelFormat> Sniff(const ByteSource& file) {
     return v1::MODEL_FORMAT_ONNX;
   }
   if (HasPickleName(file.name())) return Unsafe(file.name());
-  return Error(v1::MODEL_FORMAT_UNSUPPORTED, absl::StrCat("'", file.name(), "' is no GGUF, safetensors or ONNX file"),
+  return Error(v1::MODEL_FORMAT_UNSUPPORTED,
+               absl::StrCat("'", file.name(), "' is no GGUF, safetensors or ONNX file"),
                {{"path", file.name()}});
 }
 

@@ -11,8 +11,9 @@
 
 namespace aima::model {
 
-// A directory with one directory per model in it, named after the model's digest. A copy is made under another name,
-// read back, and renamed when it is whole and on the disk: what has its final name is right. Blocks; thread-safe.
+// A directory with one directory per model in it, named after the model's digest. A copy is made under another
+// name, read back, and renamed when it is whole and on the disk: what has its final name is right. Blocks;
+// thread-safe.
 class Storage {
  public:
   // `directory` is made when it is first needed.
@@ -20,8 +21,9 @@ class Storage {
 
   const std::string& directory() const { return directory_; }
 
-  // Copies the files of an inspection and returns the model that the copies are: path, files with digests, digest and
-  // size. Copies of the same files that are there already are used as they are. MODEL_STORAGE_FAILED says why not.
+  // Copies the files of an inspection and returns the model that the copies are: path, files with digests, digest
+  // and size. Copies of the same files that are there already are used as they are. MODEL_STORAGE_FAILED says why
+  // not.
   absl::StatusOr<v1::Model> Adopt(const ImportRoots& roots, const Inspection& found,
                                   const std::function<absl::Status()>& go_on) const;
 

@@ -45,7 +45,8 @@ int main(int, char** argv) {
   sigaddset(&term, SIGTERM);
   sigprocmask(SIG_BLOCK, &term, nullptr);
   if (manner != "silent") {
-    std::ofstream(program.parent_path().parent_path() / "order", std::ios::app) << program.filename().string() << "\n";
+    std::ofstream(program.parent_path().parent_path() / "order", std::ios::app)
+        << program.filename().string() << "\n";
     Notify("READY=1\nSTATUS=serving");
   }
   for (int signal = 0; sigwait(&term, &signal) == 0;) {

@@ -1,0 +1,225 @@
+// Commands as typed, against an HTTP server that answers as the gateway does.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "libs/http/server.h"
+#include "services/cli/commands.h"
+#include "services/cli/keys.h"
+
+namespace aima::cli {
+namespace {
+
+using nlohmann::ordered_json;
+using ::testing::HasSubstr;
+
+// One unit, demo.run; what it is asked for is written down.
+class StandIn {
+ public:
+  StandIn() : guard_(loop_.get_executor()), server_(loop_, {}, [this](http::Exchange& it) { return Serve(it); }) {
+    if (!server_.Start().ok()) abort();
+    thread_ = std::thread([this] { loop_.run(); });
+  }
+  ~StandIn() {
+    loop_.stop();
+    thread_.join();
+  }
+
+  std::string Address() const { return "127.0.0.1:" + std::to_string(server_.port()); }
+  ordered_json LastBody() {
+    std::lock_guard lock(mutex_);
+    return ordered_json::parse(body_, nullptr, false);
+  }
+  std::string LastKey() {
+    std::lock_guard lock(mutex_);
+    return key_;
+  }
+
+ private:
+  Task<void> Serve(http::Exchange& exchange) {
+    {
+      std::lock_guard lock(mutex_);
+      body_ = exchange.request().body;
+      key_ = exchange.request().headers.Get("Authorization");
+    }
+    http::Response response;
+    response.headers.Add("Content-Type", "application/json");
+    const std::string& target = exchange.request().target;
+    if (target == "/api/v2/units/demo.run") {
+      response.body = R"({"success":true,"data":{"name":"demo.run","kind":"command","access":"operate",
+        "description":"Runs a demo.","streaming":true,
+        "input_schema":{"type":"object","properties":{"text":{"type":"string"},"input":{"type":"string"}}},
+        "examples":[{"title":"One","input":{"text":"a"}}],"errors":["DEMO_FAILED"]}})";
+    } else if (target == "/api/v2/execute") {
+      response.body = R"({"success":true,"data":{"answer":42}})";
+    } else if (target == "/api/v2/stream") {
+      co_await Stream(exchange);
+      co_return;
+    } else {
+      response.status = 404;
+      response.body = R"({"success":false,"error":{"code":"UNIT_NOT_FOUND","message":"there is no unit 'x'",
+        "details":{"remedy":"`aima units` lists what there is."}}})";
+    }
+    (co_await exchange.Send(std::move(response))).IgnoreError();
+  }
+
+  static Task<void> Stream(http::Exchange& exchange) {
+    const bool fail = exchange.request().body.find("\"fail\"") != std::string::npos;
+    const bool early = exchange.request().body.find("\"early\"") != std::string::npos;
+    (co_await exchange.StartStream(200, {{"Content-Type", "text/event-stream"}})).IgnoreError();
+    (co_await exchange.Write("event: data\ndata: {\"content\":\"Hello\"}\n\n")).IgnoreError();
+    (co_await exchange.Write("event: data\ndata: {\"content\":\" you\"}\n\n")).IgnoreError();
+    if (fail) {
+      (co_await exchange.Write("event: error\ndata: {\"code\":\"UNAVAILABLE\",\"message\":\"engine gone\"}\n\n"))
+          .IgnoreError();
+    } else if (!early) {
+      (co_await exchange.Write("event: done\ndata: {}\n\n")).IgnoreError();
+    }
+    (co_await exchange.Finish()).IgnoreError();
+  }
+
+  Loop loop_;
+  boost::asio::executor_work_guard<Loop::executor_type> guard_;
+  std::mutex mutex_;
+  std::string body_, key_;
+  http::Server server_;
+  std::thread thread_;
+};
+
+struct Outcome {
+  int exit = 0;
+  std::string out, err;
+};
+
+class CommandsTest : public ::testing::Test {
+ protected:
+  CommandsTest() {
+    std::string pattern = std::filesystem::temp_directory_path() / "aima-commands-XXXXXX";
+    directory_ = mkdtemp(pattern.data());
+    setenv("AIMA_DATA_DIR", directory_.c_str(), 1);
+    setenv("AIMA_SERVER", gateway_.Address().c_str(), 1);
+    unsetenv("AIMA_KEY");
+  }
+  ~CommandsTest() override { std::filesystem::remove_all(directory_); }
+
+  static Outcome Run(std::vector<std::string> words) {
+    words.insert(words.begin(), "aima");
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    Outcome outcome;
+    ::testing::internal::CaptureStdout();
+    ::testing::internal::CaptureStderr();
+    outcome.exit = RunCommandLine(static_cast<int>(argv.size()), argv.data());
+    outcome.out = ::testing::internal::GetCapturedStdout();
+    outcome.err = ::testing::internal::GetCapturedStderr();
+    return outcome;
+  }
+
+  StandIn gateway_;
+  std::filesystem::path directory_;
+};
+
+TEST_F(CommandsTest, ExecSendsWhatTheFlagsSayAndPrintsTheOutput) {
+  const Outcome outcome = Run({"exec", "demo.run", "--text", "hi", "--timeout", "5s", "-o", "json"});
+  EXPECT_EQ(outcome.exit, kOk) << outcome.err;
+  EXPECT_EQ(outcome.out, "{\n  \"answer\": 42\n}\n");
+  EXPECT_EQ(gateway_.LastBody().dump(), R"({"unit":"demo.run","input":{"text":"hi"},"options":{"timeout":"5s"}})");
+}
+
+TEST_F(CommandsTest, InputIsAFileOrJsonUnlessAFieldHasThatNameAndTheValueIsNeither) {
+  std::ofstream(directory_ / "in.json") << R"({"text": "from a file"})";
+  EXPECT_EQ(Run({"exec", "demo.run", "--input", "@" + (directory_ / "in.json").string()}).exit, kOk);
+  EXPECT_EQ(gateway_.LastBody()["input"].dump(), R"({"text":"from a file"})");
+  EXPECT_EQ(Run({"exec", "demo.run", "--input", R"({"text":"a"})", "--text", "b"}).exit, kOk);
+  EXPECT_EQ(gateway_.LastBody()["input"].dump(), R"({"text":"b"})");
+  EXPECT_EQ(Run({"exec", "demo.run", "--input", "words"}).exit, kOk);
+  EXPECT_EQ(gateway_.LastBody()["input"].dump(), R"({"input":"words"})");
+  const Outcome broken = Run({"exec", "demo.run", "--input", "{nonsense"});
+  EXPECT_EQ(broken.exit, kUsage);
+  EXPECT_THAT(broken.err, HasSubstr("--input is not valid JSON"));
+  EXPECT_EQ(Run({"exec", "demo.run", "--input", "@/nonexistent"}).exit, kNotFound);
+}
+
+TEST_F(CommandsTest, AStreamIsPrintedAsItArrives) {
+  const Outcome text = Run({"exec", "demo.run", "--stream"});
+  EXPECT_EQ(text.exit, kOk) << text.err;
+  EXPECT_EQ(text.out, "Hello you\n");
+  EXPECT_EQ(Run({"exec", "demo.run", "-o", "ndjson"}).out, "{\"content\":\"Hello\"}\n{\"content\":\" you\"}\n");
+}
+
+TEST_F(CommandsTest, AStreamThatFailsOrBreaksOffIsAFailure) {
+  const Outcome failed = Run({"exec", "demo.run", "--stream", "--text", "fail"});
+  EXPECT_EQ(failed.exit, kUnavailable);
+  EXPECT_EQ(failed.out, "Hello you\n");
+  EXPECT_THAT(failed.err, HasSubstr("engine gone [UNAVAILABLE]"));
+  const Outcome early = Run({"exec", "demo.run", "--stream", "--text", "early"});
+  EXPECT_EQ(early.exit, kUnavailable);
+  EXPECT_THAT(early.err, HasSubstr("the stream ended early"));
+}
+
+TEST_F(CommandsTest, HelpOfAUnitShowsItsFlags) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"exec", "demo.run", "--help"}, std::vector<std::string>{"units", "demo.run"}}) {
+    const Outcome outcome = Run(words);
+    EXPECT_THAT(outcome.out, HasSubstr("--text"));
+    EXPECT_THAT(outcome.out, HasSubstr("aima exec demo.run --input '{\"text\":\"a\"}'"));
+    EXPECT_THAT(outcome.out, HasSubstr("Errors: DEMO_FAILED"));
+  }
+}
+
+TEST_F(CommandsTest, ErrorsSayWhatToDo) {
+  const Outcome unknown = Run({"exec", "no.such"});
+  EXPECT_EQ(unknown.exit, kNotFound);
+  EXPECT_THAT(unknown.err, HasSubstr("`aima units` lists what there is."));
+  const Outcome gone = Run({"units", "--server", "127.0.0.1:1"});
+  EXPECT_EQ(gone.exit, kUnavailable);
+  EXPECT_THAT(gone.err, HasSubstr("aima start"));
+  const Outcome command = Run({"statu"});
+  EXPECT_EQ(command.exit, kUsage);
+  EXPECT_THAT(command.err, HasSubstr("did you mean status"));
+  EXPECT_THAT(Run({"exec", "demo.run", "--tex", "x"}).err, HasSubstr("did you mean --text?"));
+}
+
+TEST_F(CommandsTest, TheOperatorsKeyIsSentToThisMachineUnlessAnotherIsGiven) {
+  Run({"units", "demo.run"});
+  EXPECT_EQ(gateway_.LastKey(), "");
+  ASSERT_TRUE(KeyFile(directory_).EnsureAdminKey().ok());
+  Run({"units", "demo.run"});
+  EXPECT_EQ(gateway_.LastKey(), "Bearer " + KeyFile(directory_).AdminKey());
+  Run({"units", "demo.run", "--key", "mine"});
+  EXPECT_EQ(gateway_.LastKey(), "Bearer mine");
+}
+
+TEST_F(CommandsTest, StatusAndStopWorkWhileNothingRuns) {
+  const Outcome status = Run({"status", "-o", "json"});
+  EXPECT_EQ(status.exit, kUnavailable);
+  EXPECT_EQ(ordered_json::parse(status.out)["running"], false);
+  EXPECT_THAT(Run({"status"}).out, HasSubstr("AIMA is not running"));
+  EXPECT_EQ(Run({"stop"}).exit, kOk);
+}
+
+TEST_F(CommandsTest, AWrongConfigurationIsToldBeforeAnythingIsMade) {
+  const Outcome outcome = Run({"start", "--set", "api.listen_adr=127.0.0.1:1"});
+  EXPECT_EQ(outcome.exit, kUsage);
+  EXPECT_THAT(outcome.err, HasSubstr("api.listen_adr: is not a key; did you mean listen_addr?"));
+  EXPECT_TRUE(std::filesystem::is_empty(directory_));
+  EXPECT_THAT(Run({"start", "--print-config", "--set", "api.listen_addr=127.0.0.1:7"}).out,
+              HasSubstr("listen_addr: \"127.0.0.1:7\""));
+}
+
+TEST_F(CommandsTest, CompletionKnowsCommandsUnitsAndFlags) {
+  EXPECT_EQ(Run({"complete", "--", "st"}).out, "start\nstop\nstatus\n");
+  EXPECT_EQ(Run({"complete", "--", "exec", "demo.run", "--t"}).out, "--timeout\n--text\n");
+  EXPECT_THAT(Run({"completion", "bash"}).out, HasSubstr("complete -o default -F _aima aima"));
+}
+
+}  // namespace
+}  // namespace aima::cli
