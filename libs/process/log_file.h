@@ -21,8 +21,8 @@ int64_t SizeOf(const std::string& path);
 // Moves what is in `path` to `path`.1, whose former content is lost, so that a new run starts with an empty log.
 void StartNewLog(const std::string& path);
 
-// Does the same to a file that a living process appends to, if it is larger than `max_bytes`: its end is copied, then it
-// is emptied. What is written in between is lost; the process never waits, and never notices.
+// Does the same to a file that a living process appends to, if it is larger than `max_bytes`: its end is copied, then
+// it is emptied. What is written in between is lost; the process never waits, and never notices.
 void BoundLog(const std::string& path, int64_t max_bytes);
 
 }  // namespace aima::process

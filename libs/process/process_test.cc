@@ -112,7 +112,7 @@ TEST_F(ProcessTest, EndKillsWhatIgnoresTermAndGrandchildrenWithSessionsOfTheirOw
       "setsid env -i /bin/sh -c 'trap \"\" TERM; echo three; while :; do sleep 1000; done' & "
       "while :; do sleep 1000; done");
   for (const char* line : {"one", "two", "three"}) ASSERT_TRUE(Await(Logged(line)));
-  EXPECT_GE(TreeOf(process->identity(), run_id_).size(), 5u);
+  EXPECT_GE(TreeOf(process->identity(), run_id_).size(), 4u) << "four shells, and what they sleep in";
 
   const absl::Time start = absl::Now();
   EXPECT_THAT(Await(process->End(SIGTERM, absl::Milliseconds(300))), IsOk());
@@ -191,7 +191,7 @@ TEST_F(ProcessTest, RunStreamsLinesAndReturnsTheCode) {
 
 TEST_F(ProcessTest, RunKillsACommandThatTakesTooLongWithAllThatItStarted) {
   const auto result = Await(process::Run(loop_, Shell("echo first; setsid sleep 1000 & sleep 1000"),
-                                              absl::Milliseconds(300)));
+                                              absl::Milliseconds(1500)));
   ASSERT_THAT(result, IsOk());
   EXPECT_TRUE(result->timed_out);
   EXPECT_EQ(result->output, "first\n");

@@ -1,6 +1,7 @@
 #include "libs/unit/json_codec.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/struct.pb.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -51,6 +52,12 @@ TEST(JsonCodec, AnAnyIsWrittenAsTheMessageInside) {
   inside.set_domain("x");
   event.mutable_payload()->PackFrom(inside);
   EXPECT_THAT(ToJson(event), HasSubstr(R"("payload":{"types":[],"domain":"x"})"));
+}
+
+TEST(JsonCodec, AStructIsFreeJsonAlsoAtTheTop) {
+  google::protobuf::Struct object;
+  ASSERT_THAT(Parse(R"({"a": {"b": [1, true, null, "x"]}})", object), IsOk());
+  EXPECT_EQ(ToJson(object), R"({"a":{"b":[1,true,null,"x"]}})");
 }
 
 TEST(JsonCodec, AllWrongFieldsAreNamedAtOnce) {

@@ -93,6 +93,24 @@ class Reader {
     }
   }
 
+  // A value of a message field.
+  void Nested(const json& value, Message& message, const std::string& path) {
+    const std::string& name = message.GetDescriptor()->full_name();
+    if (name == "google.protobuf.Timestamp") return Time(value, message, path);
+    if (name == "google.protobuf.Duration") return Duration(value, message, path);
+    if (name == "google.protobuf.Value") return Free(value, message, path);
+    if (name == "google.protobuf.ListValue") {
+      if (!value.is_array()) return Add(path, Expected("a list", value));
+      return Field(value, *message.GetDescriptor()->FindFieldByName("values"), message, path);
+    }
+    if (!value.is_object()) return Add(path, Expected("an object", value));
+    if (name == "google.protobuf.Any") return Add(path, "cannot be given as JSON");
+    if (name == "google.protobuf.Struct") {
+      return Map(value, *message.GetDescriptor()->FindFieldByName("fields"), message, path);
+    }
+    Object(value, message, path + ".");
+  }
+
   std::vector<FieldViolation> violations;
 
  private:
@@ -211,23 +229,6 @@ class Reader {
     Add(path, Expected("an integer", value));
   }
 
-  void Nested(const json& value, Message& message, const std::string& path) {
-    const std::string& name = message.GetDescriptor()->full_name();
-    if (name == "google.protobuf.Timestamp") return Time(value, message, path);
-    if (name == "google.protobuf.Duration") return Duration(value, message, path);
-    if (name == "google.protobuf.Value") return Free(value, message, path);
-    if (name == "google.protobuf.ListValue") {
-      if (!value.is_array()) return Add(path, Expected("a list", value));
-      return Field(value, *message.GetDescriptor()->FindFieldByName("values"), message, path);
-    }
-    if (!value.is_object()) return Add(path, Expected("an object", value));
-    if (name == "google.protobuf.Any") return Add(path, "cannot be given as JSON");
-    if (name == "google.protobuf.Struct") {
-      return Map(value, *message.GetDescriptor()->FindFieldByName("fields"), message, path);
-    }
-    Object(value, message, path + ".");
-  }
-
   void Time(const json& value, Message& message, const std::string& path) {
     absl::Time time;
     std::string problem;
@@ -290,7 +291,11 @@ absl::StatusOr<json> ParseJsonText(std::string_view text) {
 absl::Status ParseJson(const json& json, Message& message) {
   if (!json.is_object()) return InvalidInput("", absl::StrCat("the input must be an object, not ", json.type_name()));
   Reader reader;
-  reader.Object(json, message, "");
+  if (message.GetDescriptor()->full_name() == "google.protobuf.Struct") {
+    reader.Nested(json, message, "");
+  } else {
+    reader.Object(json, message, "");
+  }
   if (reader.violations.empty()) return absl::OkStatus();
   return InvalidInput(std::move(reader.violations));
 }

@@ -1,4 +1,5 @@
 // aima chat: a conversation on the terminal; aima events tail: what happens, as it happens.
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <unistd.h>
 
@@ -39,13 +40,17 @@ absl::StatusOr<std::vector<std::string>> ChatModels(Session& session, GatewayCli
   return running;
 }
 
+// Stops a model that would talk until its context is full.
+constexpr int64_t kMaxTokens = 1024;
+
 // One turn: prints the answer as it comes and adds it to the conversation.
-absl::Status Ask(Session& session, GatewayClient& client, const std::string& model, ordered_json& messages) {
+absl::Status Ask(Session& session, GatewayClient& client, const std::string& model, int64_t max_tokens,
+                 ordered_json& messages) {
+  const ordered_json input = {{"model", model}, {"messages", messages}, {"max_tokens", max_tokens}};
   std::string answer;
   ordered_json last;
-  const absl::Status status = Await(
-      session.loop,
-      client.Stream("inference.chat", {{"model", model}, {"messages", messages}}, [&](const ordered_json& chunk) {
+  const absl::Status status =
+      Await(session.loop, client.Stream("inference.chat", input, [&](const ordered_json& chunk) {
         if (session.globals.output == "ndjson" || session.globals.output == "json") {
           std::cout << chunk.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << std::endl;
         } else {
@@ -56,11 +61,16 @@ absl::Status Ask(Session& session, GatewayClient& client, const std::string& mod
       }));
   if (session.globals.output == "table" || session.globals.output == "yaml") std::cout << std::endl;
   RETURN_IF_ERROR(status);
+  if (Text(last, "finish_reason") == "length") {
+    std::cerr << "(cut off after " << max_tokens << " tokens or at the end of the context; --max-tokens N)"
+              << std::endl;
+  }
   messages.push_back({{"role", "assistant"}, {"content", answer}});
   return absl::OkStatus();
 }
 
-absl::Status Converse(Session& session, GatewayClient& client, const std::string& model, ordered_json messages) {
+absl::Status Converse(Session& session, GatewayClient& client, const std::string& model, int64_t max_tokens,
+                      ordered_json messages) {
   const bool terminal = isatty(STDIN_FILENO) != 0;
   if (terminal) std::cerr << "Talking to " << model << ". An empty line or Ctrl-D ends it.\n";
   for (;;) {
@@ -68,7 +78,7 @@ absl::Status Converse(Session& session, GatewayClient& client, const std::string
     std::string line;
     if (!std::getline(std::cin, line) || line.empty()) break;
     messages.push_back({{"role", "user"}, {"content", line}});
-    if (const absl::Status asked = Ask(session, client, model, messages); !asked.ok()) {
+    if (const absl::Status asked = Ask(session, client, model, max_tokens, messages); !asked.ok()) {
       if (!terminal) return asked;
       // The conversation goes on as if the question had not been asked.
       ReportError(asked);
@@ -98,6 +108,11 @@ void PrintEvents(const ordered_json& batch, const std::string& format) {
 
 absl::Status ChatCommand(Session& session) {
   ASSIGN_OR_RETURN(const std::optional<std::string> system, session.arguments.Value("system"));
+  ASSIGN_OR_RETURN(const std::optional<std::string> limit, session.arguments.Value("max-tokens"));
+  int64_t max_tokens = kMaxTokens;
+  if (limit && (!absl::SimpleAtoi(*limit, &max_tokens) || max_tokens < 1)) {
+    return UsageError("--max-tokens takes a number above 0");
+  }
   for (const std::string& word : session.arguments.words()) {
     if (word.starts_with("--")) return UsageError(absl::StrCat("aima chat has no flag ", word));
   }
@@ -131,9 +146,9 @@ absl::Status ChatCommand(Session& session) {
   }
   ordered_json messages = ordered_json::array();
   if (system) messages.push_back({{"role", "system"}, {"content", *system}});
-  if (prompt.empty()) return Converse(session, *client, *model, std::move(messages));
+  if (prompt.empty()) return Converse(session, *client, *model, max_tokens, std::move(messages));
   messages.push_back({{"role", "user"}, {"content", prompt}});
-  return Ask(session, *client, *model, messages);
+  return Ask(session, *client, *model, max_tokens, messages);
 }
 
 absl::Status EventsCommand(Session& session) {

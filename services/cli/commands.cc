@@ -47,7 +47,8 @@ Examples:
 )";
 
 constexpr char kStart[] = R"(
-  --config FILE         configuration; `aima.yaml` in share/aima/configs shows every key with its default
+  --config FILE         configuration; else config.yaml in the data directory, if it is there. aima.yaml in
+                        share/aima/configs shows every key with its default
   --set SECTION.KEY=V   one setting; outranks the file; may be repeated
   --foreground          stay in the foreground, as systemd and containers want it
   --print-config        show the configuration that would be used, and start nothing
@@ -63,6 +64,7 @@ Examples:
 
 constexpr char kChat[] = R"(
   --system TEXT         what the model is told first
+  --max-tokens N        longest answer; 1024 if not given
 Without a prompt it is a conversation. Without a model, the first one that runs is asked.
 )";
 

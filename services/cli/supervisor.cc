@@ -283,6 +283,7 @@ Task<void> Supervisor::AskWhetherReady(Supervised& item, int pid) {
   while (!over()) {
     if (item.is_ready(pid)) {
       item.state = State::kReady;
+      options_.report(absl::StrCat(item.name, " is ready"));
       Changed();
       co_return;
     }
@@ -355,22 +356,31 @@ Task<void> Supervisor::End(std::vector<Supervised*> group) {
   const auto gone = [&group] {
     return std::none_of(group.begin(), group.end(), [](Supervised* item) { return item->Running(); });
   };
-  const auto signal = [&](int forced) {
-    for (Supervised* item : group) {
-      if (!item->process) continue;
-      item->state = State::kStopping;
-      process::SendSignal(item->process->identity(), forced ? forced : item->stop_signal);
-      if (forced) options_.report(absl::StrCat(item->name, " does not end; sent signal ", forced));
+  // What never served has nothing to finish, and may be waiting for something that does not come.
+  std::vector<Supervised*> idle;
+  for (Supervised* item : group) {
+    if (item->state == State::kStarting && item->name != kPostgres) idle.push_back(item);
+  }
+  const auto force = [this](const std::vector<Supervised*>& items, int signal) {
+    for (Supervised* item : items) {
+      if (!item->process || !process::SendSignal(item->process->identity(), signal)) continue;
+      options_.report(absl::StrCat(item->name, " does not end; sent signal ", signal));
     }
   };
-  if (gone()) co_return;
-  signal(0);
-  if (co_await Until(gone, options_.stop_timeout)) co_return;
+  for (Supervised* item : group) {
+    if (!item->process) continue;
+    item->state = State::kStopping;
+    process::SendSignal(item->process->identity(), item->stop_signal);
+  }
+  const absl::Duration patience = std::min(options_.idle_stop_timeout, options_.stop_timeout);
+  if (co_await Until(gone, patience)) co_return;
+  force(idle, SIGKILL);
+  if (co_await Until(gone, options_.stop_timeout - patience)) co_return;
   if (group.front()->name == kPostgres) {
-    signal(SIGQUIT);  // lets its children end too, which SIGKILL would not
+    force(group, SIGQUIT);  // lets its children end too, which SIGKILL would not
     if (co_await Until(gone, absl::Seconds(5))) co_return;
   }
-  signal(SIGKILL);
+  force(group, SIGKILL);
   co_await Until(gone, absl::InfiniteDuration());
 }
 

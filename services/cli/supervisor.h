@@ -28,6 +28,7 @@ struct SupervisorOptions {
 
   absl::Duration start_timeout = absl::Seconds(60);  // without news from a process that starts
   absl::Duration stop_timeout = absl::Seconds(30);   // until a process that does not end is killed
+  absl::Duration idle_stop_timeout = absl::Seconds(3);  // the same for one that never served
   absl::Duration restart_base = absl::Seconds(1);
   absl::Duration restart_most = absl::Seconds(60);
   size_t log_bytes = 10'000'000;  // of each log file, of which there are three

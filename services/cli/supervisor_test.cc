@@ -186,6 +186,14 @@ TEST_F(SupervisorTest, AServiceThatIgnoresItsSignalIsKilledInTheEnd) {
   EXPECT_THAT(reports_, ::testing::Contains(HasSubstr("mule does not end; sent signal 9")));
 }
 
+TEST_F(SupervisorTest, AServiceThatNeverServedIsGivenLessTimeToEnd) {
+  AddService("mute", "deaf");
+  options_.stop_timeout = absl::Hours(1);
+  options_.start_timeout = options_.idle_stop_timeout = absl::Milliseconds(100);
+  EXPECT_FALSE(Await(loop_, NewSupervisor()->Start()).ok());
+  EXPECT_THAT(reports_, ::testing::Contains(HasSubstr("mute does not end; sent signal 9")));
+}
+
 TEST_F(SupervisorTest, AStopWhileStartingEndsTheStart) {
   AddService("mute", "silent");
   const auto supervisor = NewSupervisor();

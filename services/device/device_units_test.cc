@@ -261,6 +261,22 @@ TEST_F(DeviceUnitsTest, MetricsAreTheLastMeasurementAndTheHistoryAskedFor) {
   EXPECT_DOUBLE_EQ(Ask(&DeviceUnits::Metrics, request)->history(0).utilization(), 50);
 }
 
+TEST_F(DeviceUnitsTest, TheFirstCallerAfterAStartFindsEverythingMeasuredTwice) {
+  const auto start = [](DeviceWatch& watch) -> Task<bool> {
+    co_await watch.Start();
+    co_return true;
+  };
+  Await(loop_, start(*process_->watch));
+  v1::MetricsRequest request;
+  request.set_history(60'000);
+  request.set_history_samples(60);
+  const auto metrics = Ask(&DeviceUnits::Metrics, request);
+  ASSERT_THAT(metrics, IsOk());
+  EXPECT_TRUE(metrics->has_utilization());
+  EXPECT_THAT(metrics->history(), SizeIs(2));
+  EXPECT_THAT(Emitted<v1::DeviceDetected>(), IsEmpty()) << "the database is not needed to start";
+}
+
 TEST_F(DeviceUnitsTest, HealthOfTheMachineIsTheWorstOfItsDevices) {
   ASSERT_THAT(Round(), IsOk());
   const auto well = Ask(&DeviceUnits::Health, v1::HealthRequest());

@@ -12,19 +12,26 @@
 namespace aima::device {
 namespace {
 
-// Utilization needs two measurements, and nobody should wait long for the second.
-constexpr auto kFirstPause = std::chrono::milliseconds(200);
+// Ten ticks of the kernel's clock: the least over which utilization says something.
+constexpr auto kFirstPause = std::chrono::milliseconds(100);
 
 }  // namespace
 
 DeviceWatch::DeviceWatch(DeviceMonitor& monitor, DeviceStore& store, events::Outbox& outbox, Periods periods)
     : monitor_(monitor), store_(store), outbox_(outbox), periods_(periods) {}
 
+Task<void> DeviceWatch::Start() {
+  next_scan_ = absl::Now() + periods_.scan;
+  co_await monitor_.Scan();
+  co_await monitor_.Measure();
+  boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor, kFirstPause);
+  co_await timer.async_wait(boost::asio::use_awaitable);
+  co_await monitor_.Measure();
+}
+
 Task<void> DeviceWatch::Run(CallContext call) {
   boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor);
   bool troubled = false;
-  timer.expires_after(kFirstPause);
-  co_await timer.async_wait(boost::asio::use_awaitable);
   while (true) {
     timer.expires_after(absl::ToChronoMilliseconds(periods_.measure));
     const absl::Status told = co_await Round(call);
@@ -37,7 +44,6 @@ Task<void> DeviceWatch::Run(CallContext call) {
 
 Task<absl::Status> DeviceWatch::Round(CallContext call) {
   if (absl::Now() >= next_scan_) {
-    // The caller of the constructor has usually scanned just now; the first round looks again, at little cost.
     next_scan_ = absl::Now() + periods_.scan;
     co_await monitor_.Scan();
   }

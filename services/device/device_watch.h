@@ -26,6 +26,10 @@ class DeviceWatch {
   DeviceWatch(DeviceMonitor& monitor, DeviceStore& store, events::Outbox& outbox)
       : DeviceWatch(monitor, store, outbox, Periods()) {}
 
+  // Looks at everything for the first time. Takes a tenth of a second, so that even the first caller is told of
+  // utilization, which needs two measurements.
+  Task<void> Start();
+
   // Goes on until it is cancelled. `call` is the context of what it does.
   Task<void> Run(CallContext call);
 

@@ -31,8 +31,7 @@ Task<absl::Status> Wire(runtime::Host& host) {
   v1::Host machine = ReadHost(files);
   if (!host.config().general().hostname().empty()) machine.set_hostname(host.config().general().hostname());
   auto& units = host.Own<DeviceUnits>(monitor, store, std::move(machine));
-  co_await monitor.Scan();
-  co_await monitor.Measure();
+  co_await watch.Start();
   host.Spawn(watch.Run(host.BackgroundCall("watch")));
   host.Serve("aima.device.v1.DeviceService")
       .Bind<&DeviceUnits::Detect>(units)

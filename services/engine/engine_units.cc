@@ -71,7 +71,8 @@ Task<absl::StatusOr<EngineUnits::Started>> EngineUnits::Begin(CallContext& call,
   std::shared_ptr<Instance> instance = instances_.Find(id);
   const bool runs = instance && instance->record().status == v1::INSTANCE_STATUS_RUNNING;
   if (instance && instance->record().Live() && instance->record().model_id != order.model.id) {
-    co_return InvalidInput("instance_id", absl::StrCat("'", id, "' serves the model '", instance->record().model_id, "'"));
+    co_return InvalidInput("instance_id",
+                           absl::StrCat("'", id, "' serves the model '", instance->record().model_id, "'"));
   }
   const std::optional<Installation> installation = installer_.Find(*spec);
   if (!runs && !installation) {
@@ -94,7 +95,8 @@ absl::StatusOr<const v1::EngineSpec*> EngineUnits::FindEngine(const std::string&
   return spec;
 }
 
-absl::StatusOr<const v1::EngineSpec*> EngineUnits::ChooseEngine(const std::string& name, const ServedModel& model) const {
+absl::StatusOr<const v1::EngineSpec*> EngineUnits::ChooseEngine(const std::string& name,
+                                                                const ServedModel& model) const {
   const auto serves = [&](const v1::EngineSpec& spec) {
     return std::count(spec.formats().begin(), spec.formats().end(), model.format) > 0 &&
            std::count(spec.model_types().begin(), spec.model_types().end(), model.type) > 0;
@@ -108,7 +110,8 @@ absl::StatusOr<const v1::EngineSpec*> EngineUnits::ChooseEngine(const std::strin
     return Error(v1::ENGINE_INCOMPATIBLE,
                  spec->own_models()
                      ? absl::StrCat("engine '", name, "' serves models of its own only; start it without model_id")
-                     : absl::StrCat("engine '", name, "' does not serve ", model.type, " models in format ", model.format),
+                     : absl::StrCat("engine '", name, "' does not serve ", model.type, " models in format ",
+                                    model.format),
                  {{"engine", name}, {"model_id", model.id}, {"format", model.format}, {"type", model.type}});
   }
   if (model.id.empty()) return InvalidInput("model_id", "is required, or the name of an engine with models of its own");
@@ -122,7 +125,8 @@ absl::StatusOr<const v1::EngineSpec*> EngineUnits::ChooseEngine(const std::strin
   }
   if (best) return best;
   return Error(v1::ENGINE_INCOMPATIBLE,
-               absl::StrCat("no engine serves ", model.type, " models in format ", model.format, ", as '", model.id, "' is"),
+               absl::StrCat("no engine serves ", model.type, " models in format ", model.format, ", as '", model.id,
+                            "' is"),
                {{"model_id", model.id}, {"format", model.format}, {"type", model.type}});
 }
 
@@ -189,7 +193,8 @@ Task<void> EngineUnits::RunRestart(CallContext call, std::shared_ptr<Instance> i
   feed->Finish(response.status());
 }
 
-Task<absl::StatusOr<v1::RestartResponse>> EngineUnits::TryRestart(CallContext& call, std::shared_ptr<Instance> instance) {
+Task<absl::StatusOr<v1::RestartResponse>> EngineUnits::TryRestart(CallContext& call,
+                                                                  std::shared_ptr<Instance> instance) {
   const Record record = instance->record();
   v1::StartRequest request;
   request.set_name(record.engine);
@@ -309,7 +314,8 @@ Task<absl::StatusOr<v1::ListResponse>> EngineUnits::List(CallContext& call, cons
   co_return response;
 }
 
-Task<absl::StatusOr<v1::FeaturesResponse>> EngineUnits::Features(CallContext& call, const v1::FeaturesRequest& request) {
+Task<absl::StatusOr<v1::FeaturesResponse>> EngineUnits::Features(CallContext& call,
+                                                                 const v1::FeaturesRequest& request) {
   CO_ASSIGN_OR_RETURN(const v1::EngineSpec* spec, FindEngine(request.name()));
   // The same fields under the same numbers.
   v1::FeaturesResponse response;

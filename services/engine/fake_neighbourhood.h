@@ -35,7 +35,8 @@ class FakeNeighbourhood : public rpc::Client {
   }
 
   int CountEvents(const std::string& type) const {
-    return static_cast<int>(std::count_if(events.begin(), events.end(), [&](const auto& e) { return e.type() == type; }));
+    return static_cast<int>(
+        std::count_if(events.begin(), events.end(), [&](const auto& event) { return event.type() == type; }));
   }
 
   // The newest event of Payload's type.

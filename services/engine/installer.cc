@@ -61,7 +61,7 @@ absl::Status WriteDurably(const fs::path& path, const std::string& text) {
 
 absl::Status Failed(const v1::EngineSpec& spec, const std::string& what, const std::string& output) {
   return Error(v1::ENGINE_INSTALL_FAILED, absl::StrCat("installing '", spec.name(), "' failed: ", what),
-               {{"engine", spec.name()}, {"output", output.substr(output.size() - std::min<size_t>(output.size(), 4000))}});
+               {{"engine", spec.name()}, {"output", output.size() > 4000 ? output.substr(output.size() - 4000) : output}});
 }
 
 // The first word with a digit and a dot or that is all digits, in what a program says of its version.
@@ -107,7 +107,9 @@ std::string Installer::PythonDir(const v1::EngineSpec& spec) const {
 Installation Installer::PythonInstallation(const v1::EngineSpec& spec) const {
   const std::string directory = PythonDir(spec);
   const v1::PythonRecipe& recipe = spec.install().python();
-  return {{directory + "/bin/python", launcher_dir_ + "/" + recipe.launcher()}, directory, recipe.packages(0).version()};
+  return {{directory + "/bin/python", launcher_dir_ + "/" + recipe.launcher()},
+          directory,
+          recipe.packages(0).version()};
 }
 
 std::optional<Installation> Installer::Find(const v1::EngineSpec& spec) const {
@@ -132,7 +134,8 @@ process::Command Installer::CommandOf(const v1::EngineSpec& spec, std::vector<st
   command.argv = std::move(argv);
   command.env = BasicEnvironment(environment_);
   for (const char* name : kPackageVariables) {
-    if (const std::optional<std::string> value = environment_(name)) command.env.push_back(absl::StrCat(name, "=", *value));
+    const std::optional<std::string> value = environment_(name);
+    if (value) command.env.push_back(absl::StrCat(name, "=", *value));
   }
   command.env.push_back("PIP_DISABLE_PIP_VERSION_CHECK=1");
   command.env.push_back("PIP_NO_INPUT=1");
@@ -209,7 +212,8 @@ Task<absl::Status> Installer::RunStep(const v1::EngineSpec& spec, Step step, con
   const auto on_line = [&](std::string_view line) {
     // How many lines a step writes is not known: each brings it half of a tenth nearer to its end.
     const double share = 1 - 1 / (1 + 0.1 * ++lines);
-    observer(Progress(step.phase, std::string(line), step.from_percent + share * (step.to_percent - step.from_percent)));
+    const double percent = step.from_percent + share * (step.to_percent - step.from_percent);
+    observer(Progress(step.phase, std::string(line), percent));
   };
   const absl::StatusOr<process::RunResult> result =
       co_await RunCommand(CommandOf(spec, step.argv), kStepTimeout, on_line);

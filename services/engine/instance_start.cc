@@ -145,8 +145,8 @@ Task<absl::Status> Instance::Reserve(CallContext& call, const StartOrder& order,
   record_.memory_bytes = kUnknownModelBytes;
   if (!order.model.id.empty()) {
     CO_ASSIGN_OR_RETURN(record_.memory_bytes,
-                        co_await around_.neighbours.EstimateMemory(call, order.model.id, record_.config.context_length(),
-                                                                   record_.config.parallel()));
+                        co_await around_.neighbours.EstimateMemory(
+                            call, order.model.id, record_.config.context_length(), record_.config.parallel()));
   }
   CO_ASSIGN_OR_RETURN(record_.slot_id, co_await around_.neighbours.Reserve(call, record_.instance_id,
                                                                            record_.memory_bytes, record_.run));
@@ -213,7 +213,8 @@ Task<absl::Status> Instance::AwaitReady(StartFeed& feed) {
     if (now - looked >= kProgressEvery) {
       looked = now;
       if (meter.Advanced(*process_, record_.log_path, answer == Answer::kLoading)) advanced = now;
-      const double share = std::min(1.0, static_cast<double>(meter.memory()) / std::max<int64_t>(1, record_.memory_bytes));
+      const double needed = static_cast<double>(std::max<int64_t>(1, record_.memory_bytes));
+      const double share = std::min(1.0, static_cast<double>(meter.memory()) / needed);
       feed.Report(Progress("loading", loading ? "loading the model" : "waiting for the engine to listen",
                            15 + 80 * share));
     }

@@ -16,13 +16,14 @@ namespace aima::engine {
 // Keeps them by id and looks after what an earlier life of this process left behind. Used on its loop only.
 class Instances {
  public:
-  Instances(Surroundings around, const EngineCatalogue& catalogue) : around_(std::move(around)), catalogue_(catalogue) {}
+  Instances(Surroundings around, const EngineCatalogue& catalogue)
+      : around_(std::move(around)), catalogue_(catalogue) {}
 
   // Reads the rows and takes over, or buries, what they tell of. Before any unit is served.
   Task<absl::Status> Recover();
 
-  // Ends, every now and then, processes that carry our marker and that nobody wants. An orphan is ended when it was seen
-  // twice, so that one that has only just been made is not taken for one.
+  // Ends, every now and then, processes that carry our marker and that nobody wants. An orphan is ended when it was
+  // seen twice, so that one that has only just been made is not taken for one.
   Task<void> SweepForever(absl::Duration interval);
   // One look. Returns how many were ended.
   Task<int> Sweep();

@@ -58,7 +58,8 @@ std::optional<std::string> ReadEnvironment(const std::string& name) {
 std::vector<std::string> BasicEnvironment(const Environment& environment) {
   std::vector<std::string> variables;
   for (const char* name : {"PATH", "HOME", "LANG", "TMPDIR"}) {
-    if (const std::optional<std::string> value = environment(name)) variables.push_back(absl::StrCat(name, "=", *value));
+    const std::optional<std::string> value = environment(name);
+    if (value) variables.push_back(absl::StrCat(name, "=", *value));
   }
   return variables;
 }
@@ -77,7 +78,8 @@ absl::StatusOr<process::Command> MakeCommand(const v1::EngineSpec& spec, const s
   }
   command.env = BasicEnvironment(environment);
   for (const std::string& name : spec.launch().pass_env()) {
-    if (const std::optional<std::string> value = environment(name)) command.env.push_back(absl::StrCat(name, "=", *value));
+    const std::optional<std::string> value = environment(name);
+    if (value) command.env.push_back(absl::StrCat(name, "=", *value));
   }
   for (const auto& [name, value] : spec.launch().env()) {
     ASSIGN_OR_RETURN(const std::string filled, Fill(value, values));

@@ -26,8 +26,8 @@ struct Recovery {
   bool operator==(const Recovery&) const = default;
 };
 
-// `lives` tells whether exactly this process runs; `marked` are the processes that carry our marker. Instances that need
-// nothing are left out. Nothing is adopted but what is proven by its identity or by the marker of its run.
+// `lives` tells whether exactly this process runs; `marked` are the processes that carry our marker. Instances that
+// need nothing are left out. Nothing is adopted but what is proven by its identity or by the marker of its run.
 std::vector<Recovery> PlanRecovery(const std::vector<Record>& records, const std::vector<process::Marked>& marked,
                                    const std::function<bool(const process::Identity&)>& lives);
 

@@ -29,6 +29,13 @@ Role RoleOf(const std::string& name) {
   return Role::kNone;
 }
 
+// The text of a field; empty if it is not there or is no text.
+std::string TextOf(const nlohmann::json& entry, const char* field) {
+  if (!entry.is_object()) return "";
+  const auto found = entry.find(field);
+  return found != entry.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
 bool SameText(const std::string& a, const std::string& b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
@@ -83,16 +90,17 @@ void KeyRing::Reload() {
   keys_.clear();
   loaded_at_ = modified;
   for (const nlohmann::json& entry : list) {
-    if (!entry.is_object()) continue;
     Key key;
-    key.role = RoleOf(entry.value("role", ""));
-    key.sha256 = entry.value("sha256", "");
-    const auto expires = entry.find("expires");
-    if (expires != entry.end() && expires->is_string() && !expires->get_ref<const std::string&>().empty()) {
-      std::string problem;
-      if (!absl::ParseTime(absl::RFC3339_full, expires->get<std::string>(), &key.expires, &problem)) continue;
+    key.role = RoleOf(TextOf(entry, "role"));
+    key.sha256 = TextOf(entry, "sha256");
+    const std::string expires = TextOf(entry, "expires");
+    std::string problem;
+    const bool readable = expires.empty() || absl::ParseTime(absl::RFC3339_full, expires, &key.expires, &problem);
+    if (readable && key.role != Role::kNone && key.sha256.size() == 64) {
+      keys_[TextOf(entry, "id")] = std::move(key);
+    } else {
+      spdlog::error("{} has an entry that is no key", path_);
     }
-    if (key.role != Role::kNone && key.sha256.size() == 64) keys_[entry.value("id", "")] = std::move(key);
   }
 }
 

@@ -111,6 +111,13 @@ TEST_F(AccessTest, ReadsTheKeysAgainWhenTheyChange) {
   EXPECT_FALSE(keys_.Find(TextOf("one")).ok());
 }
 
+TEST_F(AccessTest, AnEntryThatIsNoKeyDoesNotDisturbTheOthers) {
+  list_ = nlohmann::json::parse(R"([{"id": 1, "role": 5, "sha256": null}, "key", {"id": "x", "role": "boss"}])");
+  Store("good", "read");
+  EXPECT_THAT(access_.Admit({.key = TextOf("good"), .loopback = true}), IsOk());
+  EXPECT_THAT(access_.Admit({.key = TextOf("x"), .loopback = true}), FailsWith(unit::v1::UNAUTHENTICATED, "not valid"));
+}
+
 TEST_F(AccessTest, TheKeyOfTheConfigurationIsAnAdmin) {
   KeyRing keys(path_, "a secret of the operator");
   auto caller = keys.Find("a secret of the operator");

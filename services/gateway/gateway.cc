@@ -65,7 +65,7 @@ class Gateway {
         watch_(loop, *catalogue_, runner_, *subscriber_),
         operations_(loop),
         units_(*catalogue_),
-        health_(*catalogue_, *rpc_),
+        health_(loop, *catalogue_, *rpc_),
         generic_(runner_, watch_, health_),
         grpc_(loop, *catalogue_, channels_, access_, generic_),
         face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_, units_, health_, registry_}) {}

@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 
+#include <boost/asio/as_tuple.hpp>
 #include <set>
 
 #include "aima/runtime/v1/runtime.pb.h"
@@ -12,6 +13,7 @@
 namespace aima::gateway {
 namespace {
 
+namespace asio = boost::asio;
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
@@ -42,39 +44,57 @@ void AppendSeries(const std::string& domain, const std::string& text, std::set<s
 
 }  // namespace
 
-HealthReport::HealthReport(const Catalogue& catalogue, rpc::Client& rpc) : rpc_(rpc) {
+HealthReport::HealthReport(Loop& loop, const Catalogue& catalogue, rpc::Client& rpc) : loop_(loop), rpc_(rpc) {
   std::set<std::string> domains;
   for (const UnitInfo& unit : catalogue.units()) domains.insert(unit.domain);
   domains.erase("runtime");  // is in every process and is none
   domains_.assign(domains.begin(), domains.end());
 }
 
-Task<std::string> HealthReport::AskOne(std::string domain) {
-  HealthCheckResponse response;
-  const absl::Status status = co_await rpc_.CallDomain(domain, ShortCall(), HealthCheckRequest(), response);
-  if (!status.ok()) co_return std::string(status.message());
-  co_return response.status() == HealthCheckResponse::SERVING ? "serving" : "not serving";
+Task<void> HealthReport::Each(std::function<Task<void>(const std::string& domain)> ask) {
+  // Shared, because a caller that leaves does not end what was started.
+  struct Progress {
+    explicit Progress(Loop& loop) : all_done(loop, asio::steady_timer::time_point::max()) {}
+    asio::steady_timer all_done;
+    size_t running = 0;
+  };
+  auto progress = std::make_shared<Progress>(loop_);
+  progress->running = domains_.size();
+  for (const std::string& domain : domains_) {
+    asio::co_spawn(loop_, ask(domain), [progress](std::exception_ptr) {
+      if (--progress->running == 0) progress->all_done.cancel();
+    });
+  }
+  if (progress->running > 0) co_await progress->all_done.async_wait(asio::as_tuple(asio::use_awaitable));
 }
 
 Task<HealthReport::State> HealthReport::Ask() {
-  State state;
-  for (const std::string& domain : domains_) {
-    const std::string answer = co_await AskOne(domain);
-    if (answer != "serving") state.all_serve = false;
-    state.services[domain] = answer;
-  }
-  co_return state;
+  auto state = std::make_shared<State>();
+  co_await Each([this, state](const std::string& domain) { return AskOne(domain, state); });
+  co_return *state;
+}
+
+Task<void> HealthReport::AskOne(std::string domain, std::shared_ptr<State> state) {
+  HealthCheckResponse response;
+  const absl::Status status = co_await rpc_.CallDomain(domain, ShortCall(), HealthCheckRequest(), response);
+  const bool serves = status.ok() && response.status() == HealthCheckResponse::SERVING;
+  if (!serves) state->all_serve = false;
+  state->services[domain] = serves ? "serving" : status.ok() ? "not serving" : std::string(status.message());
 }
 
 Task<std::string> HealthReport::Metrics() {
-  std::string text;
+  auto texts = std::make_shared<Texts>();
+  co_await Each([this, texts](const std::string& domain) { return MetricsOf(domain, texts); });
+  std::string all;
   std::set<std::string> seen;
-  for (const std::string& domain : domains_) {
-    runtime::v1::MetricsResponse response;
-    const absl::Status status = co_await rpc_.CallDomain(domain, ShortCall(), runtime::v1::MetricsRequest(), response);
-    if (status.ok()) AppendSeries(domain, response.text(), seen, text);
-  }
-  co_return text;
+  for (const auto& [domain, text] : *texts) AppendSeries(domain, text, seen, all);
+  co_return all;
+}
+
+Task<void> HealthReport::MetricsOf(std::string domain, std::shared_ptr<Texts> texts) {
+  runtime::v1::MetricsResponse response;
+  const absl::Status status = co_await rpc_.CallDomain(domain, ShortCall(), runtime::v1::MetricsRequest(), response);
+  if (status.ok()) (*texts)[domain] = response.text();
 }
 
 }  // namespace aima::gateway

@@ -1,8 +1,11 @@
 // Which services of the cluster take calls.
 #pragma once
 
+#include <functional>
 #include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "libs/base/task.h"
 #include "libs/rpc/client.h"
@@ -13,7 +16,7 @@ namespace aima::gateway {
 // Asks every process for its health and its metrics. Used on the loop.
 class HealthReport {
  public:
-  HealthReport(const Catalogue& catalogue, rpc::Client& rpc);
+  HealthReport(Loop& loop, const Catalogue& catalogue, rpc::Client& rpc);
 
   // "serving", or what is wrong, by domain.
   struct State {
@@ -26,8 +29,14 @@ class HealthReport {
   Task<std::string> Metrics();
 
  private:
-  Task<std::string> AskOne(std::string domain);
+  // Runs `ask` for every service at once and returns when all are done.
+  Task<void> Each(std::function<Task<void>(const std::string& domain)> ask);
 
+  using Texts = std::map<std::string, std::string>;
+  Task<void> AskOne(std::string domain, std::shared_ptr<State> state);
+  Task<void> MetricsOf(std::string domain, std::shared_ptr<Texts> texts);
+
+  Loop& loop_;
   rpc::Client& rpc_;
   std::vector<std::string> domains_;
 };

@@ -84,7 +84,7 @@ Task<void> HttpFace::Api(Visit& visit, std::string_view path) {
   if (post && Consume(path, "command/")) co_return co_await RunNamed(visit, "command", path);
   if ((post || get) && Consume(path, "query/")) co_return co_await RunNamed(visit, "query", path);
   if (get && Consume(path, "resource/")) {
-    if (absl::EndsWith(absl::string_view(path.data(), path.size()), "/watch")) {
+    if (method == "GET" && absl::EndsWith(absl::string_view(path.data(), path.size()), "/watch")) {
       path.remove_suffix(6);
       co_return co_await WatchResource(visit, path);
     }
@@ -120,7 +120,9 @@ Task<void> HttpFace::Units(Visit& visit, std::string_view name) {
 Task<void> HttpFace::Health(Visit& visit) {
   visit.unit = "gateway.health";
   const HealthReport::State state = co_await parts_.health.Ask();
-  nlohmann::json json = {{"status", state.all_serve ? "healthy" : "degraded"}, {"services", state.services}};
+  nlohmann::json json = {{"status", state.all_serve ? "healthy" : "degraded"}};
+  // Anybody may ask whether it works, as load balancers do; what there is, is for those who may look.
+  if (visit.caller.role >= Role::kRead) json["services"] = state.services;
   co_await Answer(visit, SuccessResponse({json.dump(), {}}, visit.meta, state.all_serve ? 200 : 503));
 }
 

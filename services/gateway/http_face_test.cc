@@ -135,7 +135,7 @@ class HttpFaceTest : public ::testing::Test {
   ResourceWatch watch_{loop_, *catalogue_, runner_, events_};
   Operations operations_{loop_};
   const UnitsJson units_{*catalogue_};
-  HealthReport health_{*catalogue_, services_};
+  HealthReport health_{loop_, *catalogue_, services_};
   std::unique_ptr<HttpFace> face_;
   std::unique_ptr<http::Server> server_;
   http::Client client_{loop_};

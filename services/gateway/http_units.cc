@@ -137,6 +137,10 @@ Task<void> HttpFace::Stream(Visit& visit) {
   absl::StatusOr<const UnitInfo*> unit = parts_.runner.Find(execution->unit, execution->type, visit.caller);
   if (!unit.ok()) co_return co_await Fail(visit, unit.status());
   visit.unit = (*unit)->name;
+  if (execution->options.idempotency_key.empty()) {
+    execution->options.idempotency_key = std::string(visit.request.headers.Get("Idempotency-Key"));
+  }
+  if (!(*unit)->unary) visit.exchange.EndOnDrain();  // such streams go on for as long as their readers like
   CallContext call = CallOf(visit);
   bool begun = false;
   // The answer begins with the first message, so that a call that fails before has a status of its own.
@@ -168,8 +172,8 @@ absl::StatusOr<json> HttpFace::InputFromQuery(const UnitInfo& unit, std::string_
     json value = text;
     using google::protobuf::FieldDescriptor;
     if (field && field->cpp_type() != FieldDescriptor::CPPTYPE_STRING && field->cpp_type() != FieldDescriptor::CPPTYPE_ENUM) {
-      json parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
-      if (!parsed.is_discarded()) value = std::move(parsed);
+      absl::StatusOr<json> parsed = ParseJsonText(text);
+      if (parsed.ok()) value = *std::move(parsed);
     }
     if (field && field->is_repeated() && !field->is_map()) {
       input[name].push_back(std::move(value));
@@ -202,6 +206,7 @@ Task<void> HttpFace::WatchResource(Visit& visit, std::string_view uri) {
   if (absl::Status denied = Access::Check(visit.caller, unit.options.access(), unit.name); !denied.ok()) {
     co_return co_await Fail(visit, denied);
   }
+  visit.exchange.EndOnDrain();
   bool begun = false;
   const ResourceWatch::Sink sink = [&](const std::string& value, int64_t cursor) -> Task<absl::Status> {
     if (!begun) {

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from support.cluster import Cluster
+from support.cluster import Cluster, free_port
 from support.grpc_client import GrpcClient
 
 ROLES = ["none", "read", "operate", "admin"]
@@ -85,7 +85,7 @@ def test_no_secret_is_stored_or_logged(cluster):
 
 
 def test_a_listener_for_the_network_needs_tls_and_a_key():
-    open_to_all = Cluster({"api.listen_addr": "0.0.0.0:0"}, start=False)
+    open_to_all = Cluster({"api.listen_addr": f"0.0.0.0:{free_port()}"}, start=False)
     with open_to_all:
         flags = [flag for key, value in open_to_all.sets.items() for flag in ("--set", f"{key}={value}")]
         done = open_to_all.cli("start", *flags, check=False, timeout=120)

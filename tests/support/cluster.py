@@ -160,7 +160,7 @@ class Cluster:
                     data.append(line[5:].lstrip(" "))
                 elif not line and data:
                     text = "\n".join(data)
-                    yield event, (json.loads(text) if text[:1] in "[{\"" else text)
+                    yield event, (text if text == "[DONE]" else json.loads(text))
                     event, data = "message", []
         finally:
             connection.close()

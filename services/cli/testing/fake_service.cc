@@ -1,7 +1,8 @@
 // A service as the supervisor sees one, for its tests. Its manner is the first line of <program>.manner:
 //   ready          says that it is ready, ends on SIGTERM
 //   stubborn       says that it is ready, ignores SIGTERM
-//   silent         never says anything
+//   silent         never says anything, ends on SIGTERM
+//   deaf           never says anything, ignores SIGTERM
 //   fail           complains and ends with status 3
 // Its name is added to ../order when it is ready.
 #include <signal.h>
@@ -44,13 +45,13 @@ int main(int, char** argv) {
   sigemptyset(&term);
   sigaddset(&term, SIGTERM);
   sigprocmask(SIG_BLOCK, &term, nullptr);
-  if (manner != "silent") {
+  if (manner != "silent" && manner != "deaf") {
     std::ofstream(program.parent_path().parent_path() / "order", std::ios::app)
         << program.filename().string() << "\n";
     Notify("READY=1\nSTATUS=serving");
   }
   for (int signal = 0; sigwait(&term, &signal) == 0;) {
-    if (manner != "stubborn") break;
+    if (manner != "stubborn" && manner != "deaf") break;
   }
   return 0;
 }
