@@ -1,4 +1,4 @@
-"""Starts real clusters from the shipped binaries.
+"""Starts real clusters from the shipped binaries, for the tests of e2e/ and clients/ alike.
 
 AIMA_BIN names the folder of the binaries (default build/release/bin), AIMA_MODELS the folder that deploy/models/fetch
 filled.
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from support.cluster import Cluster, models_dir  # noqa: E402
 

@@ -1,0 +1,129 @@
+"""OpenAI's own Python client works against /v1 as it is: nothing but its two environment variables tells it of AIMA."""
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tools import make_once, run
+
+CLIENT = "openai==3.54.0"
+
+MESSAGES = '[{"role": "user", "content": "What is the capital of France? One sentence."}]'
+
+
+@pytest.fixture(scope="session")
+def python():
+    """A Python that has the client, and nothing of this repository."""
+    def make(folder):
+        run(sys.executable, "-m", "venv", folder)
+        run(folder / "bin" / "pip", "install", "-q", "--disable-pip-version-check", CLIENT)
+
+    return make_once(CLIENT.replace("==", "-"), make) / "bin" / "python"
+
+
+@pytest.fixture
+def program(python, cluster, chat_model):
+    """Runs a program that uses the client, and returns the JSON that it prints."""
+    def start(text, key="", **environment):
+        source = f"import json, openai\nclient = openai.OpenAI()\nmodel = {chat_model!r}\nmessages = {MESSAGES}\n{text}"
+        done = subprocess.run(
+            [python, "-c", source], capture_output=True, text=True, timeout=180,
+            env=cluster.environment(OPENAI_BASE_URL=f"http://localhost:{cluster.http_port}/v1", OPENAI_API_KEY=key, **environment))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return start
+
+
+def failure(call):
+    """A program that prints how a call fails: its class, status and text."""
+    return f"""
+try:
+    {call}
+    print(json.dumps("it did not fail"))
+except openai.APIStatusError as error:
+    print(json.dumps({{"class": type(error).__name__, "status": error.status_code, "text": str(error), "code": error.code}}))
+"""
+
+
+def test_it_chats(program):
+    answer = program("print(client.chat.completions.create(model=model, messages=messages, max_tokens=16).model_dump_json())")
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0]["message"]["role"] == "assistant"
+    assert answer["choices"][0]["message"]["content"].strip()
+    assert answer["choices"][0]["finish_reason"] in ("stop", "length")
+    assert answer["usage"]["total_tokens"] == answer["usage"]["prompt_tokens"] + answer["usage"]["completion_tokens"] > 0
+
+
+def test_it_streams_the_answer_that_it_gets_whole(program):
+    streamed, usage, whole = program("""
+options = dict(model=model, messages=messages, max_tokens=16, temperature=0)
+chunks = list(client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **options))
+pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
+usages = [chunk.usage.model_dump() for chunk in chunks if chunk.usage]
+print(json.dumps([pieces, usages, client.chat.completions.create(**options).choices[0].message.content]))
+""")
+    pieces = [piece for piece in streamed if piece]
+    assert len(pieces) > 3
+    assert "".join(pieces) == whole
+    assert [entry["completion_tokens"] > 0 for entry in usage] == [True]
+
+
+def test_it_streams_with_asyncio(program):
+    assert program("""
+import asyncio
+
+async def talk():
+    async with openai.AsyncOpenAI() as client:
+        stream = await client.chat.completions.create(model=model, messages=messages, max_tokens=8, stream=True)
+        return [chunk.choices[0].delta.content async for chunk in stream if chunk.choices]
+
+print(json.dumps("".join(piece or "" for piece in asyncio.run(talk()))))
+""").strip()
+
+
+def test_it_continues_a_text(program):
+    answer = program('print(client.completions.create(model=model, prompt="One, two, three,", max_tokens=8).model_dump_json())')
+    assert answer["choices"][0]["text"].strip()
+
+
+def test_it_makes_embeddings(program, embedding_model):
+    # The client asks for base64 by itself and decodes it.
+    data = program(f"""
+answer = client.embeddings.create(model={embedding_model!r}, input=["A sentence.", "Another one."])
+print(json.dumps([item.embedding for item in answer.data]))
+""")
+    assert [len(vector) for vector in data] == [384, 384]
+    assert abs(sum(value * value for value in data[0]) - 1) < 0.01
+
+
+def test_it_lists_the_models(program, chat_model, embedding_model):
+    listed = program("print(json.dumps([[model.id, model.object] for model in client.models.list()]))")
+    assert [chat_model, "model"] in listed and [embedding_model, "model"] in listed
+
+
+def test_it_retrieves_one_model(program, chat_model):
+    assert program("print(json.dumps(client.models.retrieve(model).id))") == chat_model
+
+
+def test_an_unknown_model_is_its_not_found_error(program):
+    failed = program(failure('client.chat.completions.create(model="no-such-model", messages=messages)'))
+    assert failed["class"] == "NotFoundError", failed
+    assert failed["status"] == 404
+    assert "no-such-model" in failed["text"]
+
+
+def test_an_invalid_request_is_its_bad_request_error(program):
+    failed = program(failure('client.chat.completions.create(model=model, messages="no list")'))
+    assert failed["class"] == "BadRequestError", failed
+
+
+def test_a_wrong_key_is_its_authentication_error(program):
+    failed = program(failure("client.models.list()"), key="aima_nobody_" + "0" * 64)
+    assert failed["class"] == "AuthenticationError", failed
+    assert failed["status"] == 401
+
+
+def test_a_good_key_is_taken(program, cluster, chat_model):
+    assert chat_model in program("print(json.dumps([model.id for model in client.models.list()]))", key=cluster.new_key("read"))
