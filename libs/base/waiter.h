@@ -17,6 +17,10 @@ class Waiter {
     handler_ = std::make_unique<boost::asio::any_completion_handler<void(Results...)>>(std::move(handler));
   }
 
+  // Where the cancellation of whoever waits arrives, after Set. (The slot of the handler that was given to Set is taken:
+  // any_completion_handler puts a handler of its own into it.)
+  boost::asio::cancellation_slot slot() { return handler_->get_cancellation_slot(); }
+
   // Resumes whoever waits; false if nobody does.
   bool Resume(Results... results) {
     if (!handler_) return false;

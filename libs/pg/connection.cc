@@ -119,7 +119,9 @@ std::string Connection::StartAttempt() {
   std::string options = absl::StrCat(
       OptionsOf(options_.url), " -c search_path=", options_.schema, " -c timezone=UTC -c datestyle=ISO",
       " -c statement_timeout=", absl::ToInt64Milliseconds(options_.statement_timeout),
-      " -c idle_in_transaction_session_timeout=60000", read_only_ ? " -c default_transaction_read_only=on" : "");
+      // A statement that waits for a lock holds up all that come after it on its connection.
+      " -c lock_timeout=5000 -c idle_in_transaction_session_timeout=60000",
+      read_only_ ? " -c default_transaction_read_only=on" : "");
   const std::string name = absl::StrCat("aima-", options_.schema);
   const char* keywords[] = {"dbname", "options", "fallback_application_name", "client_encoding", "tcp_user_timeout",
                             nullptr};

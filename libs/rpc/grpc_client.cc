@@ -81,13 +81,12 @@ class StreamCall : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
     if (done_) co_return false;
     co_return co_await asio::async_initiate<decltype(asio::use_awaitable), void(bool)>(
         [this](auto handler) {
-          auto slot = asio::get_associated_cancellation_slot(handler);
-          if (slot.is_connected()) {
+          waiter_.Set(std::move(handler));
+          if (auto slot = waiter_.slot(); slot.is_connected()) {
             slot.assign([weak = weak_from_this()](asio::cancellation_type) {
               if (auto call = weak.lock()) call->context.TryCancel();
             });
           }
-          waiter_.Set(std::move(handler));
           StartRead(&response);
         },
         asio::use_awaitable);
@@ -207,14 +206,13 @@ class GrpcClient : public Client {
   Task<grpc::Status> SendOnce(std::shared_ptr<UnaryCall> state, const Target& target) {
     co_return co_await asio::async_initiate<decltype(asio::use_awaitable), void(grpc::Status)>(
         [&, state](auto handler) {
-          auto slot = asio::get_associated_cancellation_slot(handler);
-          if (slot.is_connected()) {
+          auto waiter = std::make_shared<Waiter<grpc::Status>>();
+          waiter->Set(std::move(handler));
+          if (auto slot = waiter->slot(); slot.is_connected()) {
             slot.assign([weak = std::weak_ptr(state)](asio::cancellation_type) {
               if (auto running = weak.lock()) running->context.TryCancel();
             });
           }
-          auto waiter = std::make_shared<Waiter<grpc::Status>>();
-          waiter->Set(std::move(handler));
           grpc::GenericStub stub(channels_.To(target.domain));
           stub.UnaryCall(&state->context, target.path, {}, &state->request, &state->response,
                          [&loop = loop_, state, waiter](grpc::Status status) {

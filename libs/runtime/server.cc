@@ -152,7 +152,8 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
   }
 
   Task<absl::Status> Within(Message* response, std::function<Task<absl::Status>()> handler) {
-    if (method_.unit.empty() || !server_.middleware_) co_return co_await handler();
+    if (method_.unit.empty()) co_return co_await handler();
+    if (!server_.middleware_) co_return co_await Checked(std::move(handler));
     co_return co_await server_.middleware_(call_, method_, *request_, response, [this, handler]() { return Checked(handler); });
   }
 

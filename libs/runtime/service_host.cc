@@ -82,6 +82,14 @@ ServiceHost::~ServiceHost() { DestroyOwned(); }
 
 Task<absl::Status> ServiceHost::Run(std::function<Task<absl::Status>(Host&)> wire) {
   asio::signal_set signals(loop_, SIGTERM, SIGINT);
+  asio::steady_timer asked_to_end(loop_, asio::steady_timer::time_point::max());
+  bool serving = false;
+  signals.async_wait([&](boost::system::error_code error, int) {
+    if (error) return;
+    // Before it serves, nothing is in hand that would have to be ended in order.
+    if (!serving) std::_Exit(0);
+    asked_to_end.cancel();
+  });
   CO_RETURN_IF_ERROR(co_await Prepare());
   CO_RETURN_IF_ERROR(co_await wire(*this));
   CO_RETURN_IF_ERROR(CheckBindings());
@@ -96,7 +104,8 @@ Task<absl::Status> ServiceHost::Run(std::function<Task<absl::Status>(Host&)> wir
   Spawn(Watch());
   spdlog::info("serving address={}", address);
   Notify("READY=1\nSTATUS=serving");
-  co_await signals.async_wait(asio::use_awaitable);
+  serving = true;
+  co_await asked_to_end.async_wait(asio::as_tuple(asio::use_awaitable));
   Notify("STOPPING=1\nSTATUS=draining");
   spdlog::info("draining");
   co_await Drain();

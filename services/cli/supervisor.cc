@@ -8,7 +8,6 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <random>
 
 #include "libs/base/status_macros.h"
@@ -47,9 +46,6 @@ std::vector<fs::path> ServicePrograms(const std::string& libexec) {
 }
 
 }  // namespace
-
-std::string StateFile(const std::string& data_dir) { return data_dir + "/run/state.json"; }
-std::string EffectiveConfigFile(const std::string& data_dir) { return data_dir + "/run/config.yaml"; }
 
 Supervisor::Supervisor(Loop& loop, SupervisorOptions options)
     : loop_(loop),
@@ -382,26 +378,6 @@ Task<void> Supervisor::End(std::vector<Supervised*> group) {
   }
   force(group, SIGKILL);
   co_await Until(gone, absl::InfiniteDuration());
-}
-
-void Supervisor::WriteState() const {
-  nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const auto& item : processes_) {
-    list.push_back({{"name", item->name},
-                    {"state", StateText(item->state)},
-                    {"pid", item->process ? item->process->identity().pid : 0},
-                    {"since_ms", absl::ToUnixMillis(item->since)},
-                    {"restarts", item->restarts},
-                    {"status", item->status_text},
-                    {"last_exit", item->last_exit},
-                    {"address", item->address},
-                    {"user", item->user},
-                    {"log", LogOf(*item)}});
-  }
-  const nlohmann::ordered_json state = {
-      {"data_dir", data_dir_}, {"starting", starting_}, {"processes", std::move(list)}};
-  WriteFile(StateFile(data_dir_), state.dump(2, ' ', false, nlohmann::json::error_handler_t::replace), 0600)
-      .IgnoreError();
 }
 
 }  // namespace aima::cli

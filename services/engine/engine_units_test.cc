@@ -109,7 +109,11 @@ class EngineUnitsTest : public ::testing::Test {
   void SetUp() override {
     fs::create_directories(dir_ + "/configs");
     std::ofstream(dir_ + "/configs/fake.yaml") << kFakeEngine;
-    database_ = Postgres::Shared().FreshOptions("engine");
+    UseDatabase(Postgres::Shared());
+  }
+
+  void UseDatabase(Postgres& server) {
+    database_ = server.FreshOptions("engine");
     auto db = pg::Open(loop_, database_);
     for (const char* folder : {"/libs/events/migrations", "/services/engine/migrations"}) {
       absl::Status migrated;
@@ -453,6 +457,24 @@ TEST_F(EngineUnitsTest, WithoutTheLedgerNothingIsStarted) {
   EXPECT_EQ(around_.slots.size(), 1u);
   around_.resource_is_down = false;
   EXPECT_TRUE(Eventually([&] { return around_.slots.empty(); }));
+}
+
+TEST_F(EngineUnitsTest, WithoutTheDatabaseNothingIsStartedAndWhatHappensIsStoredLater) {
+  Postgres server;
+  UseDatabase(server);
+  Model("frail", "exit-later 3 7\n");
+  Model("other", "");
+  ASSERT_THAT(Start("frail"), IsOk());
+  server.Stop();
+  EXPECT_EQ(Start("other").status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(process::FindMarked(kHomeVariable, dir_).size(), 1u);
+  ASSERT_TRUE(Eventually([&] { return Get("frail").status() == v1::INSTANCE_STATUS_FAILED; })) << "known at once";
+  server.Start();
+  EXPECT_TRUE(Eventually([&] { return around_.CountEvents("engine.error") == 1; }));
+  Restart();
+  EXPECT_EQ(Get("frail").status(), v1::INSTANCE_STATUS_FAILED);
+  EXPECT_THAT(Get("frail").error(), HasSubstr("exited with code 7"));
+  EXPECT_THAT(Start("other"), IsOk());
 }
 
 TEST_F(EngineUnitsTest, ARestartKeepsTheConfiguration) {

@@ -213,6 +213,7 @@ Task<absl::Status> Instance::AwaitReady(StartFeed& feed) {
     if (now - looked >= kProgressEvery) {
       looked = now;
       if (meter.Advanced(*process_, record_.log_path, answer == Answer::kLoading)) advanced = now;
+      process::BoundLog(record_.log_path, around_.patience.log_bytes);
       const double needed = static_cast<double>(std::max<int64_t>(1, record_.memory_bytes));
       const double share = std::min(1.0, static_cast<double>(meter.memory()) / needed);
       feed.Report(Progress("loading", loading ? "loading the model" : "waiting for the engine to listen",

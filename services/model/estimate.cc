@@ -137,13 +137,13 @@ v1::EstimateResourcesResponse Estimate(const v1::Model& model, const Serving& wa
   return answer;
 }
 
-v1::Requirements RequirementsOf(const v1::Model& model) {
+void SetRequirements(v1::Model& model) {
+  if (model.files().empty()) return;
   const v1::EstimateResourcesResponse estimate = Estimate(model, Serving{});
-  v1::Requirements requirements;
+  v1::Requirements& requirements = *model.mutable_requirements();
   requirements.set_memory_min(estimate.memory_min());
   requirements.set_memory_recommended(estimate.memory_recommended());
   requirements.set_gpu_type(estimate.gpu_type());
-  return requirements;
 }
 
 }  // namespace aima::model

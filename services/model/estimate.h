@@ -19,7 +19,7 @@ int64_t UsualContext(const v1::Model& model);
 // Computed from size, format, type and details of the model; pure.
 v1::EstimateResourcesResponse Estimate(const v1::Model& model, const Serving& serving);
 
-// The same for the usual context.
-v1::Requirements RequirementsOf(const v1::Model& model);
+// Sets the model's requirements, for the usual context. A model without files has none.
+void SetRequirements(v1::Model& model);
 
 }  // namespace aima::model

@@ -26,7 +26,7 @@ void CheckGguf(const ByteSource& source) {
   model.set_format(v1::MODEL_FORMAT_GGUF);
   model.set_type(TypeOfGguf(*gguf));
   *model.mutable_details() = DescribeGguf(*gguf);
-  if (RequirementsOf(model).memory_recommended() < model.size()) std::abort();
+  if (Estimate(model, Serving{}).memory_recommended() < model.size()) std::abort();
   if (model.SerializeAsString().size() > 100'000) std::abort();
 }
 

@@ -77,7 +77,7 @@ TEST(Gguf, ARankHeadMakesARerankModel) {
 }
 
 TEST(Gguf, WhatIsWrongIsNamedWithItsPlace) {
-  const std::string tensor_of_two_rows = "token_embd.weight";
+  const std::string k = GgufWriter::Name("k");
   const struct {
     std::string bytes;
     const char* says;
@@ -88,15 +88,14 @@ TEST(Gguf, WhatIsWrongIsNamedWithItsPlace) {
       {GgufWriter().Claim(0, UINT64_MAX).Header(), "at byte 16 of 24: it claims 18446744073709551615 keys"},
       {GgufWriter().Raw(Number<uint64_t>(UINT64_MAX) + "key" + std::string(20, 'x')).Header(),
        "the name of key 0 has 18446744073709551615 bytes"},
-      {GgufWriter().Raw(GgufWriter::Name("k") + Number<uint32_t>(8) + Number<uint64_t>(UINT64_MAX - 7)).Header(),
+      {GgufWriter().Raw(k + Number<uint32_t>(8) + Number<uint64_t>(UINT64_MAX - 7)).Header(),
        "the value of 'k' takes 18446744073709551608 bytes"},
-      {GgufWriter().Raw(GgufWriter::Name("k") + Number<uint32_t>(77) + std::string(8, 'x')).Header(), "unknown type 77"},
-      {GgufWriter().Raw(GgufWriter::Name("k") + Number<uint32_t>(9) + Number<uint32_t>(4) + Number<uint64_t>(1ull << 62))
-           .Header(),
+      {GgufWriter().Raw(k + Number<uint32_t>(77) + std::string(8, 'x')).Header(), "unknown type 77"},
+      {GgufWriter().Raw(k + Number<uint32_t>(9) + Number<uint32_t>(4) + Number<uint64_t>(1ull << 62)).Header(),
        "the value of 'k' claims 4611686018427387904 entries"},
-      {GgufWriter().Raw(GgufWriter::Name("k") + Number<uint32_t>(9) + Number<uint32_t>(9) + Number<uint64_t>(1)).Header(),
+      {GgufWriter().Raw(k + Number<uint32_t>(9) + Number<uint32_t>(9) + Number<uint64_t>(1)).Header(),
        "array of arrays"},
-      {GgufWriter().Raw(GgufWriter::Name("k") + Number<uint32_t>(7) + "\x02").Header(), "neither true nor false"},
+      {GgufWriter().Raw(k + Number<uint32_t>(7) + "\x02").Header(), "neither true nor false"},
       {GgufWriter().U32("k", 1).U32("k", 2).Header(), "'k' is there twice"},
       {GgufWriter().U32("general.alignment", 24).File(), "general.alignment is 24, not a power of two"},
       {GgufWriter().U32("general.alignment", 0).File(), "general.alignment is 0"},

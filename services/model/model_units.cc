@@ -91,7 +91,7 @@ Task<absl::StatusOr<v1::ImportResponse>> ModelUnits::Import(CallContext& call, c
   const Registrar::Reply reply = [&](const v1::Model& model) { return outbox_.Remember(call, answer(model, true)); };
   CO_ASSIGN_OR_RETURN(Registrar::Registered registered,
                       co_await registrar_.Register(call, std::move(candidate), reply));
-  *registered.model.mutable_requirements() = RequirementsOf(registered.model);
+  SetRequirements(registered.model);
   WantDigest(registered.model);
   co_return answer(registered.model, registered.created);
 }
@@ -122,13 +122,17 @@ Task<absl::StatusOr<v1::DeleteResponse>> ModelUnits::Delete(CallContext& call, c
   also.push_back(outbox_.Emit(call, deleted));
   also.push_back(outbox_.Remember(call, response));
   CO_RETURN_IF_ERROR(co_await store_.Delete(call, model.id(), std::move(also)));
-  // After the commit: files without a record take room, a record without files would be a lie.
-  const absl::StatusOr<int64_t> freed =
-      co_await threads_.RunQuick([storage = storage_, model] { return storage.Remove(model); });
+  // After the commit: files without a record take room, a record without files would be a lie. They stay if they have
+  // been imported again meanwhile.
+  const absl::StatusOr<std::optional<v1::Model>> again = co_await store_.FindByPath(call, model.path());
+  absl::StatusOr<int64_t> freed = again.ok() ? absl::StatusOr<int64_t>(0) : again.status();
+  if (again.ok() && !*again) {
+    freed = co_await threads_.RunQuick([storage = storage_, model] { return storage.Remove(model); });
+  }
   if (!freed.ok()) {
     spdlog::warn("files of deleted model {} stay: {}", model.id(), std::string(freed.status().message()));
-    response.set_freed_bytes(0);
   }
+  response.set_freed_bytes(freed.value_or(0));
   co_return response;
 }
 
@@ -178,7 +182,7 @@ Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::VerifyModel(const CallConte
 
 Task<absl::StatusOr<v1::Model>> ModelUnits::Get(CallContext& call, const v1::GetRequest& request) {
   CO_ASSIGN_OR_RETURN(v1::Model model, co_await store_.Find(call, request.model_id()));
-  *model.mutable_requirements() = RequirementsOf(model);
+  SetRequirements(model);
   co_return model;
 }
 
@@ -200,7 +204,7 @@ Task<absl::StatusOr<v1::ListResponse>> ModelUnits::List(CallContext& call, const
     response.set_next_after(models.back().id());
   }
   for (v1::Model& model : models) {
-    *model.mutable_requirements() = RequirementsOf(model);
+    SetRequirements(model);
     *response.add_items() = std::move(model);
   }
   co_return response;
@@ -215,7 +219,7 @@ Task<absl::StatusOr<v1::SearchResponse>> ModelUnits::Search(CallContext& call, c
   CO_ASSIGN_OR_RETURN(std::vector<v1::Model> models, co_await store_.Find(call, std::move(search)));
   v1::SearchResponse response;
   for (v1::Model& model : models) {
-    *model.mutable_requirements() = RequirementsOf(model);
+    SetRequirements(model);
     *response.add_results() = std::move(model);
   }
   co_return response;

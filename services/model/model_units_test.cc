@@ -31,6 +31,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using testing::SafetensorsFile;
 using testing::TemporaryDirectory;
 using testing::TinyLlama;
 using testing::TinySafetensors;
@@ -283,6 +284,20 @@ TEST_F(ModelUnitsTest, ACopyIsIndependentAndGoesWithTheModel) {
   EXPECT_TRUE(fs::is_empty(dir_.path() + "/storage"));
 }
 
+TEST_F(ModelUnitsTest, ACopyThatIsThereAlreadyIsUsedOnlyIfItIsRight) {
+  v1::ImportRequest request;
+  request.set_path(dir_.Write("a.gguf", TinyLlama().File()));
+  request.set_copy(true);
+  const std::string path = Import(request)->model().path();
+  Sql("DELETE FROM models");  // as if the deletion of its files had been interrupted
+  FlipBit(path, static_cast<int64_t>(fs::file_size(path)) - 1);
+  ASSERT_EQ(Import(request)->model().path(), path);
+  EXPECT_TRUE(Verify("a")->valid());
+  Sql("DELETE FROM models");
+  ASSERT_EQ(Import(request)->model().path(), path);
+  EXPECT_TRUE(Verify("a")->valid());
+}
+
 TEST_F(ModelUnitsTest, WhatAnInterruptedCopyLeftIsRemovedAtTheNextStart) {
   dir_.Write("storage/.incoming-1/m.gguf", "half");
   dir_.Write("storage/sha256-1/m.gguf", "whole");
@@ -324,8 +339,8 @@ TEST_F(ModelUnitsTest, VerificationFindsTruncationExtensionAndMissingFiles) {
 TEST_F(ModelUnitsTest, VerificationFindsSwappedShards) {
   dir_.Write("m/config.json", R"({"architectures": ["LlamaForCausalLM"]})");
   dir_.Write("m/model.safetensors.index.json", R"({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}})");
-  dir_.Write("m/1.safetensors", testing::SafetensorsFile(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1));
-  dir_.Write("m/2.safetensors", testing::SafetensorsFile(R"({"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1));
+  dir_.Write("m/1.safetensors", SafetensorsFile(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1));
+  dir_.Write("m/2.safetensors", SafetensorsFile(R"({"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1));
   ASSERT_THAT(Import(dir_.path() + "/m"), IsOk());
   ASSERT_TRUE(Verify("m")->valid());
   fs::rename(dir_.path() + "/m/1.safetensors", dir_.path() + "/m/t");
@@ -388,6 +403,7 @@ TEST_F(ModelUnitsTest, ARecordWithoutFilesIsPending) {
   ASSERT_THAT(created, IsOk());
   EXPECT_EQ(created->model_id(), "my-model");
   EXPECT_EQ(Get("my-model")->status(), v1::MODEL_STATUS_PENDING);
+  EXPECT_FALSE(Get("my-model")->has_requirements()) << "nobody knows what it will need";
   EXPECT_THAT(Create("my model"), FailsWith(v1::MODEL_EXISTS, "'my-model'"));
   EXPECT_THAT(Verify("my-model"), FailsWith(v1::MODEL_NOT_READY, "my-model"));
   v1::EstimateResourcesRequest request;

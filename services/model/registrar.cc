@@ -176,7 +176,7 @@ Task<absl::StatusOr<Registrar::Registered>> Registrar::Fill(const CallContext& c
   model.set_source(pending.source().empty() ? "local" : pending.source());
   *model.mutable_create_time() = pending.create_time();
   *model.mutable_update_time() = TimestampOf(absl::Now());
-  *model.mutable_requirements() = RequirementsOf(model);
+  SetRequirements(model);
   v1::ModelVerified verified;
   verified.set_model_id(model.id());
   verified.set_valid(true);
@@ -198,7 +198,7 @@ Task<absl::StatusOr<Registrar::Registered>> Registrar::Insert(const CallContext&
   for (int attempt = 1;; ++attempt) {
     CO_ASSIGN_OR_RETURN(const std::string id, co_await ChooseId(call, model, named));
     model.set_id(id);
-    *model.mutable_requirements() = RequirementsOf(model);
+    SetRequirements(model);
     v1::ModelCreated created;
     *created.mutable_model() = model;
     ModelStore::Also also;

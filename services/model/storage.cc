@@ -119,12 +119,6 @@ absl::StatusOr<v1::Model> Storage::Adopt(const ImportRoots& roots, const Inspect
     if (fs::is_directory(below, error)) RETURN_IF_ERROR(SyncDirectory(below));
   }
   RETURN_IF_ERROR(SyncDirectory(incoming));
-  fs::rename(incoming, place, error);
-  if (error && error != std::errc::file_exists && error != std::errc::directory_not_empty) {
-    return Failed("rename", incoming, error.message());
-  }
-  RETURN_IF_ERROR(SyncDirectory(directory_));
-
   copy.clear_files();
   for (const v1::ModelFile& file : examined.files) {
     v1::ModelFile& placed = *copy.add_files();
@@ -132,6 +126,18 @@ absl::StatusOr<v1::Model> Storage::Adopt(const ImportRoots& roots, const Inspect
     placed.set_path(absl::StrCat(place, file.path().substr(incoming.size())));
   }
   copy.set_path(found.directory ? place : copy.files(0).path());
+  fs::rename(incoming, place, error);
+  if (error == std::errc::file_exists || error == std::errc::directory_not_empty) {
+    // Left by an earlier import. It is as good as the new copy only if every byte is right.
+    ASSIGN_OR_RETURN(const Examination there, Examine(copy, ImportRoots({}), go_on));
+    error.clear();
+    if (!there.issues.empty()) {
+      fs::remove_all(place, error);
+      fs::rename(incoming, place, error);
+    }
+  }
+  if (error) return Failed("rename", incoming, error.message());
+  RETURN_IF_ERROR(SyncDirectory(directory_));
   copy.set_digest(examined.digest);
   copy.set_size(found.size);
   copy.set_stored(true);

@@ -22,8 +22,8 @@ class Storage {
   const std::string& directory() const { return directory_; }
 
   // Copies the files of an inspection and returns the model that the copies are: path, files with digests, digest
-  // and size. Copies of the same files that are there already are used as they are. MODEL_STORAGE_FAILED says why
-  // not.
+  // and size. Copies of the same files that are there already are used if they are right. MODEL_STORAGE_FAILED
+  // says why not.
   absl::StatusOr<v1::Model> Adopt(const ImportRoots& roots, const Inspection& found,
                                   const std::function<absl::Status()>& go_on) const;
 
