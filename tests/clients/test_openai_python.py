@@ -25,11 +25,13 @@ def python():
 @pytest.fixture
 def program(python, cluster, chat_model):
     """Runs a program that uses the client, and returns the JSON that it prints."""
-    def start(text, key="", **environment):
+    good = cluster.new_key("operate")  # the client cannot be made without a key
+
+    def start(text, key=good):
         source = f"import json, openai\nclient = openai.OpenAI()\nmodel = {chat_model!r}\nmessages = {MESSAGES}\n{text}"
         done = subprocess.run(
             [python, "-c", source], capture_output=True, text=True, timeout=180,
-            env=cluster.environment(OPENAI_BASE_URL=f"http://localhost:{cluster.http_port}/v1", OPENAI_API_KEY=key, **environment))
+            env=cluster.environment(OPENAI_BASE_URL=f"http://localhost:{cluster.http_port}/v1", OPENAI_API_KEY=key))
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -125,5 +127,8 @@ def test_a_wrong_key_is_its_authentication_error(program):
     assert failed["status"] == 401
 
 
-def test_a_good_key_is_taken(program, cluster, chat_model):
-    assert chat_model in program("print(json.dumps([model.id for model in client.models.list()]))", key=cluster.new_key("read"))
+def test_a_key_of_too_low_a_role_is_its_permission_denied_error(program, cluster):
+    key = cluster.new_key("read")
+    assert program("print(json.dumps(len(client.models.list().data)))", key=key) > 0
+    failed = program(failure("client.chat.completions.create(model=model, messages=messages, max_tokens=1)"), key=key)
+    assert failed["class"] == "PermissionDeniedError", failed

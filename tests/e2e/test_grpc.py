@@ -62,7 +62,7 @@ def test_aima_service_runs_units_by_name(client):
     answer = client.call("aima.gateway.v1.AIMAService.Execute", unit="device.info", type="query")
     assert answer.success
     assert answer.data["memory"]["total"] > 2**28
-    failed = client.call("aima.gateway.v1.AIMAService.Execute", unit="model.get", input={"fields": {"model_id": {"string_value": "nope"}}})
+    failed = client.call("aima.gateway.v1.AIMAService.Execute", unit="model.get", input={"model_id": "nope"})
     assert not failed.success
     assert failed.error.code == "MODEL_NOT_FOUND"
     health = client.call("aima.gateway.v1.AIMAService.HealthCheck")

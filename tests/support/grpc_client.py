@@ -1,6 +1,6 @@
 """A gRPC client that knows the units from reflection only, as any program in another language would."""
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
@@ -97,13 +97,13 @@ class GrpcClient:
         path, request, response = self._messages(rpc)
         method = self.channel.unary_unary(path, request_serializer=request.SerializeToString,
                                           response_deserializer=response.FromString)
-        return method(request(**fields), timeout=timeout, metadata=self._metadata(key))
+        return method(json_format.ParseDict(fields, request()), timeout=timeout, metadata=self._metadata(key))
 
     def stream(self, rpc, key=None, timeout=30, **fields):
         path, request, response = self._messages(rpc)
         method = self.channel.unary_stream(path, request_serializer=request.SerializeToString,
                                            response_deserializer=response.FromString)
-        return method(request(**fields), timeout=timeout, metadata=self._metadata(key))
+        return method(json_format.ParseDict(fields, request()), timeout=timeout, metadata=self._metadata(key))
 
     def call_raw(self, rpc, data, key=None):
         """Sends bytes and returns the name of the status code."""
