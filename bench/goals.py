@@ -76,7 +76,10 @@ class Bench:
             (share / "migrations" / "bench").symlink_to(ROOT / "bench" / "migrations")
             process = self.processes.start("echo", BUILT / "bench" / "bench_echo", "--share-dir", share, "--set",
                                            f"general.data_dir={home}", "--set", f"database.url={self.database}")
-            wait(lambda: accepts(home / "run" / "bench.sock"), "bench_echo")
+            log = self.directory / "echo.log"
+            wait(lambda: "serving address=" in log.read_text() or process.poll() is not None, "bench_echo")
+            if process.poll() is not None:
+                raise SystemExit(f"bench: bench_echo ended: {log.read_text()}")
             return process, f"unix:{home}/run/bench.sock"
         return self.once("echo", make)
 
@@ -146,15 +149,15 @@ class G1(Goal):
 
 
 class G3(Goal):
-    how = ("POST /api/v2/query with model.get of one model, wrk with 32 connections: CPU of aima-gateway alone, beside an "
+    how = ("POST /api/v2/query/model.get of one model, wrk with 32 connections: CPU of aima-gateway alone, beside an "
            "nginx that passes the same request to another nginx, which answers with the same body.")
 
     def parts(self):
         bench = self.bench
-        body = '{"unit":"model.get","input":{"model_id":"%s"}}' % bench.model
-        answer = bench.cluster.http("POST", "/api/v2/query", body, headers={"Content-Type": "application/json"})
+        body = '{"model_id":"%s"}' % bench.model
+        answer = bench.cluster.http("POST", "/api/v2/query/model.get", body, headers={"Content-Type": "application/json"})
         if answer.status != 200:
-            raise SystemExit(f"bench: /api/v2/query answered {answer.status} {answer.body[:300]}")
+            raise SystemExit(f"bench: /api/v2/query/model.get answered {answer.status} {answer.body[:300]}")
         script = bench.directory / "post.lua"
         script.write_text(f"wrk.method = 'POST'\nwrk.body = '{body}'\nwrk.headers['Content-Type'] = 'application/json'\n")
         fixed = answer.body.decode().replace("\\", "\\\\").replace("'", "\\'").replace("$", "")
@@ -162,7 +165,7 @@ class G3(Goal):
         front = Nginx(bench.processes, "front", PROXY, behind.port)
         sides = {"ours": (bench.pids["gateway"], bench.cluster.http_port), "peer": (front.pid, front.port)}
         for name, (pid, port) in sides.items():
-            url = f"http://127.0.0.1:{port}/api/v2/query"
+            url = f"http://127.0.0.1:{port}/api/v2/query/model.get"
             wrk(url, script, 1)
             yield name, lambda url=url, pid=pid: micros(lambda: cpu(pid), lambda: wrk(url, script, max(1, round(self.seconds))))
 

@@ -138,7 +138,7 @@ class Postgres:
         for line in done.stdout.splitlines():
             if line.startswith("tps ="):
                 return float(line.split()[2])
-        return 0.0
+        raise SystemExit(f"bench: pgbench did nothing:\n{done.stdout}")
 
 
 class Nginx:

@@ -13,8 +13,8 @@
 
 namespace aima::rpc {
 
-// Calls units by their request type: every request message belongs to exactly one rpc, whose package names the
-// service's process. Deadline, trace and principal travel along. A call to a QUERY or an idempotent COMMAND is
+// Calls units by their request type: every request message belongs to exactly one unit, whose package names the
+// service's process; a unit's unary and streaming forms may share it. Deadline, trace and principal travel along. A call to a QUERY or an idempotent COMMAND is
 // tried again (3 attempts in all) when the service cannot be reached; others never are.
 class Client {
  public:

@@ -26,12 +26,13 @@ using google::protobuf::MethodDescriptor;
 
 constexpr int kAttempts = 3;
 
-// The rpc that takes `request` as its input; null if none does.
-const MethodDescriptor* FindMethod(const Descriptor& request) {
+// The rpc that takes `request` as its input, in its unary or its streaming form; null if there is none.
+const MethodDescriptor* FindMethod(const Descriptor& request, bool streaming) {
   const google::protobuf::FileDescriptor& file = *request.file();
   for (int i = 0; i < file.service_count(); ++i) {
     for (int j = 0; j < file.service(i)->method_count(); ++j) {
-      if (file.service(i)->method(j)->input_type() == &request) return file.service(i)->method(j);
+      const MethodDescriptor* method = file.service(i)->method(j);
+      if (method->input_type() == &request && method->server_streaming() == streaming) return method;
     }
   }
   return nullptr;
@@ -194,7 +195,7 @@ class GrpcClient : public Client {
   }
 
   std::unique_ptr<RawReader> StreamUntyped(const CallContext& call, const Message& request) override {
-    const Target& target = TargetOf(*request.GetDescriptor());
+    const Target& target = TargetOf(*request.GetDescriptor(), /*streaming=*/true);
     auto stream = std::make_shared<StreamCall>(loop_);
     Serialize(request, stream->request);
     Propagate(call, stream->context);
@@ -224,10 +225,10 @@ class GrpcClient : public Client {
         asio::use_awaitable);
   }
 
-  const Target& TargetOf(const Descriptor& request) {
-    Target& target = targets_[&request];
+  const Target& TargetOf(const Descriptor& request, bool streaming = false) {
+    Target& target = targets_[{&request, streaming}];
     if (target.path.empty()) {
-      if (const MethodDescriptor* method = FindMethod(request)) {
+      if (const MethodDescriptor* method = FindMethod(request, streaming)) {
         const unit::v1::Unit options = UnitOptions(*method);
         target.domain = DomainOf(*request.file());
         target.path = PathOf(*method);
@@ -239,7 +240,7 @@ class GrpcClient : public Client {
 
   Loop& loop_;
   Channels& channels_;
-  absl::node_hash_map<const Descriptor*, Target> targets_;  // references stay valid
+  absl::node_hash_map<std::pair<const Descriptor*, bool>, Target> targets_;  // references stay valid
   std::minstd_rand jitter_{std::random_device{}()};
 };
 

@@ -13,14 +13,6 @@
 namespace aima::engine {
 namespace {
 
-// The streaming form of a request has the same fields under the same numbers.
-template <class Unary, class Streaming>
-Unary UnaryOf(const Streaming& request) {
-  Unary unary;
-  unary.ParseFromString(request.SerializeAsString());
-  return unary;
-}
-
 v1::StartResponse ResponseOf(const Instance& instance, bool already_running) {
   const Record& record = instance.record();
   v1::StartResponse response;
@@ -42,9 +34,9 @@ Task<absl::StatusOr<v1::StartResponse>> EngineUnits::Start(CallContext& call, co
   co_return ResponseOf(*started.instance, started.already_running);
 }
 
-Task<absl::Status> EngineUnits::StartStream(CallContext& call, const v1::StartStreamRequest& request,
+Task<absl::Status> EngineUnits::StartStream(CallContext& call, const v1::StartRequest& request,
                                             StreamWriter<v1::StartProgress>& out) {
-  CO_ASSIGN_OR_RETURN(const Started started, co_await Begin(call, UnaryOf<v1::StartRequest>(request)));
+  CO_ASSIGN_OR_RETURN(const Started started, co_await Begin(call, request));
   uint64_t cursor = 0;
   for (;;) {
     const std::optional<v1::StartProgress> step = co_await started.feed->Next(cursor);
@@ -224,7 +216,7 @@ Task<absl::StatusOr<v1::InstallResponse>> EngineUnits::Install(CallContext& call
   co_return (co_await feed->Next(cursor)).value().result();
 }
 
-Task<absl::Status> EngineUnits::InstallStream(CallContext& call, const v1::InstallStreamRequest& request,
+Task<absl::Status> EngineUnits::InstallStream(CallContext& call, const v1::InstallRequest& request,
                                               StreamWriter<v1::InstallProgress>& out) {
   CO_ASSIGN_OR_RETURN(const std::shared_ptr<InstallFeed> feed, BeginInstall(request.name(), request.version()));
   uint64_t cursor = 0;

@@ -27,12 +27,12 @@ class EngineUnits {
         spawn_(std::move(spawn)) {}
 
   Task<absl::StatusOr<v1::StartResponse>> Start(CallContext& call, const v1::StartRequest& request);
-  Task<absl::Status> StartStream(CallContext& call, const v1::StartStreamRequest& request,
+  Task<absl::Status> StartStream(CallContext& call, const v1::StartRequest& request,
                                  StreamWriter<v1::StartProgress>& out);
   Task<absl::StatusOr<v1::StopResponse>> Stop(CallContext& call, const v1::StopRequest& request);
   Task<absl::StatusOr<v1::RestartResponse>> Restart(CallContext& call, const v1::RestartRequest& request);
   Task<absl::StatusOr<v1::InstallResponse>> Install(CallContext& call, const v1::InstallRequest& request);
-  Task<absl::Status> InstallStream(CallContext& call, const v1::InstallStreamRequest& request,
+  Task<absl::Status> InstallStream(CallContext& call, const v1::InstallRequest& request,
                                    StreamWriter<v1::InstallProgress>& out);
   Task<absl::StatusOr<v1::GetResponse>> Get(CallContext& call, const v1::GetRequest& request);
   Task<absl::StatusOr<v1::ListResponse>> List(CallContext& call, const v1::ListRequest& request);

@@ -264,7 +264,7 @@ TEST_F(EngineUnitsTest, ASecondStartJoinsTheFirst) {
 
 TEST_F(EngineUnitsTest, AStreamedStartTellsItsStepsAndEndsWithTheResult) {
   Model("smol", "load 1.2\n");
-  v1::StartStreamRequest request;
+  v1::StartRequest request;
   request.set_model_id("smol");
   Collector<v1::StartProgress> out;
   ASSERT_THAT(Await(service_->units.StartStream(call_, request, out)), IsOk());
@@ -276,7 +276,7 @@ TEST_F(EngineUnitsTest, AStreamedStartTellsItsStepsAndEndsWithTheResult) {
   EXPECT_EQ(out.steps.back().result().instance_id(), "smol");
   EXPECT_EQ(out.steps.back().percent(), 100);
 
-  v1::InstallStreamRequest install;
+  v1::InstallRequest install;
   install.set_name("fake");
   Collector<v1::InstallProgress> installed;
   ASSERT_THAT(Await(service_->units.InstallStream(call_, install, installed)), IsOk());

@@ -28,8 +28,9 @@ class Waiter {
   bool woken_ = false;
 };
 
-// Ends the coroutine that awaits it if its caller has left: an operation that was cancelled returns as one that failed,
-// and only this tells the two apart. (Asio throws at the next co_await of a cancelled coroutine; see base/task.h.)
+// Ends the coroutine that awaits it if its caller has left: an operation that was cancelled returns as one that
+// failed, and only this tells the two apart. (Asio throws at the next co_await of a cancelled coroutine; see
+// base/task.h.)
 Task<void> StopIfCancelled();
 
 // Why a wait ended without being woken: DEADLINE_EXCEEDED or CANCELLED.

@@ -13,14 +13,6 @@ namespace {
 
 constexpr size_t kMaxEmbeddingBytes = 64 << 20;
 
-// The same fields under another name.
-template <class To, class From>
-To Same(const From& from) {
-  To to;
-  to.ParseFromString(from.SerializeAsString());
-  return to;
-}
-
 GenerationRequest Asked(const v1::ChatRequest& request) {
   GenerationRequest asked;
   asked.model = request.model();
@@ -71,11 +63,10 @@ Task<absl::StatusOr<v1::ChatResponse>> InferenceUnits::Chat(CallContext& call, c
   co_return response;
 }
 
-Task<absl::Status> InferenceUnits::ChatStream(CallContext& call, const v1::ChatStreamRequest& request,
+Task<absl::Status> InferenceUnits::ChatStream(CallContext& call, const v1::ChatRequest& request,
                                               StreamWriter<v1::ChatChunk>& out) {
-  const v1::ChatRequest chat = Same<v1::ChatRequest>(request);
-  CO_RETURN_IF_ERROR(CheckMessages(chat));
-  GenerationRequest asked = Asked(chat);
+  CO_RETURN_IF_ERROR(CheckMessages(request));
+  GenerationRequest asked = Asked(request);
   v1::ChatChunk chunk;
   asked.sink = [&out, &chunk](const Delta& delta) -> Task<absl::Status> {
     if (delta.text.empty() && delta.reasoning.empty()) co_return absl::OkStatus();
@@ -107,10 +98,9 @@ Task<absl::StatusOr<v1::CompleteResponse>> InferenceUnits::Complete(CallContext&
   co_return response;
 }
 
-Task<absl::Status> InferenceUnits::CompleteStream(CallContext& call, const v1::CompleteStreamRequest& request,
+Task<absl::Status> InferenceUnits::CompleteStream(CallContext& call, const v1::CompleteRequest& request,
                                                   StreamWriter<v1::CompleteChunk>& out) {
-  const v1::CompleteRequest complete = Same<v1::CompleteRequest>(request);
-  GenerationRequest asked = Asked(complete);
+  GenerationRequest asked = Asked(request);
   v1::CompleteChunk chunk;
   asked.sink = [&out, &chunk](const Delta& delta) -> Task<absl::Status> {
     chunk.set_text(delta.text);

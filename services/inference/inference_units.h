@@ -17,10 +17,10 @@ class InferenceUnits {
       : router_(router), dispatcher_(dispatcher), outbox_(outbox), openai_(router, dispatcher, outbox) {}
 
   Task<absl::StatusOr<v1::ChatResponse>> Chat(CallContext& call, const v1::ChatRequest& request);
-  Task<absl::Status> ChatStream(CallContext& call, const v1::ChatStreamRequest& request,
+  Task<absl::Status> ChatStream(CallContext& call, const v1::ChatRequest& request,
                                 StreamWriter<v1::ChatChunk>& out);
   Task<absl::StatusOr<v1::CompleteResponse>> Complete(CallContext& call, const v1::CompleteRequest& request);
-  Task<absl::Status> CompleteStream(CallContext& call, const v1::CompleteStreamRequest& request,
+  Task<absl::Status> CompleteStream(CallContext& call, const v1::CompleteRequest& request,
                                     StreamWriter<v1::CompleteChunk>& out);
   Task<absl::StatusOr<v1::EmbedResponse>> Embed(CallContext& call, const v1::EmbedRequest& request);
   Task<absl::StatusOr<v1::ModelsResponse>> Models(CallContext& call, const v1::ModelsRequest& request);

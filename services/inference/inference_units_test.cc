@@ -79,7 +79,7 @@ class InferenceUnitsTest : public ::testing::Test {
   InferenceUnits units_{router_, dispatcher_, outbox_};
   CallContext call_;
   v1::ChatRequest request_;
-  v1::ChatStreamRequest stream_request_;
+  v1::ChatRequest stream_request_;
   FakeWriter<v1::ChatChunk> chunks_;
   FakeWriter<v1::ForwardChunk> forwarded_;
 };

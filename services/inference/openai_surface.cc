@@ -175,7 +175,8 @@ Task<absl::StatusOr<std::string>> OpenAiSurface::Whole(Dispatched& dispatched, A
     }
     CO_RETURN_IF_ERROR(CheckPending(events, dispatched.engine()));
   }
-  if (!done && !whole.complete()) co_return co_await dispatched.Broken(absl::UnavailableError("its stream ended early"));
+  if (!done && !whole.complete())
+    co_return co_await dispatched.Broken(absl::UnavailableError("its stream ended early"));
   co_return whole.Finish();
 }
 

@@ -25,7 +25,8 @@ struct Candidate {
   v1::ModelFormat format = v1::MODEL_FORMAT_UNSPECIFIED;
   std::string source;
   bool copy = false;
-  // Files that are a model already are that model, and a pending record of this name gets them; else both are errors.
+  // Files that are a model already are that model, and a pending record of this name gets them; else both are
+  // errors.
   bool known_allowed = true;
 };
 

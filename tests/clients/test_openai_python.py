@@ -43,7 +43,7 @@ def failure(call):
     return f"""
 try:
     {call}
-    print(json.dumps("it did not fail"))
+    print(json.dumps({{"class": "none: it did not fail"}}))
 except openai.APIStatusError as error:
     print(json.dumps({{"class": type(error).__name__, "status": error.status_code, "text": str(error), "code": error.code}}))
 """
