@@ -119,7 +119,7 @@ def test_inference_streams_what_it_answers(stubs, channel, chat_model):
     stub = service.InferenceServiceStub(channel)
     question = dict(model=chat_model, max_tokens=16, temperature=0,
                     messages=[inference.Message(role="user", content="What is the capital of France? One sentence.")])
-    chunks = list(stub.ChatStream(inference.ChatStreamRequest(**question), timeout=120))
+    chunks = list(stub.ChatStream(inference.ChatRequest(**question), timeout=120))
     assert len(chunks) > 3
     assert chunks[-1].usage.completion_tokens > 0
     assert "".join(chunk.content for chunk in chunks) == stub.Chat(inference.ChatRequest(**question), timeout=120).content
