@@ -285,7 +285,7 @@ class G19G20(Goal):
     how = ("`aima start` with an empty data directory on a PostgreSQL that is up and migrated, from exec until it returns, "
            "which is when every service serves (G20); 1.5 s later the sum of PSS of the services, without PostgreSQL and "
            "supervisor (G19). Beside as many bench_peer processes, until grpc's health service of each says SERVING. "
-           "Nothing else of AIMA runs meanwhile.")
+           "The benchmark runs nothing else of AIMA meanwhile.")
 
     def parts(self):
         bench = self.bench

@@ -43,10 +43,11 @@ absl::StatusOr<std::vector<std::string>> ChatModels(Session& session, GatewayCli
 // Stops a model that would talk until its context is full.
 constexpr int64_t kMaxTokens = 1024;
 
-// One turn: prints the answer as it comes and adds it to the conversation.
-absl::Status Ask(Session& session, GatewayClient& client, const std::string& model, int64_t max_tokens,
+// One turn: prints the answer as it comes and adds it to the conversation. `options` are fields of inference.chat.
+absl::Status Ask(Session& session, GatewayClient& client, const std::string& model, const ordered_json& options,
                  ordered_json& messages) {
-  const ordered_json input = {{"model", model}, {"messages", messages}, {"max_tokens", max_tokens}};
+  ordered_json input = {{"model", model}, {"messages", messages}};
+  input.update(options);
   std::string answer;
   ordered_json last;
   const absl::Status status =
@@ -62,14 +63,14 @@ absl::Status Ask(Session& session, GatewayClient& client, const std::string& mod
   if (session.globals.output == "table" || session.globals.output == "yaml") std::cout << std::endl;
   RETURN_IF_ERROR(status);
   if (Text(last, "finish_reason") == "length") {
-    std::cerr << "(cut off after " << max_tokens << " tokens or at the end of the context; --max-tokens N)"
+    std::cerr << "(cut off after " << options["max_tokens"] << " tokens or at the end of the context; --max-tokens N)"
               << std::endl;
   }
   messages.push_back({{"role", "assistant"}, {"content", answer}});
   return absl::OkStatus();
 }
 
-absl::Status Converse(Session& session, GatewayClient& client, const std::string& model, int64_t max_tokens,
+absl::Status Converse(Session& session, GatewayClient& client, const std::string& model, const ordered_json& options,
                       ordered_json messages) {
   const bool terminal = isatty(STDIN_FILENO) != 0;
   if (terminal) std::cerr << "Talking to " << model << ". An empty line or Ctrl-D ends it.\n";
@@ -78,7 +79,7 @@ absl::Status Converse(Session& session, GatewayClient& client, const std::string
     std::string line;
     if (!std::getline(std::cin, line) || line.empty()) break;
     messages.push_back({{"role", "user"}, {"content", line}});
-    if (const absl::Status asked = Ask(session, client, model, max_tokens, messages); !asked.ok()) {
+    if (const absl::Status asked = Ask(session, client, model, options, messages); !asked.ok()) {
       if (!terminal) return asked;
       // The conversation goes on as if the question had not been asked.
       ReportError(asked);
@@ -113,6 +114,11 @@ absl::Status ChatCommand(Session& session) {
   if (limit && (!absl::SimpleAtoi(*limit, &max_tokens) || max_tokens < 1)) {
     return UsageError("--max-tokens takes a number above 0");
   }
+  ASSIGN_OR_RETURN(const std::optional<std::string> warmth, session.arguments.Value("temperature"));
+  double temperature = 0;
+  if (warmth && !absl::SimpleAtod(*warmth, &temperature)) return UsageError("--temperature takes a number");
+  ordered_json options = {{"max_tokens", max_tokens}};
+  if (warmth) options["temperature"] = temperature;
   for (const std::string& word : session.arguments.words()) {
     if (word.starts_with("--")) return UsageError(absl::StrCat("aima chat has no flag ", word));
   }
@@ -146,9 +152,9 @@ absl::Status ChatCommand(Session& session) {
   }
   ordered_json messages = ordered_json::array();
   if (system) messages.push_back({{"role", "system"}, {"content", *system}});
-  if (prompt.empty()) return Converse(session, *client, *model, max_tokens, std::move(messages));
+  if (prompt.empty()) return Converse(session, *client, *model, options, std::move(messages));
   messages.push_back({{"role", "user"}, {"content", prompt}});
-  return Ask(session, *client, *model, max_tokens, messages);
+  return Ask(session, *client, *model, options, messages);
 }
 
 absl::Status EventsCommand(Session& session) {

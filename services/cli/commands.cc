@@ -65,6 +65,7 @@ Examples:
 constexpr char kChat[] = R"(
   --system TEXT         what the model is told first
   --max-tokens N        longest answer; 1024 if not given
+  --temperature T       0 gives the likeliest answer, always the same; more gives more variety
 Without a prompt it is a conversation. Without a model, the first one that runs is asked.
 )";
 

@@ -46,6 +46,11 @@ def test_the_command_line_asks_a_question(cluster, chat_model):
     assert json.loads(done.stdout)["content"]
 
 
+def test_the_terminal_shows_the_streamed_answer(cluster, chat_model):
+    done = cluster.cli("chat", chat_model, "--temperature", "0", "--max-tokens", "24", QUESTION[0]["content"], timeout=120)
+    assert done.stdout.strip() == chat(cluster, chat_model)["content"].strip()
+
+
 def test_embeddings_put_related_sentences_close(cluster, embedding_model):
     sentences = ["A man is playing a guitar.", "Someone plays a musical instrument.", "The bank raised its interest rate."]
     answer = cluster.execute("inference.embed", {"model": embedding_model, "input": sentences}, timeout=120)
