@@ -100,7 +100,9 @@ void UnitMiddleware::Log(const CallContext& call, const absl::Status& status, ab
   }
   const ErrorDetails details = DetailsOf(status);
   const bool ours = status.code() == absl::StatusCode::kInternal || status.code() == absl::StatusCode::kUnknown;
-  spdlog::log(ours ? spdlog::level::err : spdlog::level::warn,
+  // That a caller leaves is how endless streams end.
+  const bool ordinary = status.code() == absl::StatusCode::kCancelled;
+  spdlog::log(ours ? spdlog::level::err : ordinary ? spdlog::level::info : spdlog::level::warn,
               "call unit={} code={} ms={:.2f} request={} trace={} principal={} error={}", call.unit, details.reason,
               absl::ToDoubleMilliseconds(duration), call.request_id, call.trace_id, call.principal, details.message);
 }

@@ -69,7 +69,11 @@ class Cluster:
 
     def __enter__(self):
         if self._start:
-            self.start()
+            try:
+                self.start()
+            except BaseException as failure:
+                self.__exit__(type(failure))
+                raise
         return self
 
     def __exit__(self, kind, *_):
