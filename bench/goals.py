@@ -229,8 +229,8 @@ class G8(Goal):
 
 class G9(Goal):
     how = ("EventService.Publish over the event service's Unix socket, 100 unary calls outstanding, or one call with 100 "
-           "events at a time: CPU of aima-event and all processes of PostgreSQL (fsync on), per event; beside nats-server "
-           "2.10.22, JetStream file storage as it comes (no fsync per message), 100 publishes outstanding, the same bytes.")
+           "events at a time: CPU of aima-event and all processes of PostgreSQL (fsync on), per event; beside nats-server, "
+           "JetStream file storage as it comes (no fsync per message), 100 publishes outstanding, the same bytes.")
 
     def parts(self):
         bench = self.bench
@@ -245,7 +245,9 @@ class G9(Goal):
             load.run(0.3)
             yield name, lambda load=load, events=events: micros(cost, lambda: load.run(self.seconds)[0] * events)
         port = free_port()
-        server = bench.processes.start("nats", BUILT / "nats" / "nats-server", "-js", "-a", "127.0.0.1", "-p", port, "-sd",
+        program = BUILT / "nats" / "nats-server"
+        self.how = self.how.replace("nats-server", subprocess.run([program, "-v"], capture_output=True, text=True).stdout.strip().replace(": v", " "), 1)
+        server = bench.processes.start("nats", program, "-js", "-a", "127.0.0.1", "-p", port, "-sd",
                                        bench.directory / "nats")
         wait(lambda: accepts(port), "nats-server")
         publisher = Publisher(port)
@@ -259,7 +261,7 @@ class G9(Goal):
 
 
 class G13(Goal):
-    how = ("32 streams of /v1/chat/completions at 50 tokens/s each from a scripted engine that the cluster runs in place of "
+    how = ("32 streams of /v1/chat/completions at 50 tokens/s each, which do not tick together, from a scripted engine that the cluster runs in place of "
            "llama-server: CPU of aima-gateway and aima-inference per token, beside nginx with proxy_buffering off in "
            "front of the same engine, with the same client.")
 

@@ -1,17 +1,21 @@
-"""What limits the goals that are missed, from sampling profiles (perf) of the processes under the same load."""
+"""What limits the goals that are missed, from profiles (perf) of the processes under the same load."""
 LIMITS = {
-    "G3": "a third of the gateway's samples lie in the kernel, most of those in switching and waking threads: a call goes from "
-          "the loop to gRPC's threads and back. 17 % are gRPC itself, 13 % malloc and copies, 10 % protobuf's reflection over "
-          "dynamic messages, 14 % the gateway's own code (JSON, HTTP). nginx has one thread and parses no body. The way "
-          "to the goal is a client for the hop on the loop's own thread, and messages that are not rebuilt by reflection.",
-    "G6": "each read crosses gRPC with its threads and one loop before PostgreSQL is asked, on cores that it shares with the "
-          "client; pgbench speaks to PostgreSQL directly.",
-    "G8": "each row is a gRPC call of its own, client and service included, on cores that they share with PostgreSQL; pgbench "
-          "speaks to PostgreSQL directly.",
-    "G9": "a third of aima-event's samples are in the kernel, most of those in switching and waking threads, a fifth in gRPC "
-          "and a sixth in malloc and copies; PostgreSQL then stores each event as a row and fsyncs, where JetStream appends to "
-          "a file without fsync.",
-    "G13": "two thirds of the samples of gateway and inference lie in the kernel, 40 % in switching between threads alone: at "
-           "this rate each token wakes gRPC's thread and the loop's thread in both processes by itself. The way to the goal is "
-           "gRPC's events on the loop's own thread, or tokens that are gathered for a moment before they are sent on.",
+    "G1": "a third of bench_echo's samples lie in the kernel, two thirds of those in switching and waking threads: each call "
+          "goes from a thread of gRPC to the loop's thread and back, where the peer has one thread for everything. 25 % are "
+          "gRPC itself, 12 % libc (mostly malloc), 8 % our own code.",
+    "G3": "40 % of the gateway's samples lie in the kernel, most of those in switching and waking threads: a call goes from "
+          "the loop to gRPC's threads and back. 13 % are gRPC itself, 14 % libc (mostly malloc and copies), 8 % protobuf's "
+          "reflection over dynamic messages, 13 % the gateway's own code (JSON, HTTP). nginx has one thread and reads no body. "
+          "The way to the goal is gRPC's events on the loop's own thread, and answers that are not rebuilt by reflection.",
+    "G6": "a read makes aima-model switch threads about 9 times, and switching and waking is half of that process's CPU; "
+          "client, service and PostgreSQL share the cores. PostgreSQL itself spends per read what it spends for pgbench: reads "
+          "arrive one by one, so that pipelining has little to gather.",
+    "G8": "each row is a gRPC call of its own, so that client and service use cores which pgbench leaves to PostgreSQL; with 32 "
+          "clients pgbench's commits share their fsync, too.",
+    "G9": "unary, four fifths of the CPU are aima-event's and one fifth PostgreSQL's: switching and waking threads, gRPC itself "
+          "and malloc each take about a fifth of aima-event's samples. JetStream reads a line and appends to a file, without "
+          "fsync.",
+    "G13": "each token makes the gateway and aima-inference switch threads about 6 times each, and that is more than half of "
+           "their CPU: gRPC's thread and the loop's thread wake each other for each token in both processes. Our own code is "
+           "5 to 9 %. The way to the goal is gRPC's events on the loop's own thread.",
 }

@@ -4,6 +4,7 @@ usage: sse.py --port N …      an engine that takes llama-server's command line
 """
 import asyncio
 import json
+import random
 import sys
 
 TOKENS_PER_SECOND = 50
@@ -34,7 +35,7 @@ async def serve(reader, writer):
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
             token = framed(chunk(" token"))
             loop = asyncio.get_running_loop()
-            next_at = loop.time()
+            next_at = loop.time() + random.random() / TOKENS_PER_SECOND  # streams do not tick together
             for _ in range(tokens):
                 next_at += 1 / TOKENS_PER_SECOND
                 await asyncio.sleep(next_at - loop.time())

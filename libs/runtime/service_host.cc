@@ -148,7 +148,8 @@ Task<void> ServiceHost::Drain() {
   blocking.join();
   for (auto& work : drains_) co_await work();
   co_await outbox_->Flush(absl::Now() + kFlushTime);
-  for (auto& signal : background_) signal->emit(asio::cancellation_type::terminal);
+  const auto running = background_;  // each that ends takes itself out
+  for (auto& signal : running) signal->emit(asio::cancellation_type::terminal);
 }
 
 Task<void> ServiceHost::Watch() {
@@ -183,8 +184,9 @@ CallContext ServiceHost::BackgroundCall(std::string_view what) {
 
 void ServiceHost::Spawn(Task<void> task) {
   auto signal = std::make_shared<asio::cancellation_signal>();
-  background_.push_back(signal);
-  asio::co_spawn(loop_, std::move(task), asio::bind_cancellation_slot(signal->slot(), [](std::exception_ptr error) {
+  background_.insert(signal);
+  asio::co_spawn(loop_, std::move(task), asio::bind_cancellation_slot(signal->slot(), [this, signal](std::exception_ptr error) {
+    background_.erase(signal);
     if (!error) return;
     try {
       std::rethrow_exception(error);

@@ -5,6 +5,7 @@
 
 #include <boost/asio/cancellation_signal.hpp>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -74,7 +75,7 @@ class ServiceHost : public Host {
   bool draining_ = false;
   std::vector<std::string> services_;
   std::vector<std::function<Task<void>()>> drains_;
-  std::vector<std::shared_ptr<boost::asio::cancellation_signal>> background_;
+  std::set<std::shared_ptr<boost::asio::cancellation_signal>> background_;  // of what Spawn runs
 };
 
 }  // namespace aima::runtime

@@ -491,13 +491,19 @@ TEST_F(EngineUnitsTest, ARestartKeepsTheConfiguration) {
   EXPECT_EQ(around_.slots.size(), 1u);
 }
 
-TEST_F(EngineUnitsTest, DrainingStopsEverything) {
-  Model("a", "");
-  Model("b", "ignore-term\n");
-  ASSERT_THAT(Start("a"), IsOk());
-  ASSERT_THAT(Start("b"), IsOk());
+TEST_F(EngineUnitsTest, DrainingLeavesWhatRunsAndGivesUpWhatStarts) {
+  Model("smol", "");
+  Model("slow", "load 1000\n");
+  const absl::StatusOr<v1::StartResponse> running = Start("smol");
+  ASSERT_THAT(running, IsOk());
+  std::optional<absl::StatusOr<v1::StartResponse>> starting;
+  service_->spawn(StartInto("slow", &starting));
+  ASSERT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).size() == 2; }));
   service_->spawn(service_->instances.Drain());
-  EXPECT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).empty() && around_.slots.empty(); }));
+  EXPECT_TRUE(Eventually([&] { return starting.has_value(); }));
+  EXPECT_FALSE(starting->ok());
+  EXPECT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).size() == 1 && around_.slots.size() == 1; }));
+  EXPECT_EQ(Get("smol").status(), v1::INSTANCE_STATUS_RUNNING);
 }
 
 TEST_F(EngineUnitsTest, WhatCannotBeServedIsRefusedWithTheReason) {

@@ -80,7 +80,9 @@ Task<void> Instances::Drain() {
   around_.draining = true;
   const CallContext call = around_.background("drain");
   std::vector<std::shared_ptr<StopFeed>> stops;
-  for (const auto& [id, instance] : instances_) stops.push_back(instance->Stop(call, false, std::nullopt));
+  for (const auto& [id, instance] : instances_) {
+    if (instance->record().status == v1::INSTANCE_STATUS_STARTING) stops.push_back(instance->Stop(call, false, std::nullopt));
+  }
   for (const std::shared_ptr<StopFeed>& stop : stops) (void)co_await stop->Result();
 }
 

@@ -28,7 +28,8 @@ class Instances {
   // One look. Returns how many were ended.
   Task<int> Sweep();
 
-  // Stops everything. The process ends.
+  // Gives up what is still starting, so that its callers are answered. What runs goes on without this process; the next
+  // one finds it.
   Task<void> Drain();
 
   // Null if there is none.

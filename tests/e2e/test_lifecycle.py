@@ -2,7 +2,7 @@
 import json
 import socket
 
-from support.cluster import Cluster, is_alive
+from support.cluster import Cluster, is_alive, models_dir
 
 
 def test_stop_ends_every_process_and_start_brings_all_back():
@@ -14,6 +14,21 @@ def test_stop_ends_every_process_and_start_brings_all_back():
         assert not [name for name, pid in first.items() if pid and is_alive(pid)]
         cluster.start()
         assert cluster.execute("resource.allocations", {"slot_id": slot["slot_id"]})["allocations"]
+
+
+def test_engines_can_outlive_the_cluster_and_are_found_again():
+    with Cluster() as cluster:
+        cluster.cli("exec", "engine.install", "--name", "llamacpp", timeout=300)
+        path = models_dir() / "SmolLM2-135M-Instruct.Q4_1.gguf"
+        model = cluster.execute("model.import", {"path": str(path)})["model_id"]
+        pid = int(cluster.execute("engine.start", {"model_id": model}, options={"timeout": "60s"}, timeout=90)["process_id"])
+        cluster.cli("stop", "--keep-engines", timeout=90)
+        assert is_alive(pid)
+        cluster.start()
+        again = cluster.execute("engine.start", {"model_id": model}, options={"timeout": "60s"}, timeout=90)
+        assert int(again["process_id"]) == pid, "the engine was started anew"
+        cluster.cli("stop", timeout=90)
+        assert not is_alive(pid)
 
 
 def test_two_clusters_do_not_see_each_other(cluster):
