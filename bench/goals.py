@@ -193,6 +193,7 @@ class G6(Goal):
         before, start = tree_cpu(self.bench.postgres.pid), time.monotonic()
         done = run()
         seconds = time.monotonic() - start
+        time.sleep(0.3)  # until PostgreSQL has reaped the processes of clients that left
         return done / seconds, (tree_cpu(self.bench.postgres.pid) - before) * 1e6 / done
 
     def rows(self, value):
@@ -245,7 +246,7 @@ class G9(Goal):
             load.run(0.3)
             yield name, lambda load=load, events=events: micros(cost, lambda: load.run(self.seconds)[0] * events)
         port = free_port()
-        program = BUILT / "nats" / "nats-server"
+        program = ROOT / "build" / "nats" / "nats-server"
         self.how = self.how.replace("nats-server", subprocess.run([program, "-v"], capture_output=True, text=True).stdout.strip().replace(": v", " "), 1)
         server = bench.processes.start("nats", program, "-js", "-a", "127.0.0.1", "-p", port, "-sd",
                                        bench.directory / "nats")
@@ -431,7 +432,8 @@ def main():
         finally:
             bench.close()
     shutil.rmtree(directory, ignore_errors=True)
-    write_results(results, arguments.rounds, arguments.seconds, load)
+    if not arguments.only:
+        write_results(results, arguments.rounds, arguments.seconds, load)
     widths = [max(len(row[i]) for row in [HEAD, *(row.cells for _, row in results)]) for i in range(len(HEAD))]
     for cells in [HEAD, *(row.cells for _, row in results)]:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)))

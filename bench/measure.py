@@ -10,7 +10,7 @@ import subprocess
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILT = ROOT / "build" / "bench"
+BUILT = ROOT / "build" / "release"
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -29,7 +29,7 @@ def tree_cpu(pid):
     for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         try:
             total += tree_cpu(int(child))
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             pass
     return total
 

@@ -31,6 +31,7 @@ namespace {
 
 constexpr absl::Duration kDrainTime = absl::Seconds(25);
 constexpr absl::Duration kFlushTime = absl::Seconds(2);  // what is not published stays in the outbox
+constexpr int kStartDials = 4;
 constexpr auto kDialInterval = std::chrono::seconds(5);
 constexpr int kExitDeadListener = 70;  // EX_SOFTWARE: start me again
 
@@ -87,7 +88,7 @@ Task<absl::Status> ServiceHost::Run(std::function<Task<absl::Status>(Host&)> wir
   signals.async_wait([&](boost::system::error_code error, int) {
     if (error) return;
     // Before it serves, nothing is in hand that would have to be ended in order.
-    if (!serving) std::_Exit(0);
+    if (!serving) std::_Exit(0);  // what was logged is trouble, and written
     asked_to_end.cancel();
   });
   CO_RETURN_IF_ERROR(co_await Prepare());
@@ -99,7 +100,9 @@ Task<absl::Status> ServiceHost::Run(std::function<Task<absl::Status>(Host&)> wir
   ::unlink((run_dir_ + "/" + domain_ + ".sock").c_str());
   CO_RETURN_IF_ERROR(server_->Start(address));
   health_.SetServing(true);
-  CO_RETURN_IF_ERROR(co_await Dial());
+  absl::Status dialled = co_await Dial();
+  for (int i = 1; i < kStartDials && !dialled.ok(); ++i) dialled = co_await Dial();  // a busy machine needs patience
+  CO_RETURN_IF_ERROR(dialled);
   Spawn(outbox_->Run());
   Spawn(Watch());
   spdlog::info("serving address={}", address);

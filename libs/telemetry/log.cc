@@ -4,6 +4,9 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
+#include <cstdio>
+
 #include "libs/unit/json_codec.h"
 
 namespace aima {
@@ -39,8 +42,13 @@ void SetUpLogging(std::string_view process, const std::string& level, const std:
   auto logger = std::make_shared<spdlog::logger>(std::string(process), std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_formatter(std::move(formatter));
   logger->set_level(spdlog::level::from_str(level));
-  logger->flush_on(spdlog::level::info);
+  // A write per line would be a tenth of what a small call costs. Lines go out together, once a second; what tells of
+  // trouble goes out at once, with all before it.
+  static char buffer[1 << 16];
+  std::setvbuf(stderr, buffer, _IOFBF, sizeof(buffer));
+  logger->flush_on(spdlog::level::warn);
   spdlog::set_default_logger(std::move(logger));
+  spdlog::flush_every(std::chrono::seconds(1));
 }
 
 }  // namespace aima
