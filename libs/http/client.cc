@@ -13,7 +13,7 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/http/parser.h"
-#include "libs/http/stream.h"
+#include "libs/net/stream.h"
 
 namespace aima::http {
 
@@ -66,9 +66,9 @@ absl::Status Check(const Request& request) {
 }
 
 struct Connection {
-  Connection(Loop& loop, std::string name) : stream(tcp::socket(loop)), resolver(loop), timer(loop), name(std::move(name)) {}
+  Connection(Loop& loop, std::string name) : stream(net::Socket(loop)), resolver(loop), timer(loop), name(std::move(name)) {}
 
-  Stream stream;
+  net::Stream stream;
   tcp::resolver resolver;
   asio::steady_timer timer;
   const std::string name;
@@ -134,20 +134,25 @@ class Client::Pool {
   }
 
   Task<absl::Status> Connect(Connection& connection, const Endpoint& endpoint) {
-    Stream::Socket& socket = connection.stream.socket();
+    net::Socket& socket = connection.stream.socket();
     boost::system::error_code error;
     const auto address = asio::ip::make_address(endpoint.host, error);
     if (!error) {
-      auto [failure] = co_await socket.async_connect({address, static_cast<uint16_t>(endpoint.port)}, kTuple);
+      auto [failure] = co_await socket.async_connect(tcp::endpoint(address, static_cast<uint16_t>(endpoint.port)), kTuple);
       error = failure;
     } else {
       auto [unknown, found] = co_await connection.resolver.async_resolve(endpoint.host, std::to_string(endpoint.port), kTuple);
       if (unknown || connection.timed_out) co_return Failed(connection, "cannot be found", unknown.message());
-      auto [failure, used] = co_await asio::async_connect(socket, found, kTuple);
-      error = failure;
+      for (const auto& candidate : found) {
+        boost::system::error_code ignored;
+        socket.close(ignored);
+        auto [failure] = co_await socket.async_connect(candidate.endpoint(), kTuple);
+        error = failure;
+        if (!error || connection.timed_out) break;
+      }
     }
     if (error) co_return Failed(connection, "cannot be reached", error.message());
-    socket.set_option(tcp::no_delay(true), error);
+    connection.stream.SetNoDelay();
     if (endpoint.tls) {
       error = co_await connection.stream.ConnectTls(Tls(), endpoint.host);
       if (error) co_return Failed(connection, "cannot be reached over TLS", error.message());
@@ -159,7 +164,7 @@ class Client::Pool {
   // False if the server closed it, or sent what nobody asked for.
   static bool IsQuiet(Connection& connection) {
     if (Clock::now() - connection.idle_since > kIdleTime) return false;
-    Stream::Socket& socket = connection.stream.socket();
+    net::Socket& socket = connection.stream.socket();
     char byte = 0;
     return recv(socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
   }
@@ -261,7 +266,7 @@ class ClientStream : public ResponseStream {
     std::string& buffer = connection_->buffer;
     if (buffer.size() < connection_->filled + kReadSize / 4) buffer.resize(connection_->filled + kReadSize);
     const auto space = asio::buffer(buffer.data() + connection_->filled, buffer.size() - connection_->filled);
-    auto [error, size] = co_await asio::async_initiate<decltype(kTuple), void(Stream::Error, size_t)>(
+    auto [error, size] = co_await asio::async_initiate<decltype(kTuple), void(net::Stream::Error, size_t)>(
         [this, space](auto handler) { connection_->stream.ReadSome(space, std::move(handler)); }, kTuple);
     connection_->filled += size;
     if (!error) {

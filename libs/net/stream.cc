@@ -1,4 +1,4 @@
-#include "libs/http/stream.h"
+#include "libs/net/stream.h"
 
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
@@ -7,7 +7,7 @@
 #include <boost/asio/ssl/host_name_verification.hpp>
 #include <boost/asio/write.hpp>
 
-namespace aima::http {
+namespace aima::net {
 
 namespace asio = boost::asio;
 
@@ -38,6 +38,21 @@ Task<Stream::Error> Stream::Write(Pieces pieces) {
   co_return error;
 }
 
+size_t Stream::TryWrite(asio::const_buffer from, Error& error) {
+  if (tls_) {
+    error = asio::error::would_block;
+    return 0;
+  }
+  if (!socket_.non_blocking()) socket_.non_blocking(true, error);
+  return socket_.write_some(from, error);
+}
+
+void Stream::SetNoDelay() {
+  Error ignored;
+  const auto local = socket().local_endpoint(ignored);
+  if (local.protocol().family() != AF_UNIX) socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+}
+
 void Stream::ShutdownSend() {
   Error ignored;
   socket().shutdown(Socket::shutdown_send, ignored);
@@ -46,6 +61,21 @@ void Stream::ShutdownSend() {
 void Stream::Close() {
   Error ignored;
   socket().close(ignored);
+}
+
+Peer PeerOf(Socket& socket) {
+  Stream::Error error;
+  const auto remote = socket.remote_endpoint(error);
+  if (error) return {};
+  if (remote.protocol().family() == AF_UNIX) return {"unix", true};
+  asio::ip::tcp::endpoint endpoint;
+  endpoint.resize(remote.size());
+  memcpy(endpoint.data(), remote.data(), remote.size());
+  auto address = endpoint.address();
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
+    address = asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
+  }
+  return {address.to_string(), address.is_loopback()};
 }
 
 absl::StatusOr<Address> ParseAddress(const std::string& text) {
@@ -63,4 +93,4 @@ absl::StatusOr<Address> ParseAddress(const std::string& text) {
   return address;
 }
 
-}  // namespace aima::http
+}  // namespace aima::net
