@@ -152,7 +152,7 @@ class Client::Pool {
       }
     }
     if (error) co_return Failed(connection, "cannot be reached", error.message());
-    connection.stream.SetNoDelay();
+    connection.stream.Prepare();
     if (endpoint.tls) {
       error = co_await connection.stream.ConnectTls(Tls(), endpoint.host);
       if (error) co_return Failed(connection, "cannot be reached over TLS", error.message());

@@ -1,7 +1,6 @@
 #include "libs/http/connection.h"
 
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_format.h>
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -35,7 +34,7 @@ std::string_view MessageFor(int status) {
 
 Connection::Connection(ConnectionOwner& owner, net::Socket socket)
     : owner_(owner), stream_(std::move(socket)), peer_(net::PeerOf(stream_.socket())) {
-  stream_.SetNoDelay();
+  stream_.Prepare();
 }
 
 Task<void> Connection::Run(bool busy) {
@@ -273,7 +272,7 @@ Task<absl::Status> Connection::Write(std::string_view bytes) {
   if (bytes.empty() || request().method == "HEAD") co_return absl::OkStatus();
   bytes_sent_ += bytes.size();
   if (!chunked_) co_return co_await Put({asio::buffer(bytes.data(), bytes.size())});
-  const std::string head = absl::StrFormat("%x\r\n", bytes.size());
+  const std::string head = absl::StrCat(absl::Hex(bytes.size()), "\r\n");
   co_return co_await Put({asio::buffer(head), asio::buffer(bytes.data(), bytes.size()), asio::buffer("\r\n", 2)});
 }
 

@@ -27,6 +27,8 @@ class Stream {
 
   Socket& socket() { return tls_ ? tls_->next_layer() : socket_; }
 
+  // Once the socket is connected, before all else: writes do not block, and small ones are not held back.
+  void Prepare();
   // Before anything else is sent or received. `host` is checked against the server's certificate.
   Task<Error> AcceptTls(boost::asio::ssl::context& context);
   Task<Error> ConnectTls(boost::asio::ssl::context& context, const std::string& host);
@@ -56,7 +58,6 @@ class Stream {
   // All of it.
   Task<Error> Write(Pieces pieces);
 
-  void SetNoDelay();  // does nothing to a Unix socket
   void ShutdownSend();
   void Close();
 

@@ -290,7 +290,7 @@ std::shared_ptr<Connection> Connection::Connect(Loop& loop, const Endpoint& endp
 void Connection::Begin() {
   if (closed_) return;
   connected_ = true;
-  socket_.SetNoDelay();
+  socket_.Prepare();
   Flush();
   Read();
 }
