@@ -353,5 +353,25 @@ TEST_F(ServerTest, SpeaksTlsToClientsThatTrustItsCertificate) {
   EXPECT_THAT(std::string(broken.Start().message()), HasSubstr("/nonexistent"));
 }
 
+TEST_F(ServerTest, IsBelievedByWhoKnowsItsCertificateWhateverItsName) {
+  const std::string key = ::testing::TempDir() + "aima_http_key2.pem", cert = ::testing::TempDir() + "aima_http_cert2.pem";
+  MakeCertificate(key, cert);
+  Serve(Echo, {.tls_cert = cert, .tls_key = key});
+  Client client(loop_);
+  Endpoint endpoint = {.host = "127.0.0.1", .port = server_->port(), .tls = true, .certificate = cert};
+  const auto ask = [&] {
+    return Await(client.Send(endpoint, {.method = "GET", .target = "/"}, absl::Now() + absl::Minutes(1)));
+  };
+  EXPECT_THAT(ask(), IsOk());
+  const std::string other_key = ::testing::TempDir() + "aima_http_key3.pem";
+  endpoint.certificate = ::testing::TempDir() + "aima_http_cert3.pem";
+  MakeCertificate(other_key, endpoint.certificate);
+  EXPECT_THAT(std::string(ask().status().message()), HasSubstr("cannot be reached over TLS"));
+  endpoint.certificate = "/nonexistent";
+  EXPECT_THAT(std::string(ask().status().message()), HasSubstr("cannot be reached over TLS"));
+  endpoint.certificate = "";
+  EXPECT_THAT(std::string(ask().status().message()), HasSubstr("cannot be reached over TLS"));
+}
+
 }  // namespace
 }  // namespace aima::http

@@ -1,6 +1,7 @@
 """Listeners with a certificate, and listeners that the network can reach."""
 import http.client
 import json
+import pathlib
 import shutil
 import socket
 import ssl
@@ -84,9 +85,17 @@ def test_a_request_without_tls_is_not_answered(tls_cluster):
     assert tls_cluster.cli("status", check=False).stdout.count("ready") >= 7, "it hurts nobody"
 
 
-def test_the_command_line_asks_over_tls(tls_cluster, certificate):
-    done = tls_cluster.cli("exec", "device.info", "-o", "json", SSL_CERT_FILE=str(certificate[0]),
-                           AIMA_SERVER=f"https://localhost:{tls_cluster.http_port}")
+def test_the_command_line_knows_the_certificate_of_its_own_cluster(tls_cluster):
+    done = tls_cluster.cli("exec", "device.info", "-o", "json", AIMA_SERVER="")
+    assert json.loads(done.stdout)["memory"]["total"] > 0
+    services = {one["name"]: one for one in json.loads(tls_cluster.cli("status", "-o", "json", AIMA_SERVER="").stdout)["processes"]}
+    assert services["model"]["health"] == "serving", services["model"]
+
+
+def test_the_command_line_asks_a_named_server_that_it_can_verify(tls_cluster, certificate):
+    server = f"https://localhost:{tls_cluster.http_port}"
+    assert "certificate verify failed" in tls_cluster.cli("exec", "device.info", check=False, AIMA_SERVER=server).stderr
+    done = tls_cluster.cli("exec", "device.info", "-o", "json", SSL_CERT_FILE=str(certificate[0]), AIMA_SERVER=server)
     assert json.loads(done.stdout)["memory"]["total"] > 0
 
 
@@ -100,6 +109,19 @@ def test_a_caller_from_the_network_needs_a_key(tls_cluster, certificate):
     assert get(tls_cluster, certificate, "/api/v2/query/device.info", host=address, headers=key)[0] == 200
 
 
+def left_running(cluster):
+    """Command lines of the processes that name the cluster's directory."""
+    found = []
+    for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended meanwhile
+            continue
+        if str(cluster.data_dir) in command:
+            found.append(command)
+    return found
+
+
 @pytest.mark.parametrize("listener", ["api.listen_addr", "api.grpc_addr"])
 def test_a_listener_for_the_network_is_refused_without_tls(listener):
     with Cluster({listener: f"0.0.0.0:{free_port()}"}, start=False) as cluster:
@@ -108,7 +130,7 @@ def test_a_listener_for_the_network_is_refused_without_tls(listener):
         assert done.returncode != 0
         assert f"{listener} is 0.0.0.0:" in done.stderr + done.stdout
         assert "api.tls_cert and api.tls_key" in done.stderr + done.stdout
-        assert not list((cluster.data_dir / "run").glob("*.sock"))
+        assert left_running(cluster) == []
 
 
 def test_a_listener_for_the_network_is_refused_without_a_key(certificate, tmp_path):
