@@ -28,9 +28,7 @@ std::shared_ptr<Stream> Channels::Open(const std::string& domain, const std::str
 }
 
 absl::Status NameUnreached(const Ending& ending, const std::string& domain) {
-  bool declared = false;
-  ending.status.ForEachPayload([&](absl::string_view, const absl::Cord&) { declared = true; });
-  if (ending.status.code() != absl::StatusCode::kUnavailable || declared) return ending.status;
+  if (ending.answered || ending.status.code() != absl::StatusCode::kUnavailable) return ending.status;
   return Error(unit::v1::UNAVAILABLE, absl::StrCat("the ", domain, " service cannot be reached"), {{"service", domain}});
 }
 

@@ -169,7 +169,8 @@ class GrpcClient : public Client {
       const Ending& ending = running->ending();
       if (ending.status.ok()) co_return NoMessage();
       const absl::Status failure = NameUnreached(ending, target.domain);
-      const bool again = failure.code() == absl::StatusCode::kUnavailable && (target.repeatable || !ending.reached);
+      const bool lost = !ending.answered && failure.code() == absl::StatusCode::kUnavailable;
+      const bool again = lost && (target.repeatable || !ending.reached);
       if (!again || attempt == kAttempts) co_return failure;
       const absl::Duration wait = absl::Milliseconds(50 * attempt + static_cast<int>(jitter_() % 100));
       if (wait > call.TimeLeft()) co_return failure;

@@ -131,7 +131,7 @@ struct Callbacks {
       if (first) stream.trailers_ = std::move(stream.headers_);
       std::optional<absl::Status> status = StatusOf(stream.trailers_);
       if (!status) return;  // the stream's close tells
-      stream.EndWith(*status, true);
+      stream.EndWith(*status, true, true);
       if (!stream.ended_) stream.Cancel();  // it wants no more requests
     } else if (first) {
       const std::string* status = Find(stream.headers_, ":status");

@@ -104,11 +104,11 @@ void Stream::SetDeadline(absl::Time deadline) {
   connection_->WatchDeadline(*this);
 }
 
-void Stream::EndWith(const absl::Status& status, bool reached) {
+void Stream::EndWith(const absl::Status& status, bool reached, bool answered) {
   const auto last = std::move(receiver_);
   if (!last) return;
   if (connection_) connection_->UnwatchDeadline(*this);
-  last->OnEnd({status, std::move(trailers_), reached});
+  last->OnEnd({status, std::move(trailers_), reached, answered});
 }
 
 void Stream::Refuse(const absl::Status& status) {

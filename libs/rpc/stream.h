@@ -23,6 +23,8 @@ struct Ending {
   Headers trailers;
   // False if the other end has certainly not begun with it, so that it may be sent again.
   bool reached = true;
+  // The other end gave this status; else it is what became of the connection or of our patience.
+  bool answered = false;
 };
 
 // Whoever takes part in a call learns what the other end does. Held by the stream until its last word.
@@ -90,7 +92,7 @@ struct ConnectionLimits {
 
   void BeginMessage(size_t size);
   void Receive(const uint8_t* data, size_t size);
-  void EndWith(const absl::Status& status, bool reached);
+  void EndWith(const absl::Status& status, bool reached, bool answered = false);
   // Ends the call at both ends for what the other end has sent.
   void Refuse(const absl::Status& status);
   size_t Pending() const { return out_.size() - sent_; }
