@@ -59,7 +59,7 @@ void OfferHttp2(asio::ssl::context& tls) {
   SSL_CTX_set_alpn_select_cb(
       tls.native_handle(),
       [](SSL*, const unsigned char** chosen, unsigned char* size, const unsigned char* offered, unsigned int length, void*) {
-        constexpr unsigned char kOurs[] = {2, 'h', '2'};
+        static constexpr unsigned char kOurs[] = {2, 'h', '2'};
         const int found = SSL_select_next_proto(const_cast<unsigned char**>(chosen), size, kOurs, sizeof kOurs, offered, length);
         return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
       },

@@ -59,8 +59,10 @@ bool IsReserved(absl::string_view name) {
 
 std::optional<absl::Duration> ParseTimeout(absl::string_view text) {
   int64_t count = 0;
-  if (text.size() < 2 || text.size() > 9 || !absl::SimpleAtoi(text.substr(0, text.size() - 1), &count) || count < 0) {
-    return std::nullopt;
+  if (text.size() < 2 || text.size() > 9) return std::nullopt;
+  for (const char c : text.substr(0, text.size() - 1)) {
+    if (!absl::ascii_isdigit(c)) return std::nullopt;
+    count = count * 10 + (c - '0');
   }
   switch (text.back()) {
     case 'H': return absl::Hours(count);

@@ -61,6 +61,12 @@ bool Stream::Send(absl::string_view bytes) {
   return !full_;
 }
 
+void Stream::SendUnfinished(absl::string_view bytes, size_t size) {
+  BeginMessage(size);
+  out_.append(bytes.data(), bytes.size());
+  connection_->Submit(*this);
+}
+
 void Stream::SendHeaders(Headers headers) {
   if (!connection_ || begun_ || ended_) return;
   initial_ = std::move(headers);

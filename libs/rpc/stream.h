@@ -66,6 +66,8 @@ class Stream : public std::enable_shared_from_this<Stream> {
   bool Send(const google::protobuf::Message& message);
   bool Send(absl::string_view bytes);
   bool has_room() const;
+  // For tests of the other end: promises a message of `size` bytes and sends only these.
+  void SendUnfinished(absl::string_view bytes, size_t size);
 
   // At the caller: there are no more requests.
   void EndRequests();
