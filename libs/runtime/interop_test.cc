@@ -1,6 +1,7 @@
 // Our server with gRPC's own C++ client, and our client with gRPC's own server: the wire is the standard one.
 #include <gmock/gmock.h>
 #include <google/rpc/error_details.pb.h>
+#include <grpc/grpc.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/ext/health_check_service_server_builder_option.h>
 #include <grpcpp/generic/async_generic_service.h>
@@ -78,6 +79,9 @@ bool ParseFrom(const grpc::ByteBuffer& buffer, google::protobuf::Message& messag
   grpc::Slice slice;
   return buffer.DumpToSingleSlice(&slice).ok() && message.ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
 }
+
+// gRPC's clean-up between tests sometimes takes it 10 s; it need not clean up.
+const bool kept = (grpc_init(), true);
 
 // The server's loop has a thread of its own, for gRPC's client blocks.
 class GrpcClientTest : public ::testing::Test {
