@@ -4,6 +4,7 @@
 #include <absl/time/clock.h>
 #include <gmock/gmock.h>
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <deque>
@@ -170,11 +171,18 @@ TEST_F(OperationsTest, AnOperationIsRecordedRunAndItsResultKept) {
 TEST_F(OperationsTest, AFailureKeepsItsReasonTextAndDetails) {
   Operations& process = Process(service_);
   const Operation started = Start(process, Order()).value();
-  service_.Answer(Error(unit::v1::TOO_LARGE, "a \xff byte", {{"size", "9"}}));
+  service_.Answer(Error(unit::v1::TOO_LARGE, "nine are many", {{"size", "9"}}));
   const Operation ended = End(process, started.id);
   EXPECT_EQ(ended.state, State::kFailed);
-  EXPECT_THAT(ended.error, FailsWith(unit::v1::TOO_LARGE, "byte"));
+  EXPECT_THAT(ended.error, FailsWith(unit::v1::TOO_LARGE, "nine are many"));
   EXPECT_EQ(DetailsOf(ended.error).metadata["size"], "9");
+}
+
+TEST_F(OperationsTest, AFailureWhoseTextIsNotTextEndsTheOperationToo) {
+  Operations& process = Process(service_);
+  const Operation started = Start(process, Order()).value();
+  service_.Answer(absl::InvalidArgumentError(std::string("a \xff and a \0", 12)));
+  EXPECT_EQ(End(process, started.id).state, State::kFailed);
 }
 
 TEST_F(OperationsTest, TheSameKeyIsTheSameOperation) {
@@ -405,7 +413,8 @@ TEST_F(OperationsTest, ListsTheNewestFirstPageByPage) {
   const Operation running = Start(process, bobs).value();
   const auto list = [&](Filter filter) {
     std::vector<std::string> found;
-    for (const Operation& operation : Do(process.List(call_, filter)).value()) found.push_back(operation.id);
+    const std::vector<Operation> operations = Do(process.List(call_, filter)).value();
+    for (const Operation& operation : operations) found.push_back(operation.id);
     return found;
   };
   std::sort(ids.begin(), ids.end(), std::greater<>());
