@@ -28,6 +28,8 @@ constexpr absl::Duration kIdleTick = absl::Seconds(10);
 constexpr absl::Duration kForgetEvery = absl::Minutes(1);
 constexpr absl::Duration kLookAgain = absl::Seconds(1);  // at operations that another process runs
 constexpr absl::Duration kCancelTime = absl::Seconds(2);
+constexpr absl::Duration kReadyTime = absl::Seconds(3);
+constexpr char kReady[] = "";  // what waits for the first look at the table; no operation has this id
 
 absl::Status Cancelled() { return Error(unit::v1::CANCELLED, "the operation was cancelled"); }
 
@@ -92,6 +94,7 @@ Task<void> Operations::Run() {
     if (status.ok() && !ready_) {
       ready_ = true;
       pause = settings_.first_pause;
+      Wake(kReady);
     }
     if (status.ok()) co_await ForgetOld();
     absl::Duration wait = runs_.empty() && !waiting_ ? kIdleTick : kIdleTick / 3;
@@ -129,10 +132,21 @@ Task<void> Operations::Stop() {
   if (!ids.empty()) (co_await table_.GiveBack(OwnCall(), ids)).IgnoreError();
 }
 
+// A gateway that has just been started is not a gateway without a database.
+Task<absl::Status> Operations::Ready(const CallContext& call) {
+  if (ready_) co_return absl::OkStatus();
+  Waiter waiter(loop_);
+  const auto place = waiters_.emplace(kReady, &waiter);
+  absl::Cleanup leave = [&] { waiters_.erase(place); };
+  waiter.timer.expires_after(absl::ToChronoMilliseconds(std::max(absl::ZeroDuration(), std::min(kReadyTime, call.TimeLeft()))));
+  if (!stopping_) co_await waiter.timer.async_wait(asio::as_tuple(asio::use_awaitable));
+  if (ready_) co_return absl::OkStatus();
+  co_return Error(unit::v1::UNAVAILABLE, stopping_ ? "this process is stopping"
+                                                   : "operations are kept in PostgreSQL, which cannot be reached");
+}
+
 Task<absl::StatusOr<Operation>> Operations::Start(const CallContext& call, Operation order) {
-  if (!ready_) {
-    co_return Error(unit::v1::UNAVAILABLE, "operations cannot be recorded: PostgreSQL cannot be reached");
-  }
+  CO_RETURN_IF_ERROR(co_await Ready(call));
   order.id = NewId("op_");
   if (order.idempotency_key.empty()) order.idempotency_key = order.id;
   order.state = running() < settings_.most_running ? State::kRunning : State::kPending;
@@ -341,6 +355,7 @@ void Operations::CancelCall(Running& run) {
 }
 
 Task<absl::StatusOr<std::optional<Operation>>> Operations::Find(const CallContext& call, const std::string& id) {
+  CO_RETURN_IF_ERROR(co_await Ready(call));
   CO_ASSIGN_OR_RETURN(std::optional<Operation> operation, co_await table_.Find(call, id));
   // What runs here is known better than the table tells.
   const auto run = runs_.find(id);
@@ -352,10 +367,12 @@ Task<absl::StatusOr<std::optional<Operation>>> Operations::Find(const CallContex
 }
 
 Task<absl::StatusOr<std::vector<Operation>>> Operations::List(const CallContext& call, const Filter& filter) {
-  return table_.List(call, filter);
+  CO_RETURN_IF_ERROR(co_await Ready(call));
+  co_return co_await table_.List(call, filter);
 }
 
 Task<absl::StatusOr<std::optional<Operation>>> Operations::Cancel(const CallContext& call, const std::string& id) {
+  CO_RETURN_IF_ERROR(co_await Ready(call));
   CO_RETURN_IF_ERROR(co_await table_.RequestCancel(call, id, Cancelled()));
   if (const auto found = runs_.find(id); found != runs_.end()) {
     const std::shared_ptr<Running> run = found->second;

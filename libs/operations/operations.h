@@ -54,7 +54,7 @@ class Operations {
   ~Operations();
 
   // Takes up what an earlier process of this owner had in hand, then whatever nobody has, and forgets what is old. Runs
-  // until Stop. Start answers UNAVAILABLE before the first look. The table must be there.
+  // until Stop. The table must be there. What is asked before the first look waits for it, for a few seconds at most.
   Task<void> Run();
 
   // Ends what runs here without ending the operations: they go on in another process, or in this one when it is started
@@ -93,6 +93,7 @@ class Operations {
   void Decide(Running& run, Outcome outcome) const;
   void Forget(const std::shared_ptr<Running>& run);
 
+  Task<absl::Status> Ready(const CallContext& call);
   Task<absl::Status> TakeUp(bool inherit);
   Task<absl::Status> Renew();
   Task<void> ForgetOld();

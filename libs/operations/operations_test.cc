@@ -118,11 +118,7 @@ class OperationsTest : public ::testing::Test {
     return order;
   }
   absl::StatusOr<Operation> Start(Operations& process, Operation order) {
-    // Refused until the process has looked at the table for the first time.
-    for (;;) {
-      absl::StatusOr<Operation> started = Do(process.Start(call_, order));
-      if (!HasReason(started.status(), unit::v1::UNAVAILABLE) || absl::Now() > call_.deadline) return started;
-    }
+    return Do(process.Start(call_, std::move(order)));
   }
   // How the operation ends.
   Operation End(Operations& process, const std::string& id) {
@@ -366,6 +362,13 @@ TEST_F(OperationsTest, ProgressIsToldAtOnceAndKept) {
   EXPECT_EQ(Sql("SELECT encode(progress, 'escape') FROM operation"), "half");
   service_.Answer("done");
   EXPECT_EQ(End(process, started.id).progress, "half");
+}
+
+TEST_F(OperationsTest, WithoutATableNothingIsAccepted) {
+  Operations idle(loop_, *db_, service_, settings_);  // Run is not called
+  call_.deadline = absl::Now() + absl::Milliseconds(50);
+  EXPECT_THAT(Do(idle.Start(call_, Order())), FailsWith(unit::v1::UNAVAILABLE, "PostgreSQL"));
+  EXPECT_THAT(Do(idle.Find(call_, "op_1")), FailsWith(unit::v1::UNAVAILABLE, "PostgreSQL"));
 }
 
 TEST_F(OperationsTest, AWaitEndsAtItsTime) {

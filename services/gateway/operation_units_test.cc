@@ -124,12 +124,8 @@ class OperationUnitsTest : public ::testing::Test {
 
   absl::StatusOr<v1::Operation> Start(const std::string& who, const std::string& text) {
     const auto request = Parse<v1::StartRequest>(text);
-    for (;;) {
-      CallContext call = As(who);
-      absl::StatusOr<v1::Operation> started = Do(units_.Start(call, request));
-      // Refused until the table was looked at for the first time.
-      if (!HasReason(started.status(), unit::v1::UNAVAILABLE)) return started;
-    }
+    CallContext call = As(who);
+    return Do(units_.Start(call, request));
   }
   absl::StatusOr<v1::Operation> Get(const std::string& who, const std::string& id) {
     CallContext call = As(who);
