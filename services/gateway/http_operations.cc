@@ -14,6 +14,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr absl::Duration kLongestFollow = absl::Minutes(10);
+
 absl::Status NoSuchPath(const http::Request& request, std::string_view rest) {
   return Error(unit::v1::RESOURCE_NOT_FOUND,
                absl::StrCat("there is nothing at ", request.method, " /api/v2/operations/",
@@ -40,6 +42,8 @@ Task<void> HttpFace::Operations(Visit& visit, std::string_view rest) {
   if (!input.ok()) co_return co_await Fail(visit, input.status());
   if (!input->is_object()) co_return co_await Fail(visit, InvalidInput("", "the body must be an object"));
   if (!id.empty()) (*input)["operation_id"] = std::string(id);
+  // Who follows events follows them to the end.
+  if (verb == "events" && !input->contains("timeout")) (*input)["timeout"] = absl::ToInt64Milliseconds(kLongestFollow);
   Execution execution;
   execution.unit = unit;
   execution.input = *std::move(input);
