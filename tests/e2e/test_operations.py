@@ -1,9 +1,12 @@
 """Asynchronous calls: they outlive their caller, the gateway and the service that does the work."""
+import concurrent.futures
 import contextlib
+import http.client
 import json
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -152,6 +155,42 @@ def test_a_killed_gateway_finishes_what_it_had_begun(own_cluster):
     assert done["id"] == operation["id"]
     cluster.wait(lambda: len(verified(cluster, model)) > before, what="the event")
     assert len(verified(cluster, model)) == before + 1, "it was applied twice"
+
+
+def begun(cluster, number):
+    """Begins an allocation under a key of its own, repeating until it is accepted."""
+    slot = {"name": f"load-{number}", "type": "system_service", "memory_bytes": 4096}
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return begin(cluster, "resource.allocate", slot, key=cluster.admin_key, idempotency_key=f"load-{number}")["id"]
+        except (AssertionError, OSError, http.client.HTTPException):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+def test_many_commands_are_each_applied_once_however_often_the_gateway_dies(own_cluster):
+    cluster = own_cluster
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        running = [pool.submit(begun, cluster, number) for number in range(150)]
+        for _ in range(3):
+            old = cluster.kill("gateway")
+            came_back(cluster, "gateway", old)
+        accepted = {future.result() for future in running}
+    assert len(accepted) == 150
+
+    def all_ended():
+        page = cluster.execute("operation.list", {"limit": 1000}, key=cluster.admin_key)["operations"]
+        return page if len(page) == 150 and all(item["status"] in ENDED for item in page) else None
+
+    page = cluster.wait(all_ended, 60, "the end of all")
+    assert {item["status"] for item in page} == {"succeeded"}
+    assert {item["id"] for item in page} == accepted
+    slots = cluster.execute("resource.allocations", {"limit": 1000})["allocations"]
+    assert len(slots) == 150, "a command was applied twice, or not at all"
+    answers = {state(cluster, {"id": id}, key=cluster.admin_key)["result"]["slot_id"] for id in accepted}
+    assert answers == {slot["slot_id"] for slot in slots}
 
 
 def test_a_killed_gateway_attaches_to_work_that_goes_on(own_cluster):
