@@ -18,6 +18,9 @@ struct Endpoint {
   std::string host;  // name or address
   int port = 80;
   bool tls = false;
+  // PEM file of the only certificate that the server may show, whatever names it bears; empty is any for `host` that an
+  // authority of the system vouches for.
+  std::string certificate;
 };
 
 // An answer read as it arrives. Must not outlive the client. Destroying it before its end closes the connection,

@@ -2,7 +2,6 @@
 
 #include <absl/strings/str_cat.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
@@ -77,7 +76,6 @@ OperationService::OperationService(Loop& loop, const config::v1::Config& config,
 
 absl::Status OperationService::Start() {
   RETURN_IF_ERROR(owner_.status());
-  ::unlink((run_dir_ + "/" + kDomain + ".sock").c_str());
   RETURN_IF_ERROR(server_.Start(rpc::Channels::AddressOf(run_dir_, kDomain)));
   health_.SetServices(server_.Services());
   health_.SetServing(true);

@@ -17,7 +17,7 @@ namespace aima::gateway {
 
 // The gateway's own units are served on <data_dir>/run/gateway.sock, as those of every domain are on theirs, so that all
 // faces reach them in the same way. They need PostgreSQL, and nothing else of the gateway does: without it they answer
-// UNAVAILABLE. Used on the loop, but for Shutdown.
+// UNAVAILABLE. Used on the loop.
 class OperationService {
  public:
   OperationService(Loop& loop, const config::v1::Config& config, std::string share_dir, const Catalogue& catalogue,
@@ -29,8 +29,8 @@ class OperationService {
   absl::Status Start();
   // Lets go of what runs: the next process takes it up. Ends waits and watches.
   Task<void> Stop();
-  // Ends the calls in hand. Blocks: call it from a thread that is not the loop's.
-  void Shutdown(absl::Time deadline) { server_.Shutdown(deadline); }
+  // Closes the socket, once nobody calls any more.
+  Task<void> Shutdown(absl::Time deadline) { return server_.Shutdown(deadline); }
 
  private:
   Task<void> Work();
