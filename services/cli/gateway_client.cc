@@ -65,6 +65,7 @@ std::string Text(const ordered_json& object, const char* key) {
 ordered_json Body(const std::string& unit, const ordered_json& input, const CallOptions& options) {
   ordered_json body = {{"unit", unit}, {"input", input}};
   if (!options.timeout.empty()) body["options"]["timeout"] = options.timeout;
+  if (options.async) body["options"]["async"] = true;
   return body;
 }
 

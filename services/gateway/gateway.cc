@@ -14,6 +14,7 @@
 #include "libs/runtime/notify.h"
 #include "services/gateway/grpc_face.h"
 #include "services/gateway/http_face.h"
+#include "services/gateway/operation_service.h"
 
 namespace aima::gateway {
 namespace {
@@ -32,7 +33,7 @@ http::Response Refused(int status, std::string_view message) {
 
 class Gateway {
  public:
-  Gateway(Loop& loop, const config::v1::Config& config, std::unique_ptr<Catalogue> catalogue)
+  Gateway(Loop& loop, const config::v1::Config& config, const std::string& share_dir, std::unique_ptr<Catalogue> catalogue)
       : loop_(loop),
         config_(config),
         catalogue_(std::move(catalogue)),
@@ -44,12 +45,12 @@ class Gateway {
         subscriber_(events::MakeSubscriber(loop, *rpc_)),
         runner_(*catalogue_, *rpc_),
         watch_(loop, *catalogue_, runner_, *subscriber_),
-        operations_(loop),
+        operations_(loop, config, share_dir, *catalogue_, runner_, *rpc_, keys_),
         units_(*catalogue_),
         health_(loop, *catalogue_, *rpc_),
         generic_(runner_, watch_, health_),
         grpc_(loop, *catalogue_, channels_, access_, generic_),
-        face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_, units_, health_, registry_}) {}
+        face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_.units(), units_, health_, registry_}) {}
 
   Task<absl::Status> Run() {
     asio::signal_set signals(loop_, SIGTERM, SIGINT);
@@ -68,6 +69,7 @@ class Gateway {
     options.tls_key = api.tls_key();
     options.error_response = Refused;
     http::Server http(loop_, std::move(options), [this](http::Exchange& exchange) { return face_.Handle(exchange); });
+    CO_RETURN_IF_ERROR(operations_.Start());
     CO_RETURN_IF_ERROR(http.Start());
     if (!api.grpc_addr().empty()) CO_RETURN_IF_ERROR(grpc_.Start(api.grpc_addr(), tls));
     spdlog::info("serving http={} grpc={}", api.listen_addr(), api.grpc_addr());
@@ -76,12 +78,14 @@ class Gateway {
     runtime::Notify("STOPPING=1\nSTATUS=draining");
     spdlog::info("draining");
     const absl::Time deadline = absl::Now() + kDrainTime;
+    co_await operations_.Stop();
     asio::steady_timer grpc_ended(loop_, asio::steady_timer::time_point::max());
     asio::co_spawn(loop_, grpc_.Shutdown(deadline), [&](std::exception_ptr) {
       grpc_ended.expires_at(asio::steady_timer::time_point::min());
     });
     co_await http.Shutdown(deadline);
     co_await grpc_ended.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await operations_.Shutdown(deadline);
     co_return absl::OkStatus();
   }
 
@@ -98,7 +102,7 @@ class Gateway {
   const std::unique_ptr<events::EventSubscriber> subscriber_;
   UnitRunner runner_;
   ResourceWatch watch_;
-  Operations operations_;
+  OperationService operations_;
   const UnitsJson units_;
   HealthReport health_;
   GenericUnits generic_;
@@ -113,7 +117,7 @@ absl::Status Serve(const config::v1::Config& config, const std::string& share_di
   Loop loop(1);
   absl::Status result;
   {
-    Gateway gateway(loop, config, std::move(catalogue));
+    Gateway gateway(loop, config, share_dir, std::move(catalogue));
     asio::co_spawn(loop, gateway.Run(), [&](std::exception_ptr error, absl::Status status) {
       result = error ? absl::InternalError("the gateway ended by an exception") : status;
       loop.stop();

@@ -147,10 +147,10 @@ Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::Verify(CallContext& call, c
 
 Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::VerifyModel(const CallContext& call, v1::Model model,
                                                                  const std::string& checksum) {
-  const auto go_on = threads_.GoOnUntil(call.deadline);
-  CO_ASSIGN_OR_RETURN(const Examination found, co_await threads_.RunSlow([roots = roots_, model, go_on] {
-    return Examine(model, roots, go_on);
-  }));
+  CO_ASSIGN_OR_RETURN(const Examination found,
+                      co_await threads_.RunSlow(call.deadline, [roots = roots_, model](const FileThreads::GoOn& go_on) {
+                        return Examine(model, roots, go_on);
+                      }));
   // Files that differ from the record make the model unusable; a checksum that the caller expected does not.
   model.set_error(absl::StrJoin(found.issues, "; "));
   model.set_status(found.issues.empty() ? v1::MODEL_STATUS_READY : v1::MODEL_STATUS_ERROR);

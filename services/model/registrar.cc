@@ -96,15 +96,16 @@ Task<absl::StatusOr<v1::Model>> Registrar::ReadFiles(const CallContext& call, co
                     {{"path", found.path}});
   }
   v1::Model model = ModelOf(found);
-  const auto go_on = threads_.GoOnUntil(call.deadline);
   if (candidate.copy) {
-    CO_ASSIGN_OR_RETURN(model, co_await threads_.RunSlow([roots = roots_, storage = storage_, found, go_on] {
+    const auto adopt = [roots = roots_, storage = storage_, found](const FileThreads::GoOn& go_on) {
       return storage.Adopt(roots, found, go_on);
-    }));
+    };
+    CO_ASSIGN_OR_RETURN(model, co_await threads_.RunSlow(call.deadline, adopt));
   } else if (found.size <= kDigestFirst) {
-    CO_ASSIGN_OR_RETURN(const Examination examined, co_await threads_.RunSlow([roots = roots_, model, go_on] {
+    const auto examine = [roots = roots_, model](const FileThreads::GoOn& go_on) {
       return Examine(model, roots, go_on);
-    }));
+    };
+    CO_ASSIGN_OR_RETURN(const Examination examined, co_await threads_.RunSlow(call.deadline, examine));
     if (!examined.issues.empty()) {
       co_return Error(v1::MODEL_FILE_CORRUPT, examined.issues[0], {{"path", found.path}});
     }
