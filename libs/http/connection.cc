@@ -268,12 +268,28 @@ Task<absl::Status> Connection::StartStream(int status, Headers headers) {
 }
 
 Task<absl::Status> Connection::Write(std::string_view bytes) {
-  if (answer_ != Answer::kStreaming) co_return absl::FailedPreconditionError("no stream has been started");
-  if (bytes.empty() || request().method == "HEAD") co_return absl::OkStatus();
+  if (answer_ == Answer::kStreaming && WriteNow(bytes)) co_return absl::OkStatus();
+  co_return co_await Flush();
+}
+
+bool Connection::WriteNow(std::string_view bytes) {
+  if (answer_ != Answer::kStreaming || cancelled_) return false;
+  if (bytes.empty() || request().method == "HEAD") return true;
   bytes_sent_ += bytes.size();
-  if (!chunked_) co_return co_await Put({asio::buffer(bytes.data(), bytes.size())});
-  const std::string head = absl::StrCat(absl::Hex(bytes.size()), "\r\n");
-  co_return co_await Put({asio::buffer(head), asio::buffer(bytes.data(), bytes.size()), asio::buffer("\r\n", 2)});
+  char head[20];
+  const int head_size = chunked_ ? snprintf(head, sizeof head, "%zx\r\n", bytes.size()) : 0;
+  net::Stream::Pieces pieces = {asio::buffer(head, head_size), asio::buffer(bytes.data(), bytes.size()),
+                                asio::buffer("\r\n", chunked_ ? 2 : 0)};
+  net::Stream::Error error;
+  if (unsent_.empty()) stream_.TryWrite(pieces, error);
+  for (const asio::const_buffer& piece : pieces) unsent_.append(static_cast<const char*>(piece.data()), piece.size());
+  return unsent_.empty();
+}
+
+Task<absl::Status> Connection::Flush() {
+  if (answer_ != Answer::kStreaming) co_return absl::FailedPreconditionError("no stream has been started");
+  const std::string rest = std::exchange(unsent_, {});
+  co_return co_await Put({asio::buffer(rest)});
 }
 
 Task<absl::Status> Connection::Finish() {

@@ -52,6 +52,8 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   Task<absl::Status> Send(Response response) override;
   Task<absl::Status> StartStream(int status, Headers headers) override;
   Task<absl::Status> Write(std::string_view bytes) override;
+  bool WriteNow(std::string_view bytes) override;
+  Task<absl::Status> Flush() override;
   Task<absl::Status> Finish() override;
   void EndOnDrain() override { ends_on_drain_ = true; }
   bool started() const override { return answer_ != Answer::kNone; }
@@ -106,6 +108,7 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   bool chunked_ = false;
   int status_ = 0;
   size_t bytes_sent_ = 0;
+  std::string unsent_;  // what WriteNow has left for Flush
 };
 
 }  // namespace aima::http

@@ -36,16 +36,24 @@ Task<Stream::Error> Stream::Write(Pieces pieces) {
   }
   // Most of the time the socket takes it all at once, which saves a turn of the loop.
   Error error;
+  TryWrite(pieces, error);
+  if (error && error != asio::error::would_block && error != asio::error::try_again) co_return error;
+  if (asio::buffer_size(pieces) == 0) co_return Error();
+  auto [late, size] = co_await asio::async_write(socket_, pieces, kTuple);
+  co_return late;
+}
+
+void Stream::TryWrite(Pieces& pieces, Error& error) {
+  if (tls_) {
+    error = asio::error::would_block;
+    return;
+  }
   size_t sent = socket_.write_some(pieces, error);
   for (asio::const_buffer& piece : pieces) {
     const size_t part = std::min(sent, piece.size());
     piece += part;
     sent -= part;
   }
-  if (error && error != asio::error::would_block && error != asio::error::try_again) co_return error;
-  if (asio::buffer_size(pieces) == 0) co_return Error();
-  auto [late, size] = co_await asio::async_write(socket_, pieces, kTuple);
-  co_return late;
 }
 
 size_t Stream::TryWrite(asio::const_buffer from, Error& error) {

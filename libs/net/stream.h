@@ -51,8 +51,9 @@ class Stream {
     }
   }
 
-  // Sends what can be sent at once, without a turn of the loop; would_block says that WriteSome must be used, which
-  // within TLS is always.
+  // Sends what can be sent at once, without a turn of the loop, and takes it off the pieces; would_block says that
+  // WriteSome must be used, which within TLS is always.
+  void TryWrite(Pieces& pieces, Error& error);
   size_t TryWrite(boost::asio::const_buffer from, Error& error);
 
   // All of it.

@@ -52,27 +52,32 @@ class ClientCall : public Receiver, public std::enable_shared_from_this<ClientCa
   explicit ClientCall(Loop& loop) : loop_(loop) {}
 
   void Start(Channels& channels, const Target& target, const CallContext& call, const Message& request) {
+    domain_ = target.domain;
     stream_ = channels.Open(target.domain, target.path, HeadersOf(call), call.deadline, shared_from_this());
     stream_->Send(request);
     stream_->EndRequests();
   }
 
-  // True when `into` holds the next message, false when the call has ended.
-  Task<bool> Read(Message& into) {
-    const auto self = shared_from_this();
+  // True when `into` holds the next message, false when the call has ended; nothing if that is not known yet: await
+  // Wait then.
+  std::optional<bool> Take(Message& into) {
     if (!waiting_.empty()) {
       parsed_ = into.ParseFromString(waiting_.front());
       waiting_.pop_front();
       if (waiting_.empty()) stream_->Pause(false);
-      co_return true;
+      return true;
     }
-    if (ending_) co_return false;
-    co_return co_await asio::async_initiate<decltype(asio::use_awaitable), void(bool)>(
-        [this, &into](auto handler) {
-          into_ = &into;
-          reader_.Set(std::move(handler));
-          if (auto slot = reader_.slot(); slot.is_connected()) {
-            slot.assign([weak = weak_from_this()](asio::cancellation_type) {
+    if (ending_) return false;
+    into_ = &into;
+    return std::nullopt;
+  }
+
+  auto Wait() {
+    return asio::async_initiate<decltype(asio::use_awaitable), void(bool)>(
+        [self = shared_from_this()](auto handler) {
+          self->reader_.Set(std::move(handler));
+          if (auto slot = self->reader_.slot(); slot.is_connected()) {
+            slot.assign([weak = std::weak_ptr(self)](asio::cancellation_type) {
               if (auto call = weak.lock()) call->Cancel();
             });
           }
@@ -89,6 +94,7 @@ class ClientCall : public Receiver, public std::enable_shared_from_this<ClientCa
   }
 
   bool parsed() const { return parsed_; }
+  const std::string& domain() const { return domain_; }
   const Ending& ending() const { return *ending_; }
 
   void OnMessage(absl::string_view bytes) override {
@@ -109,6 +115,7 @@ class ClientCall : public Receiver, public std::enable_shared_from_this<ClientCa
 
  private:
   Loop& loop_;
+  std::string domain_;
   std::shared_ptr<Stream> stream_;
   std::deque<std::string> waiting_;  // messages that nobody has asked for yet
   Message* into_ = nullptr;          // where the reader wants the next one
@@ -119,15 +126,16 @@ class ClientCall : public Receiver, public std::enable_shared_from_this<ClientCa
 
 class Reader : public Client::RawReader {
  public:
-  Reader(std::shared_ptr<ClientCall> call, std::string domain) : call_(std::move(call)), domain_(std::move(domain)) {}
+  explicit Reader(std::shared_ptr<ClientCall> call) : call_(std::move(call)) {}
   ~Reader() override { call_->Cancel(); }
 
   Task<absl::StatusOr<bool>> Next(Message& message) override {
-    const std::shared_ptr<ClientCall> call = call_;
-    const std::string domain = domain_;
-    if (!co_await call->Read(message)) {
+    const std::shared_ptr<ClientCall> call = call_;  // the reader may be gone when there is a message
+    std::optional<bool> more = call->Take(message);
+    if (!more) more = co_await call->Wait();
+    if (!*more) {
       if (call->ending().status.ok()) co_return false;
-      co_return NameUnreached(call->ending(), domain);
+      co_return NameUnreached(call->ending(), call->domain());
     }
     if (!call->parsed()) co_return NoMessage();
     co_return true;
@@ -135,7 +143,6 @@ class Reader : public Client::RawReader {
 
  private:
   const std::shared_ptr<ClientCall> call_;
-  const std::string domain_;
 };
 
 class GrpcClient : public Client {
@@ -158,12 +165,16 @@ class GrpcClient : public Client {
     for (int attempt = 1;; ++attempt) {
       auto running = std::make_shared<ClientCall>(loop_);
       running->Start(channels_, target, call, request);
-      if (co_await running->Read(response)) {
+      std::optional<bool> more = running->Take(response);
+      if (!more) more = co_await running->Wait();
+      if (*more) {
         if (!running->parsed()) {
           running->Cancel();
           co_return NoMessage();
         }
-        if (co_await running->Read(response)) co_return NoMessage();  // two answers
+        more = running->Take(response);
+        if (!more) more = co_await running->Wait();
+        if (*more) co_return NoMessage();  // two answers
         if (running->ending().status.ok()) co_return absl::OkStatus();
       }
       const Ending& ending = running->ending();
@@ -183,7 +194,7 @@ class GrpcClient : public Client {
     const Target& target = TargetOf(*request.GetDescriptor(), /*streaming=*/true);
     auto running = std::make_shared<ClientCall>(loop_);
     running->Start(channels_, target, call, request);
-    return std::make_unique<Reader>(std::move(running), target.domain);
+    return std::make_unique<Reader>(std::move(running));
   }
 
  private:

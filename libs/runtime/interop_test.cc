@@ -231,14 +231,15 @@ class GrpcServerTest : public ::testing::Test {
   }
   ~GrpcServerTest() override {
     channels_.reset();
-    server_->Shutdown();
+    server_->Shutdown(std::chrono::system_clock::now());
     std::filesystem::remove_all(dir_);
   }
 
   void Start() {
     grpc::ServerBuilder builder;
     builder.AddListeningPort("unix:" + dir_ + "/event.sock", grpc::InsecureServerCredentials());
-    builder.RegisterCallbackGenericService(&generic_);  // gives the server threads, which its health service needs
+    generic_ = std::make_unique<grpc::CallbackGenericService>();
+    builder.RegisterCallbackGenericService(generic_.get());  // gives the server threads, which its health service needs
     server_ = builder.BuildAndStart();
     ASSERT_TRUE(server_);
   }
@@ -256,7 +257,7 @@ class GrpcServerTest : public ::testing::Test {
 
   Loop loop_;
   std::string dir_;
-  grpc::CallbackGenericService generic_;
+  std::unique_ptr<grpc::CallbackGenericService> generic_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<rpc::Channels> channels_;
   std::unique_ptr<rpc::Client> client_;
@@ -276,7 +277,7 @@ TEST_F(GrpcServerTest, ItsErrorsAreUnderstood) {
 
 TEST_F(GrpcServerTest, AfterItsRestartCallsReachTheNewOne) {
   ASSERT_THAT(Check(""), IsOk());
-  server_->Shutdown();
+  server_->Shutdown(std::chrono::system_clock::now());
   server_.reset();
   EXPECT_THAT(Check("").status(), FailsWith(unit::v1::UNAVAILABLE, "the event service cannot be reached"));
   Start();

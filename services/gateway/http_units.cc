@@ -257,27 +257,29 @@ Task<void> HttpFace::OpenAi(Visit& visit) {
   request.set_body(std::move(visit.request.body));
   CallContext call = CallOf(visit);
   call.deadline = absl::Now() + absl::Minutes(10);
-  const auto reader = parts_.rpc.Stream<inference::v1::ForwardChunk>(call, request);
+  const auto reader = parts_.rpc.StreamUntyped(call, request);
+  inference::v1::ForwardChunk chunk;
   bool begun = false;
   for (;;) {
-    absl::StatusOr<std::optional<inference::v1::ForwardChunk>> chunk = co_await reader->Next();
-    if (!chunk.ok()) {
-      visit.outcome = DetailsOf(chunk.status()).reason;
+    const absl::StatusOr<bool> more = co_await reader->Next(chunk);
+    if (!more.ok()) {
+      visit.outcome = DetailsOf(more.status()).reason;
       // Once bytes are out, breaking off is the only way to say that the answer is not whole.
-      if (!begun) co_await FailAsOpenAi(visit, chunk.status());
+      if (!begun) co_await FailAsOpenAi(visit, more.status());
       co_return;
     }
-    if (!*chunk) break;
+    if (!*more) break;
     if (!begun) {
       begun = true;
       http::Headers headers;
-      for (const auto& header : (*chunk)->headers()) headers.Add(header.name(), header.value());
+      for (const auto& header : chunk.headers()) headers.Add(header.name(), header.value());
       headers.Add("X-Request-Id", visit.meta.request_id);
       parts_.edge.AllowOrigin(visit.request, headers);
-      if ((*chunk)->status() >= 400) visit.outcome = absl::StrCat("HTTP_", (*chunk)->status());
-      if (!(co_await visit.exchange.StartStream((*chunk)->status(), std::move(headers))).ok()) co_return;
+      if (chunk.status() >= 400) visit.outcome = absl::StrCat("HTTP_", chunk.status());
+      if (!(co_await visit.exchange.StartStream(chunk.status(), std::move(headers))).ok()) co_return;
     }
-    if (!(*chunk)->body().empty() && !(co_await visit.exchange.Write((*chunk)->body())).ok()) co_return;
+    // Tokens are many and small: no coroutine for each.
+    if (!visit.exchange.WriteNow(chunk.body()) && !(co_await visit.exchange.Flush()).ok()) co_return;
   }
   if (begun) (co_await visit.exchange.Finish()).IgnoreError();
 }
