@@ -1,0 +1,1 @@
+// What once ran is kept running: ends by itself, hangs, crash loops.
