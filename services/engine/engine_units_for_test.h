@@ -45,7 +45,7 @@ exit_codes:
 
 // One life of the engine service. Dropping it without draining is what kill -9 does to the real one.
 struct Service {
-  Service(Loop& loop, const std::string& dir, pg::Options database, FakeNeighbourhood& around)
+  Service(Loop& loop, const std::string& dir, pg::Options database, FakeNeighbourhood& around, Patience patience)
       : db(pg::Open(loop, std::move(database))),
         outbox(events::MakeOutbox(loop, *db, around)),
         catalogue(*EngineCatalogue::Load(dir + "/configs")),
@@ -61,14 +61,14 @@ struct Service {
         spawn([this, &loop](Task<void> task) {
           auto signal = std::make_shared<boost::asio::cancellation_signal>();
           background.push_back(signal);
-          boost::asio::co_spawn(loop, std::move(task),
-                                boost::asio::bind_cancellation_slot(signal->slot(), [](std::exception_ptr) {}));
+          ++running;
+          boost::asio::co_spawn(
+              loop, std::move(task),
+              boost::asio::bind_cancellation_slot(signal->slot(), [this](std::exception_ptr) { --running; }));
         }),
         instances(Surroundings{.loop = loop, .data_dir = dir, .db = *db, .outbox = *outbox, .store = store,
                                .neighbours = neighbours, .probe = probe, .environment = environment,
-                               .patience = {.stall = absl::Milliseconds(1500), .poll = absl::Milliseconds(50),
-                                            .probe_every = absl::Milliseconds(100),
-                                            .probe_timeout = absl::Milliseconds(500)},
+                               .patience = patience,
                                .spawn = spawn, .background = [](std::string_view) { return CallContext(); },
                                .other_runs = [this] { return installer.runs(); }},
                   catalogue),
@@ -80,7 +80,11 @@ struct Service {
   void Die(Loop& loop) {
     for (auto& signal : background) signal->emit(boost::asio::cancellation_type::terminal);
     loop.restart();
-    loop.run_for(std::chrono::milliseconds(50));
+    loop.poll();  // in which the signals are heard
+    while (running > 0 && loop.run_one() > 0) {
+    }
+    loop.poll();
+    background.clear();
   }
 
   std::unique_ptr<pg::Database> db;
@@ -92,6 +96,7 @@ struct Service {
   Neighbours neighbours;
   HealthProbe probe;
   std::vector<std::shared_ptr<boost::asio::cancellation_signal>> background;
+  int running = 0;  // of them
   const std::function<void(Task<void>)> spawn;
   Instances instances;
   EngineUnits units;
@@ -144,7 +149,7 @@ class EngineUnitsTest : public ::testing::Test {
   // kill -9 and a new start of the service.
   void Restart() {
     if (service_) service_->Die(loop_);
-    service_ = std::make_unique<Service>(loop_, dir_, database_, around_);
+    service_ = std::make_unique<Service>(loop_, dir_, database_, around_, patience_);
     absl::Status recovered;
     do {
       recovered = Await(service_->instances.Recover());
@@ -193,7 +198,7 @@ class EngineUnitsTest : public ::testing::Test {
 
   // Lets the service work until the condition holds.
   template <class Condition>
-  bool Eventually(Condition condition, absl::Duration patience = absl::Seconds(20)) {
+  bool Eventually(Condition condition, absl::Duration patience = absl::Minutes(2)) {
     const absl::Time end = absl::Now() + patience;
     loop_.restart();
     while (!condition()) {
@@ -208,6 +213,10 @@ class EngineUnitsTest : public ::testing::Test {
   const std::string dir_ = ::testing::TempDir() + "/" + NewId("engine-");
   pg::Options database_;
   FakeNeighbourhood around_;
+  // Looks often and gives up late, so that a slow machine changes nothing; who tests giving up makes it shorter, and
+  // restarts.
+  Patience patience_ = {.poll = absl::Milliseconds(50), .probe_every = absl::Milliseconds(100),
+                        .probe_timeout = absl::Seconds(30)};
   std::unique_ptr<Service> service_;
 };
 

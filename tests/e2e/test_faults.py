@@ -33,7 +33,9 @@ def test_a_killed_service_loses_nothing_and_comes_back(own_cluster, victim):
     before = cluster.processes()[victim]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         running = [pool.submit(allocate, cluster, number) for number in range(200)]
-        time.sleep(0.3)
+        done = concurrent.futures.as_completed(running)
+        for _ in range(20):  # in the midst of the load: some are done, some under way, most to come
+            next(done)
         cluster.kill(victim)
         slots = [future.result() for future in running]
     assert len(set(slots)) == 200, "a command with the same key was applied twice"
@@ -108,6 +110,27 @@ def test_a_dead_engine_is_reported_with_its_log(own_cluster):
                          what="the event of the engine's death")[0]
     assert event["payload"]["instance_id"] == started["instance_id"]
     cluster.wait(lambda: cluster.execute("resource.allocations")["allocations"] == [], what="the slot's release")
+
+
+def test_a_chat_whose_engine_dies_is_not_asked_again(own_cluster):
+    cluster = own_cluster
+    cluster.cli("exec", "engine.install", "--name", "llamacpp", timeout=300)
+    model = cluster.execute("model.import", {"path": str(models_dir() / "SmolLM2-135M-Instruct.Q4_1.gguf")})["model_id"]
+    started = cluster.execute("engine.start", {"model_id": model}, options={"timeout": "60s"}, timeout=90)
+    ask = {"model": model, "message": "Count to one thousand.", "max_tokens": 4000, "engine_options": {"ignore_eos": True}}
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        chat = pool.submit(cluster.execute, "inference.chat", ask, options={"timeout": "120s"}, timeout=150)
+
+        def requests(kind):
+            return cluster.execute("event.query", {"type": f"inference.request_{kind}"})["items"]
+
+        cluster.wait(lambda: requests("started"), what="the request")
+        os.kill(int(started["process_id"]), signal.SIGKILL)
+        with pytest.raises(Failed) as failed:
+            chat.result()
+    assert failed.value.code == "INFERENCE_ENGINE_LOST"
+    # A repeated request would have started the engine anew and be answered by now, or be under way.
+    assert len(requests("started")) == 1
 
 
 def test_postgres_goes_away_and_comes_back(own_cluster):
