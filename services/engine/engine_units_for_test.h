@@ -78,11 +78,12 @@ struct Service {
 
   // Ends the coroutines before what they use is gone.
   void Die(Loop& loop) {
-    for (auto& signal : background) signal->emit(boost::asio::cancellation_type::terminal);
     loop.restart();
-    loop.poll();  // in which the signals are heard
-    while (running > 0 && loop.run_one() > 0) {
-    }
+    do {
+      // What ends may begin something else with its last breath.
+      for (size_t i = 0; i < background.size(); ++i) background[i]->emit(boost::asio::cancellation_type::terminal);
+      loop.poll();  // in which the signals are heard
+    } while (running > 0 && loop.run_one() > 0);
     loop.poll();
     background.clear();
   }
@@ -216,7 +217,8 @@ class EngineUnitsTest : public ::testing::Test {
   // Looks often and gives up late, so that a slow machine changes nothing; who tests giving up makes it shorter, and
   // restarts.
   Patience patience_ = {.poll = absl::Milliseconds(50), .probe_every = absl::Milliseconds(100),
-                        .probe_timeout = absl::Seconds(30)};
+                        .probe_timeout = absl::Seconds(30), .hung = absl::Hours(1), .first_backoff = absl::Hours(1),
+                        .last_backoff = absl::Hours(10)};
   std::unique_ptr<Service> service_;
 };
 
