@@ -23,6 +23,7 @@ Task<void> DrainAtSignal(Loop& loop, Instances& instances) {
 
 Task<absl::Status> Wire(runtime::Host& host) {
   CO_ASSIGN_OR_RETURN(EngineCatalogue loaded, EngineCatalogue::Load(host.share_dir() + "/configs/engines"));
+  CO_RETURN_IF_ERROR(loaded.Add(host.data_dir() + "/engines.d"));
   auto& catalogue = host.Own<EngineCatalogue>(std::move(loaded));
   auto& installer = host.Own<Installer>(host.loop(), host.data_dir(), catalogue.directory(), ReadEnvironment);
   CO_ASSIGN_OR_RETURN(const std::string node, LoadNodeId(host.data_dir(), host.config().general().device_id()));
