@@ -50,7 +50,8 @@ Task<std::string> ReadAll(boost::asio::posix::stream_descriptor& stream) {
   char buffer[512];
   for (;;) {
     boost::system::error_code error;
-    const size_t count = co_await stream.async_read_some(boost::asio::buffer(buffer), redirect_error(use_awaitable, error));
+    const size_t count =
+        co_await stream.async_read_some(boost::asio::buffer(buffer), redirect_error(use_awaitable, error));
     text.append(buffer, count);
     if (error) co_return text;
   }
@@ -183,14 +184,18 @@ Task<absl::Status> Shim::End(absl::Duration grace) {
 }
 
 Task<absl::Status> EndRun(Identity shim, std::string marker, std::string directory, absl::Duration grace) {
-  absl::Status ended;
+  // Whoever started it may have died before it could note the shim; the shim has noted itself.
+  if (const std::optional<ShimState> state = ReadShimState(directory);
+      shim.pid == 0 && state && state->instance == marker) {
+    shim = state->shim;
+  }
   if (Lives(shim)) {
     AskToStop(shim, grace);
     const absl::Time give_up = absl::Now() + grace + kKillPatience;
     while (Lives(shim) && absl::Now() < give_up) co_await Pause(absl::Milliseconds(5));
   }
   // What no shim looks after any more.
-  ended = co_await EndTree(shim, marker, SIGKILL, absl::ZeroDuration());
+  const absl::Status ended = co_await EndTree(shim, marker, SIGKILL, absl::ZeroDuration());
   if (const std::optional<ShimState> state = ReadShimState(directory); state && !state->cgroup.empty()) {
     rmdir(state->cgroup.c_str());
   }

@@ -71,8 +71,8 @@ class Shim {
   const Identity program_;
 };
 
-// Ends what is left of a run, with its shim if that lives and without it otherwise. DEADLINE_EXCEEDED names the processes
-// that the kernel does not let go.
+// Ends what is left of a run, with its shim if that lives and without it otherwise. DEADLINE_EXCEEDED names the
+// processes that the kernel does not let go.
 Task<absl::Status> EndRun(Identity shim, std::string marker, std::string directory, absl::Duration grace);
 
 }  // namespace aima::process

@@ -28,6 +28,7 @@ using ::testing::IsEmpty;
 class ShimTest : public ::testing::Test {
  protected:
   void TearDown() override {
+    (void)Await(EndRun({}, run_, dir_, absl::ZeroDuration()));
     for (const Marked& marked : FindMarked("AIMA_TEST_RUN", run_)) SendSignal(marked.identity, SIGKILL);
     fs::remove_all(dir_);
   }
@@ -130,7 +131,8 @@ TEST_F(ShimTest, WithoutACgroupNothingEscapesEither) {
   chmod(wrapper.c_str(), 0755);
   const auto shim = Await(Shim::Start(
       loop_, wrapper,
-      Shell("setsid env -i /bin/sh -c '(trap \"\" TERM; echo two; while :; do /bin/sleep 1000; done) & exit' & wait; exec sleep 1000")));
+      Shell("setsid env -i /bin/sh -c '(trap \"\" TERM; echo two; while :; do /bin/sleep 1000; done) & exit' & wait; "
+            "exec sleep 1000")));
   ASSERT_THAT(shim, IsOk());
   ASSERT_TRUE(Await(Logged("two")));
   EXPECT_EQ(ReadShimState(dir_)->cgroup, "");
@@ -169,7 +171,8 @@ TEST_F(ShimTest, ASignalByHandEndsTheProgramWithTheGraceOfTheOrder) {
 }
 
 TEST_F(ShimTest, TheLogIsBounded) {
-  ShimOrder order = Shell("i=0; while [ $i -lt 2000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done");
+  ShimOrder order = Shell(
+      "i=0; while [ $i -lt 2000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done");
   order.log_bytes = 8192;
   const auto shim = Start(order);
   ASSERT_THAT(shim, IsOk());
@@ -185,7 +188,8 @@ TEST_F(ShimTest, ARunOutlivesItsKilledManagerAndIsAdoptedWithItsExitCode) {
   const pid_t manager = fork();
   if (manager == 0) {
     Loop loop;
-    (void)aima::testing::Run(loop, Shim::Start(loop, *FindShim(), Shell("echo up; while [ ! -e " + dir_ + "/end ]; do sleep 0.01; done; exit 9")));
+    ShimOrder order = Shell("echo up; while [ ! -e " + dir_ + "/end ]; do sleep 0.01; done; exit 9");
+    (void)aima::testing::Run(loop, Shim::Start(loop, *FindShim(), std::move(order)));
     kill(getpid(), SIGKILL);
   }
   waitpid(manager, nullptr, 0);
@@ -211,8 +215,20 @@ TEST_F(ShimTest, AProgramDoesNotOutliveItsKilledShim) {
   EXPECT_FALSE(Lives(shim->program()));
 }
 
+TEST_F(ShimTest, ARunWhoseShimNobodyHasNotedIsEndedByTheShimsOwnNote) {
+  const auto shim = Start("trap '' TERM; echo up; while :; do sleep 1000; done");
+  ASSERT_TRUE(Await(Logged("up")));
+  EXPECT_THAT(Await(EndRun({}, "run-of-another", dir_, absl::ZeroDuration())), IsOk());
+  EXPECT_TRUE(Lives(shim->program())) << "the note is another run's";
+  EXPECT_THAT(Await(EndRun({}, run_, dir_, absl::ZeroDuration())), IsOk());
+  EXPECT_FALSE(Lives(shim->program()));
+  EXPECT_FALSE(Lives(shim->identity()));
+}
+
 TEST_F(ShimTest, FiftyRoundsLeaveNoProcessNoFileAndNoCgroup) {
-  const auto open_files = [] { return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator()); };
+  const auto open_files = [] {
+    return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
+  };
   std::string cgroup;
   Await(Start("exit 0")->Wait());  // whatever is opened once and kept
   const auto before = open_files();

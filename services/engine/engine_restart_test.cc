@@ -191,7 +191,8 @@ TEST_F(EngineRestartTest, AfterAnEndOfTheMachineWhatRanRunsAgain) {
   ASSERT_THAT(Start("smol"), IsOk());
   // The row of an earlier boot: its numbers may belong to anybody now.
   Record record = service_->instances.Find("smol")->record();
-  ASSERT_THAT(Await(process::EndRun(record.shim, record.run, dir_ + "/run/engines/" + record.run, absl::Seconds(5))), IsOk());
+  const std::string run = dir_ + "/run/engines/" + record.run;
+  ASSERT_THAT(Await(process::EndRun(record.shim, record.run, run, absl::Seconds(5))), IsOk());
   service_->Die(loop_);
   const auto stranger = process::Process::Spawn(loop_, {.argv = {"/bin/sleep", "1000"}});
   record.shim = record.process = (*stranger)->identity();
@@ -223,7 +224,9 @@ TEST_F(EngineRestartTest, AShimThatSaysItIsAnotherInstancesIsNotAdopted) {
 }
 
 TEST_F(EngineRestartTest, FiftyRoundsLeaveNoProcessFilePortOrSlot) {
-  const auto open_files = [] { return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator()); };
+  const auto open_files = [] {
+    return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
+  };
   Model("smol", "");
   ASSERT_THAT(Start("smol"), IsOk());
   ASSERT_THAT(Stop("smol"), IsOk());

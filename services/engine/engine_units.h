@@ -25,7 +25,8 @@ class EngineUnits {
         instances_(instances),
         neighbours_(neighbours),
         spawn_(std::move(spawn)) {
-    instances_.OrderAgainThrough([this](CallContext& call, Record record) { return OrderAgain(call, std::move(record)); });
+    instances_.OrderAgainThrough(
+        [this](CallContext& call, Record record) { return OrderAgain(call, std::move(record)); });
   }
 
   Task<absl::StatusOr<v1::StartResponse>> Start(CallContext& call, const v1::StartRequest& request);

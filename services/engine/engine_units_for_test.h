@@ -126,6 +126,10 @@ class EngineUnitsTest : public ::testing::Test {
 
   void TearDown() override {
     service_->Die(loop_);
+    std::error_code error;
+    for (const auto& run : std::filesystem::directory_iterator(dir_ + "/run/engines", error)) {
+      (void)Await(process::EndRun({}, run.path().filename(), run.path(), absl::ZeroDuration()));
+    }
     for (const process::Marked& left : process::FindMarked(kHomeVariable, dir_)) {
       process::SendSignal(left.identity, SIGKILL);
     }

@@ -130,7 +130,11 @@ Installation Installer::PythonInstallation(const v1::EngineSpec& spec) const {
 
 std::optional<Installation> Installer::Find(const v1::EngineSpec& spec) const {
   for (const std::string& program : spec.install().detect()) {
-    const std::optional<std::string> path = OnPath(program);
+    std::optional<std::string> path = OnPath(program);
+    // Where `pip install --user` and `uv tool install` put programs; the PATH of services seldom has it.
+    if (const std::optional<std::string> home = environment_("HOME"); home && !path) {
+      path = OnPath(absl::StrCat(*home, "/.local/bin/", program));
+    }
     if (!path) continue;
     const auto version = detected_versions_.find(*path);
     return Installation{{*path}, *path, version == detected_versions_.end() ? "" : version->second};
@@ -197,7 +201,9 @@ Task<absl::Status> Installer::InstallPython(const v1::EngineSpec& spec, const In
   if (!system_python) co_return Failed(spec, "there is no python3 on PATH (Debian: apt-get install python3-venv)", "");
   const std::string directory = PythonDir(spec);
   const std::optional<std::string> npm = OnPath("npm");
-  if (!recipe.npm().empty() && !npm) co_return Failed(spec, "there is no npm on PATH (Debian: apt-get install npm)", "");
+  if (!recipe.npm().empty() && !npm) {
+    co_return Failed(spec, "there is no npm on PATH (Debian: apt-get install npm)", "");
+  }
   // Its own: another engine may be installed at the same time.
   const std::string cache = absl::StrCat(data_dir_, "/engines/cache/", spec.name());
   const std::string requirements = cache + "/requirements.txt";

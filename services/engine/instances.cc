@@ -144,7 +144,9 @@ void Instances::ForgetOldRuns() const {
   for (const auto& entry : std::filesystem::directory_iterator(around_.data_dir + "/run/engines", error)) {
     const std::optional<process::ShimState> state = process::ReadShimState(entry.path());
     const bool lives = state && process::Lives(state->shim);
-    if (!wanted.contains(entry.path().filename()) && !lives) old.push_back(entry.path());
+    if (wanted.contains(entry.path().filename()) || lives) continue;
+    old.push_back(entry.path());
+    if (state && !state->cgroup.empty()) rmdir(state->cgroup.c_str());
   }
   for (const std::filesystem::path& path : old) std::filesystem::remove_all(path, error);
 }
@@ -162,7 +164,8 @@ Task<void> Instances::Drain() {
   const CallContext call = around_.background("drain");
   std::vector<std::shared_ptr<StopFeed>> stops;
   for (const auto& [id, instance] : instances_) {
-    if (instance->record().status == v1::INSTANCE_STATUS_STARTING) stops.push_back(instance->Stop(call, false, std::nullopt));
+    const bool starts = instance->record().status == v1::INSTANCE_STATUS_STARTING || instance->starting();
+    if (starts) stops.push_back(instance->Stop(call, false, std::nullopt));
   }
   for (const std::shared_ptr<StopFeed>& stop : stops) (void)co_await stop->Result();
 }

@@ -176,7 +176,8 @@ TEST(Planner, FromEverySituationItGetsToRestOrToAHealthyRun) {
     const bool runs = it.record.status == v1::INSTANCE_STATUS_RUNNING && it.seen.tree == Tree::kAlive;
     EXPECT_TRUE(step.action == Action::kRest || runs) << "from " << Show(from) << " to " << Show(it);
     // What is to run does run in the end, unless somebody was stopping it.
-    const bool stops = from.record.status == v1::INSTANCE_STATUS_STOPPING || from.record.status == v1::INSTANCE_STATUS_STOPPED;
+    const v1::InstanceStatus was = from.record.status;
+    const bool stops = was == v1::INSTANCE_STATUS_STOPPING || was == v1::INSTANCE_STATUS_STOPPED;
     if (from.record.wanted && from.policy.restart && !stops) EXPECT_TRUE(runs) << Show(from);
   });
 }

@@ -62,7 +62,8 @@ class Watch {
   }
 
   void Stop(const signalfd_siginfo& info) {
-    const bool has_grace = static_cast<int>(info.ssi_signo) == SIGRTMIN && info.ssi_code == SI_QUEUE && info.ssi_int >= 0;
+    const bool is_ours = static_cast<int>(info.ssi_signo) == SIGRTMIN && info.ssi_code == SI_QUEUE;
+    const bool has_grace = is_ours && info.ssi_int >= 0;
     const long grace = has_grace ? info.ssi_int : options_.grace_ms;
     const long long at = SteadyMs() + grace;
     if (kill_at_ < 0 && grace > 0) tree_.Signal(options_.stop_signal);

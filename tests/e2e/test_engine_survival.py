@@ -42,9 +42,10 @@ def home():
 @pytest.fixture
 def chat_cluster(home):
     """The same, serving."""
-    home.execute("engine.start", {"model_id": home.chat_id}, options={"timeout": "60s"}, timeout=90)
+    start_chat = {"model_id": home.chat_id}
+    home.wait(lambda: home.execute("engine.start", start_chat, options={"timeout": "60s"}, timeout=90), what="the start")
     yield home
-    home.execute("engine.stop", {"name": home.chat_id}, timeout=60)
+    home.wait(lambda: home.execute("engine.stop", {"name": home.chat_id}, timeout=60), what="the stop")
     assert processes_of(home) == []
 
 
@@ -88,8 +89,13 @@ def wait_for_return(cluster, name, old):
     cluster.wait(lambda: cluster.processes()[name] not in (None, old), what=f"the return of {name}")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "upgraded"])
-def test_a_stream_goes_on_while_the_engine_service_dies_and_its_engine_is_adopted(chat_cluster, sent):
+# All that a stream does not pass through.
+BYSTANDERS = ["engine", "device", "model", "resource", "event", "postgres"]
+
+
+@pytest.mark.parametrize("victims, sent", [(["engine"], signal.SIGKILL), (["engine"], signal.SIGTERM),
+                                           (BYSTANDERS, signal.SIGKILL)], ids=["killed", "upgraded", "all_killed"])
+def test_a_stream_goes_on_while_services_die_and_its_engine_is_adopted(chat_cluster, victims, sent):
     cluster = chat_cluster
     before = instance(cluster, cluster.chat_id)
     tokens = 300
@@ -97,9 +103,12 @@ def test_a_stream_goes_on_while_the_engine_service_dies_and_its_engine_is_adopte
         "model": cluster.chat_id, "stream": True, "max_tokens": tokens, "ignore_eos": True,
         "messages": [{"role": "user", "content": "Count."}], "stream_options": {"include_usage": True}}, timeout=120)
     pieces = [next(stream)[1] for _ in range(5)]
-    old = cluster.kill("engine", sent)
-    wait_for_return(cluster, "engine", old)
-    cluster.wait(lambda: instance(cluster, cluster.chat_id)["status"] == "running", what="adoption")
+    old = {name: pid for name, pid in cluster.processes().items() if name in victims}
+    for pid in old.values():
+        os.kill(pid, sent)
+    for name, pid in old.items():
+        wait_for_return(cluster, name, pid)
+    cluster.wait(lambda: instance(cluster, cluster.chat_id)["status"] == "running", seconds=60, what="adoption")
     pieces += [piece for _, piece in stream]
     assert pieces[-1] == "[DONE]"
     usage = [piece["usage"] for piece in pieces[:-1] if piece.get("usage")][-1]
@@ -108,7 +117,7 @@ def test_a_stream_goes_on_while_the_engine_service_dies_and_its_engine_is_adopte
     after = instance(cluster, cluster.chat_id)
     assert (after["process_id"], after["generation"]) == (before["process_id"], before["generation"]), "it was restarted"
     ask = {"model": cluster.chat_id, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
-    assert cluster.execute("inference.chat", ask, timeout=60)["finish_reason"]
+    cluster.wait(lambda: cluster.execute("inference.chat", ask, timeout=60)["finish_reason"], what="the next answer")
 
 
 def test_a_real_engine_that_dies_is_started_again(chat_cluster):
