@@ -143,6 +143,24 @@ TEST_F(EngineRestartTest, AStopOfAStartThatWaitsForItsTurnIsQuickAndFinal) {
   EXPECT_EQ(Get("smol").generation(), 1);
 }
 
+TEST_F(EngineRestartTest, AnOrderlyEndOfTheServiceIsNoReasonToForgetWhatIsToRun) {
+  Impatient(absl::Seconds(7));
+  Model("smol", "");
+  const absl::StatusOr<v1::StartResponse> first = Start("smol");
+  ASSERT_THAT(first, IsOk());
+  kill(first->process_id(), SIGKILL);
+  ASSERT_TRUE(Eventually([&] { return Failed("smol"); }));
+  std::optional<absl::StatusOr<v1::StartResponse>> waiting;
+  service_->spawn(StartInto("smol", &waiting));
+  ASSERT_TRUE(Eventually([&] { return service_->instances.Find("smol")->starting(); }));
+  service_->spawn(service_->instances.Drain());
+  ASSERT_TRUE(Eventually([&] { return waiting.has_value(); })) << "nobody is left waiting";
+  EXPECT_FALSE(waiting->ok());
+  Restart();
+  EXPECT_EQ(Get("smol").crashes(), 1);
+  EXPECT_TRUE(Eventually([&] { return Runs("smol"); }));
+}
+
 TEST_F(EngineRestartTest, WhatHasNeverBeenReadyIsNotStartedAgain) {
   Impatient(absl::Milliseconds(1));
   Model("bad", "exit 3\n");

@@ -141,8 +141,11 @@ Task<absl::Status> Instance::TryStop(CallContext& call, absl::Duration grace) {
   co_await GiveBackSlot(call);
   if (record_.wanted) {
     record_.status = v1::INSTANCE_STATUS_FAILED;
-    record_.error = "the engine service ended while the instance was being started";
-    record_.next_start_at = absl::Now();
+    // One that was waiting for its turn goes on waiting in the next life of this process.
+    if (before.status != v1::INSTANCE_STATUS_FAILED) {
+      record_.error = "the engine service ended while the instance was being started";
+    }
+    if (!record_.next_start_at) record_.next_start_at = absl::Now();
   } else {
     record_.status = v1::INSTANCE_STATUS_STOPPED;
   }
