@@ -99,7 +99,8 @@ Task<void> StopEngines(Loop& loop, std::string data_dir) {
   for (const ordered_json& engine : engines->value("items", ordered_json::array())) {
     for (const ordered_json& instance : engine.value("instances", ordered_json::array())) {
       const std::string status = Text(instance, "status");
-      if (status == "stopped" || status == "failed") continue;
+      // A failed one may be about to be started again.
+      if (status == "stopped" || (status == "failed" && !instance.contains("next_start_at"))) continue;
       std::cerr << "stopping engine " << Text(instance, "instance_id") << std::endl;
       const ordered_json input = {{"name", Text(instance, "instance_id")}};
       const absl::StatusOr<ordered_json> stopped =

@@ -10,7 +10,6 @@
 
 #include "libs/testing/status_matchers.h"
 #include "services/device/cpu_identity.h"
-#include "services/device/node_id.h"
 #include "services/device/recorded_tree.h"
 
 namespace aima::device {
@@ -241,17 +240,6 @@ TEST(CpuProvider, KnowsTheMachineThatItRunsOn) {
   EXPECT_GE(*utilization, 0);
   EXPECT_LE(*utilization, 100);
   EXPECT_FALSE(ReadHost(files).kernel().empty());
-}
-
-TEST(NodeId, IsMadeOnceAndKept) {
-  const RecordedTree tree("virtual_machine");
-  const std::string directory = tree.files().root();
-  const absl::StatusOr<std::string> first = LoadNodeId(directory, "");
-  ASSERT_THAT(first, aima::testing::IsOk());
-  EXPECT_THAT(*first, HasSubstr("node_"));
-  EXPECT_EQ(*LoadNodeId(directory, ""), *first);
-  EXPECT_EQ(*LoadNodeId(directory, "spark-1"), "spark-1");
-  EXPECT_FALSE(LoadNodeId("/nonexistent", "").ok());
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // aima-device: the hardware of this machine.
+#include "libs/base/node_id.h"
 #include "libs/base/status_macros.h"
 #include "libs/runtime/host.h"
 #include "services/device/cpu_identity.h"
@@ -6,7 +7,6 @@
 #include "services/device/device_units.h"
 #include "services/device/device_watch.h"
 #include "services/device/drm_provider.h"
-#include "services/device/node_id.h"
 #include "services/device/nvml_provider.h"
 
 namespace aima::device {

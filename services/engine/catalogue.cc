@@ -67,10 +67,19 @@ absl::StatusOr<v1::EngineSpec> ParseEngineSpec(std::string_view yaml) {
 }
 
 absl::StatusOr<EngineCatalogue> EngineCatalogue::Load(const std::string& directory) {
-  namespace fs = std::filesystem;
   EngineCatalogue catalogue;
   catalogue.directory_ = directory;
+  if (!std::filesystem::is_directory(directory)) {
+    return absl::FailedPreconditionError(absl::StrCat("there is no directory ", directory));
+  }
+  RETURN_IF_ERROR(catalogue.Add(directory));
+  return catalogue;
+}
+
+absl::Status EngineCatalogue::Add(const std::string& directory) {
+  namespace fs = std::filesystem;
   std::error_code error;
+  if (!fs::exists(directory, error)) return absl::OkStatus();
   for (fs::directory_iterator file(directory, error), end; !error && file != end; file.increment(error)) {
     const fs::path& path = file->path();
     if (path.extension() != ".yaml") continue;
@@ -80,10 +89,10 @@ absl::StatusOr<EngineCatalogue> EngineCatalogue::Load(const std::string& directo
     std::string problem = spec.ok() ? "" : std::string(spec.status().message());
     if (spec.ok() && spec->name() != path.stem()) problem = absl::StrCat("name: must be ", path.stem().string());
     if (!problem.empty()) return absl::FailedPreconditionError(absl::StrCat(path.string(), ": ", problem));
-    catalogue.engines_[spec->name()] = *std::move(spec);
+    engines_[spec->name()] = *std::move(spec);
   }
   if (error) return absl::FailedPreconditionError(absl::StrCat("cannot read ", directory, ": ", error.message()));
-  return catalogue;
+  return absl::OkStatus();
 }
 
 const v1::EngineSpec* EngineCatalogue::Find(const std::string& name) const {

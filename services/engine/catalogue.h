@@ -21,6 +21,10 @@ class EngineCatalogue {
   // Every *.yaml in `directory`. One wrong file is an error that names it: half a catalogue would hide engines.
   static absl::StatusOr<EngineCatalogue> Load(const std::string& directory);
 
+  // The same with files of the user's own, which come first; nothing if there is no such directory. Launchers are
+  // looked for among the shipped ones only, so these engines are programs of the machine.
+  absl::Status Add(const std::string& directory);
+
   // Null if there is none of this name.
   const v1::EngineSpec* Find(const std::string& name) const;
 

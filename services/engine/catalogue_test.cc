@@ -1,9 +1,14 @@
 #include "services/engine/catalogue.h"
 
+#include <absl/strings/str_replace.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "aima/unit/v1/errors.pb.h"
+#include "libs/base/ids.h"
 #include "libs/testing/status_matchers.h"
 
 namespace aima::engine {
@@ -34,7 +39,9 @@ health:
 TEST(EngineCatalogue, TheShippedEnginesAreValid) {
   const absl::StatusOr<EngineCatalogue> catalogue = EngineCatalogue::Load(AIMA_SOURCE_DIR "/configs/engines");
   ASSERT_THAT(catalogue, IsOk());
-  EXPECT_THAT(catalogue->engines(), ElementsAre(Key("llamacpp"), Key("ollama"), Key("sglang"), Key("vllm")));
+  EXPECT_THAT(catalogue->engines(), 
+              ElementsAre(Key("centernet"), Key("faster-whisper"), Key("hibari"), Key("llamacpp"), Key("ollama"),
+                          Key("piper"), Key("sglang"), Key("terrain"), Key("vllm")));
   const v1::EngineSpec* llamacpp = catalogue->Find("llamacpp");
   EXPECT_EQ(llamacpp->dialect(), v1::DIALECT_OPENAI);
   EXPECT_EQ(llamacpp->install().python().packages(0).version(), "2026.10.11549");
@@ -42,6 +49,23 @@ TEST(EngineCatalogue, TheShippedEnginesAreValid) {
   for (const auto& [name, spec] : catalogue->engines()) {
     EXPECT_TRUE(spec.install().has_python() || !spec.install().by_hand().empty()) << name << " tells no way to get it";
   }
+}
+
+TEST(EngineCatalogue, EnginesOfOnesOwnComeFirst) {
+  const std::filesystem::path own = ::testing::TempDir() + "/" + NewId("engines-");
+  std::filesystem::create_directories(own);
+  std::ofstream(own / "demo.yaml") << kMinimal;
+  std::ofstream(own / "vllm.yaml") << absl::StrReplaceAll(kMinimal, {{"name: demo", "name: vllm"}});
+  absl::StatusOr<EngineCatalogue> catalogue = EngineCatalogue::Load(AIMA_SOURCE_DIR "/configs/engines");
+  ASSERT_THAT(catalogue, IsOk());
+  ASSERT_THAT(catalogue->Add((own / "nothing").string()), IsOk()) << "there need not be any";
+  ASSERT_THAT(catalogue->Add(own.string()), IsOk());
+  EXPECT_NE(catalogue->Find("demo"), nullptr);
+  EXPECT_EQ(catalogue->Find("vllm")->description(), "A demonstration.");
+  EXPECT_NE(catalogue->Find("llamacpp"), nullptr);
+  std::ofstream(own / "wrong.yaml") << kMinimal;
+  EXPECT_THAT(std::string(catalogue->Add(own.string()).message()), HasSubstr("name: must be wrong"));
+  std::filesystem::remove_all(own);
 }
 
 TEST(EngineCatalogue, QuantitiesAreReadWithTheirUnits) {

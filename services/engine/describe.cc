@@ -38,6 +38,10 @@ v1::Instance ToProto(const Instance& instance) {
   out.set_log_path(record.log_path);
   if (record.started_at) *out.mutable_started_at() = ToTimestamp(*record.started_at);
   *out.mutable_updated_at() = ToTimestamp(record.updated_at);
+  out.set_crashes(record.crashes);
+  if (record.status == v1::INSTANCE_STATUS_FAILED && record.wanted && record.next_start_at) {
+    *out.mutable_next_start_at() = ToTimestamp(*record.next_start_at);
+  }
   return out;
 }
 
@@ -56,6 +60,7 @@ v1::Endpoint EndpointOf(const Record& record, const v1::EngineSpec& spec) {
   out.set_max_concurrent(parallel);
   out.set_context_length(spec.launch().context_shared() ? record.config.context_length() / parallel
                                                         : record.config.context_length());
+  *out.mutable_own_models() = spec.models();
   return out;
 }
 

@@ -114,7 +114,7 @@ TEST_F(EngineFailureTest, WithoutTheDatabaseNothingIsStartedAndWhatHappensIsStor
   ASSERT_THAT(Start("frail"), IsOk());
   server.Stop();
   EXPECT_EQ(Start("other").status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(process::FindMarked(kHomeVariable, dir_).size(), 1u);
+  EXPECT_EQ(process::FindMarked(kHomeVariable, dir_).size(), 2u);
   ASSERT_TRUE(Eventually([&] { return Get("frail").status() == v1::INSTANCE_STATUS_FAILED; })) << "known at once";
   server.Start();
   EXPECT_TRUE(Eventually([&] { return around_.CountEvents("engine.error") == 1; }));

@@ -81,6 +81,23 @@ Task<absl::StatusOr<EngineUnits::Started>> EngineUnits::Begin(CallContext& call,
   co_return started;
 }
 
+Task<absl::StatusOr<StartOrder>> EngineUnits::OrderAgain(CallContext& call, Record record) {
+  StartOrder order;
+  order.requested = record.requested;
+  if (!record.model_id.empty()) {
+    CO_ASSIGN_OR_RETURN(order.model, co_await neighbours_.FindModel(call, record.model_id));
+  }
+  CO_ASSIGN_OR_RETURN(const v1::EngineSpec* spec, FindEngine(record.engine));
+  const std::optional<Installation> installation = installer_.Find(*spec);
+  if (!installation) {
+    co_return Error(v1::ENGINE_NOT_INSTALLED, absl::StrCat("engine '", spec->name(), "' is not installed"),
+                    {{"engine", spec->name()}});
+  }
+  order.spec = *spec;
+  order.installation = *installation;
+  co_return order;
+}
+
 absl::StatusOr<const v1::EngineSpec*> EngineUnits::FindEngine(const std::string& name) const {
   const v1::EngineSpec* spec = catalogue_.Find(name);
   if (!spec) return NotFound(name);
@@ -276,6 +293,7 @@ void EngineUnits::Describe(const v1::EngineSpec& spec, const Instance* only, Mes
   if (const std::optional<Installation> installation = installer_.Find(spec)) out.set_path(installation->path);
   *out.mutable_formats() = spec.formats();
   *out.mutable_model_types() = spec.model_types();
+  *out.mutable_own_models() = spec.models();
   for (const std::shared_ptr<Instance>& instance : instances_.OfEngine(spec.name())) {
     const Record& record = instance->record();
     if (record.status == v1::INSTANCE_STATUS_RUNNING && !record.model_id.empty() &&

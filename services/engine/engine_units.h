@@ -24,7 +24,10 @@ class EngineUnits {
         installer_(installer),
         instances_(instances),
         neighbours_(neighbours),
-        spawn_(std::move(spawn)) {}
+        spawn_(std::move(spawn)) {
+    instances_.OrderAgainThrough(
+        [this](CallContext& call, Record record) { return OrderAgain(call, std::move(record)); });
+  }
 
   Task<absl::StatusOr<v1::StartResponse>> Start(CallContext& call, const v1::StartRequest& request);
   Task<absl::Status> StartStream(CallContext& call, const v1::StartRequest& request,
@@ -50,6 +53,7 @@ class EngineUnits {
     bool already_running = false;
   };
   Task<absl::StatusOr<Started>> Begin(CallContext& call, v1::StartRequest request);
+  Task<absl::StatusOr<StartOrder>> OrderAgain(CallContext& call, Record record);
   absl::StatusOr<const v1::EngineSpec*> FindEngine(const std::string& name) const;
   absl::StatusOr<const v1::EngineSpec*> ChooseEngine(const std::string& name, const ServedModel& model) const;
   absl::StatusOr<std::string> ChooseId(const v1::StartRequest& request, const v1::EngineSpec& spec) const;

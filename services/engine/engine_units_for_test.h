@@ -78,11 +78,12 @@ struct Service {
 
   // Ends the coroutines before what they use is gone.
   void Die(Loop& loop) {
-    for (auto& signal : background) signal->emit(boost::asio::cancellation_type::terminal);
     loop.restart();
-    loop.poll();  // in which the signals are heard
-    while (running > 0 && loop.run_one() > 0) {
-    }
+    do {
+      // What ends may begin something else with its last breath.
+      for (size_t i = 0; i < background.size(); ++i) background[i]->emit(boost::asio::cancellation_type::terminal);
+      loop.poll();  // in which the signals are heard
+    } while (running > 0 && loop.run_one() > 0);
     loop.poll();
     background.clear();
   }
@@ -125,6 +126,10 @@ class EngineUnitsTest : public ::testing::Test {
 
   void TearDown() override {
     service_->Die(loop_);
+    std::error_code error;
+    for (const auto& run : std::filesystem::directory_iterator(dir_ + "/run/engines", error)) {
+      (void)Await(process::EndRun({}, run.path().filename(), run.path(), absl::ZeroDuration()));
+    }
     for (const process::Marked& left : process::FindMarked(kHomeVariable, dir_)) {
       process::SendSignal(left.identity, SIGKILL);
     }
@@ -216,7 +221,8 @@ class EngineUnitsTest : public ::testing::Test {
   // Looks often and gives up late, so that a slow machine changes nothing; who tests giving up makes it shorter, and
   // restarts.
   Patience patience_ = {.poll = absl::Milliseconds(50), .probe_every = absl::Milliseconds(100),
-                        .probe_timeout = absl::Seconds(30)};
+                        .probe_timeout = absl::Seconds(30), .hung = absl::Hours(1), .first_backoff = absl::Hours(1),
+                        .last_backoff = absl::Hours(10)};
   std::unique_ptr<Service> service_;
 };
 

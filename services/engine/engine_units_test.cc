@@ -57,7 +57,7 @@ TEST_F(EngineUnitsTest, ASecondStartJoinsTheFirst) {
   const absl::StatusOr<v1::StartResponse> again = Start("smol");
   ASSERT_THAT(again, IsOk());
   EXPECT_TRUE(again->already_running());
-  EXPECT_EQ(process::FindMarked(kHomeVariable, dir_).size(), 1u);
+  EXPECT_EQ(process::FindMarked(kHomeVariable, dir_).size(), 2u) << "engine and shim";
 }
 
 TEST_F(EngineUnitsTest, AStreamedStartTellsItsStepsAndEndsWithTheResult) {
@@ -98,7 +98,7 @@ TEST_F(EngineUnitsTest, AnotherInstanceOfAModelGetsTheNextId) {
 TEST_F(EngineUnitsTest, AStopKillsWhatIgnoresItAndItsGrandchildren) {
   Model("deaf", "ignore-term\ngrandchild\n");
   ASSERT_THAT(Start("deaf"), IsOk());
-  ASSERT_EQ(process::FindMarked(kHomeVariable, dir_).size(), 3u) << "engine, shell and sleep";
+  ASSERT_EQ(process::FindMarked(kHomeVariable, dir_).size(), 4u) << "shim, engine, shell and sleep";
   EXPECT_THAT(Stop("deaf"), IsOk());
   EXPECT_THAT(process::FindMarked(kHomeVariable, dir_), IsEmpty());
 }

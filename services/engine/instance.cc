@@ -2,10 +2,11 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
-#include <signal.h>
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <filesystem>
+#include <random>
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
@@ -28,8 +29,6 @@ Task<void> Sleep(Loop& loop, absl::Duration time) {
   boost::system::error_code error;
   co_await timer.async_wait(redirect_error(use_awaitable, error));
 }
-
-int SignalOf(const v1::EngineSpec& spec) { return spec.stop().signal() == "INT" ? SIGINT : SIGTERM; }
 
 absl::Duration GraceOf(const v1::EngineSpec& spec) {
   return spec.stop().timeout() > 0 ? absl::Milliseconds(spec.stop().timeout()) : kDefaultGrace;
@@ -59,6 +58,18 @@ absl::StatusOr<std::shared_ptr<StartFeed>> Instance::Start(const CallContext& ca
     feed->Finish(absl::OkStatus());
     return feed;
   }
+  if (record_.status == v1::INSTANCE_STATUS_FAILED && record_.wanted && record_.next_start_at && policy().restart) {
+    const absl::Duration wait = *record_.next_start_at - absl::Now();
+    if (wait > around_.patience.join) {
+      const int64_t seconds = absl::ToInt64Seconds(absl::Ceil(wait, absl::Seconds(1)));
+      return Error(v1::ENGINE_CRASH_LOOP,
+                   absl::StrCat("instance '", record_.instance_id, "' has ended by itself ", record_.crashes,
+                                " times in a row and is started again in ", seconds, " s: ", record_.error),
+                   {{"instance_id", record_.instance_id}, {"error", record_.error},
+                    {"retry_after_s", absl::StrCat(seconds)}});
+    }
+    order.not_before = *record_.next_start_at;
+  }
   start_ = feed;
   around_.spawn(RunStart(shared_from_this(), Detached(call), std::move(order), feed));
   return feed;
@@ -67,41 +78,51 @@ absl::StatusOr<std::shared_ptr<StartFeed>> Instance::Start(const CallContext& ca
 std::shared_ptr<StopFeed> Instance::Stop(const CallContext& call, bool force, std::optional<absl::Duration> grace) {
   if (stopping()) {
     // Somebody has lost patience with a stop that waits.
-    if (force && process_) process_->Signal(SIGKILL);
+    if (force && process_) process_->Stop(absl::ZeroDuration());
     return stop_;
   }
-  if (!record_.Live() && failure_) return failure_;
+  const bool will_run = record_.Live() || record_.wanted || starting();
+  if (!will_run && failure_) return failure_;
   auto feed = std::make_shared<StopFeed>(around_.loop);
-  if (!record_.Live()) {
+  if (!will_run) {
     feed->Finish(absl::OkStatus());
     return feed;
   }
   stop_ = feed;
-  const int signal = force ? SIGKILL : SignalOf(spec_);
   const absl::Duration time = force ? absl::ZeroDuration() : grace.value_or(GraceOf(spec_));
-  around_.spawn(RunStop(shared_from_this(), Detached(call), signal, time, feed));
+  around_.spawn(RunStop(shared_from_this(), Detached(call), time, feed));
   return feed;
 }
 
-Task<void> Instance::RunStop(std::shared_ptr<Instance> self, CallContext call, int signal, absl::Duration grace,
+Task<void> Instance::RunStop(std::shared_ptr<Instance> self, CallContext call, absl::Duration grace,
                              std::shared_ptr<StopFeed> feed) {
-  absl::Status status = co_await TryStop(call, signal, grace);
+  absl::Status status = co_await TryStop(call, grace);
   feed->Finish(std::move(status));
 }
 
-Task<absl::Status> Instance::TryStop(CallContext& call, int signal, absl::Duration grace) {
-  const v1::InstanceStatus before = record_.status;
+Task<absl::Status> Instance::TryStop(CallContext& call, absl::Duration grace) {
+  if (const std::shared_ptr<StopFeed> cleanup = failure_) (void)co_await cleanup->Result();
+  const Record before = record_;
   record_.status = v1::INSTANCE_STATUS_STOPPING;
+  // The end of this process is nobody's wish that the instance ends for good.
+  if (!around_.draining) {
+    record_.wanted = false;
+    record_.crashes = 0;
+    record_.next_start_at.reset();
+  }
   if (absl::Status stored = co_await Commit(call); !stored.ok() && !around_.draining) {
-    record_.status = before;
+    record_.status = before.status;
+    record_.wanted = before.wanted;
+    record_.crashes = before.crashes;
+    record_.next_start_at = before.next_start_at;
     co_return stored;
   }
-  absl::Status ended = co_await EndProcesses(signal, grace);
+  absl::Status ended = co_await EndProcesses(grace);
   // A start that is under way sees that its process has ended, or that it is not wanted any more, and leaves. It may
   // have made a process meanwhile.
   if (starting()) {
     (void)co_await start_->Result();
-    ended = co_await EndProcesses(signal, grace);
+    ended = co_await EndProcesses(grace);
   }
   process_.reset();
   health_ = v1::HEALTH_UNSPECIFIED;
@@ -118,80 +139,61 @@ Task<absl::Status> Instance::TryStop(CallContext& call, int signal, absl::Durati
     co_return Error(v1::ENGINE_STOP_FAILED, why, {{"instance_id", record_.instance_id}});
   }
   co_await GiveBackSlot(call);
-  record_.status = v1::INSTANCE_STATUS_STOPPED;
-  record_.process = {};
+  if (record_.wanted) {
+    record_.status = v1::INSTANCE_STATUS_FAILED;
+    // One that was waiting for its turn goes on waiting in the next life of this process.
+    if (before.status != v1::INSTANCE_STATUS_FAILED) {
+      record_.error = "the engine service ended while the instance was being started";
+    }
+    if (!record_.next_start_at) record_.next_start_at = absl::Now();
+  } else {
+    record_.status = v1::INSTANCE_STATUS_STOPPED;
+  }
+  record_.shim = record_.process = {};
   record_.port = 0;
   v1::EngineStopped event;
   event.set_engine_name(record_.engine);
   event.set_instance_id(record_.instance_id);
   event.set_model_id(record_.model_id);
   co_await CommitFact(call, event);
+  ForgetRun();
   spdlog::info("stopped instance={} engine={}", record_.instance_id, record_.engine);
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> Instance::EndProcesses(int signal, absl::Duration grace) {
-  if (const std::shared_ptr<process::Process> process = process_) co_return co_await process->End(signal, grace);
-  if (record_.process.pid == 0) co_return absl::OkStatus();
-  co_return co_await process::EndTree(record_.process, record_.run, signal, grace);
+Task<absl::Status> Instance::EndProcesses(absl::Duration grace) {
+  if (const std::shared_ptr<process::Shim> process = process_) co_return co_await process->End(grace);
+  if (record_.run.empty()) co_return absl::OkStatus();
+  co_return co_await process::EndRun(record_.shim, record_.run, RunDirectory(), grace);
 }
 
-void Instance::Adopt(std::unique_ptr<process::Process> process) {
-  process_ = std::move(process);
-  record_.process = process_->identity();
-  const CallContext call = around_.background("adopt");
-  spdlog::info("adopted instance={} pid={} status={}", record_.instance_id, record_.process.pid,
-               v1::InstanceStatus_Name(record_.status));
-  if (record_.status == v1::INSTANCE_STATUS_STARTING) {
-    start_ = std::make_shared<StartFeed>(around_.loop);
-    around_.spawn(ResumeStart(shared_from_this(), call, start_));
-  } else {
-    health_ = v1::HEALTH_HEALTHY;  // as it was when it was last seen; the first look comes at once
-    around_.spawn(Watch(shared_from_this(), record_.run));
-  }
+std::string Instance::RunDirectory() const { return absl::StrCat(around_.data_dir, "/run/engines/", record_.run); }
+
+// What its shim has written down is in the row.
+void Instance::ForgetRun() const {
+  std::error_code error;
+  if (!record_.run.empty()) std::filesystem::remove_all(RunDirectory(), error);
 }
 
-Task<void> Instance::Bury() {
-  co_await Fail(around_.background("bury"),
-                StartFailed("ended while the engine service was away"));
+Policy Instance::policy() const {
+  const Patience& patience = around_.patience;
+  const auto or_else = [](int64_t own, absl::Duration common) { return own > 0 ? absl::Milliseconds(own) : common; };
+  return {.restart = spec_.restart() != "never" && around_.order_again,
+          .stall = or_else(spec_.health().stall_timeout(), patience.stall),
+          .start = patience.start,
+          .hung = or_else(spec_.health().hung_timeout(), patience.hung),
+          .stable = patience.stable,
+          .first_backoff = patience.first_backoff,
+          .last_backoff = patience.last_backoff};
 }
 
-Task<void> Instance::FreeSlot() {
-  CallContext call = around_.background("free_slot");
-  co_await GiveBackSlot(call);
-  (void)co_await Commit(call);
-}
-
-Task<void> Instance::Watch(std::shared_ptr<Instance> self, std::string run) {
-  const auto watched = [&] { return record_.run == run && record_.status == v1::INSTANCE_STATUS_RUNNING && process_; };
-  int silences = 0;
-  while (watched()) {
-    if (const std::optional<process::Exit> exit = process_->Ended()) {
-      co_await Fail(around_.background("watch"), Ended(*exit));
-      co_return;
-    }
-    const Answer answer =
-        co_await around_.probe.Ask(record_.port, spec_.health().path(), around_.patience.probe_timeout);
-    if (watched() && !process_->Ended()) co_await NoteAnswer(answer, silences);
-    process::BoundLog(record_.log_path, around_.patience.log_bytes);
-    if (watched()) co_await PauseOrEnd(around_.patience.probe_every);
-  }
-}
-
-Task<void> Instance::NoteAnswer(Answer answer, int& silences) {
-  silences = answer == Answer::kReady ? 0 : silences + 1;
-  v1::Health now = health_;
-  if (answer == Answer::kReady) now = v1::HEALTH_HEALTHY;
-  if (silences >= around_.patience.silences) now = v1::HEALTH_UNHEALTHY;
-  if (now == health_) co_return;
-  health_ = now;
-  spdlog::warn("health instance={} status={}", record_.instance_id, v1::Health_Name(now));
-  v1::EngineHealthChanged event;
-  event.set_engine_name(record_.engine);
-  event.set_status(now);
-  event.set_instance_id(record_.instance_id);
-  event.set_model_id(record_.model_id);
-  around_.outbox.Tell(around_.background("watch"), event);
+void Instance::PlanNextStart() {
+  static std::mt19937_64 random(std::random_device{}());
+  const bool machine_ended = record_.process.pid != 0 && record_.process.boot_id != process::BootId();
+  const Retry retry = PlanRetry(record_, machine_ended, policy(), absl::Now(),
+                                std::uniform_real_distribution<double>(0, 1)(random));
+  record_.crashes = retry.crashes;
+  record_.next_start_at = retry.at;
 }
 
 Task<void> Instance::Fail(CallContext call, absl::Status why) {
@@ -201,17 +203,19 @@ Task<void> Instance::Fail(CallContext call, absl::Status why) {
   record_.log_tail = process::TailOf(record_.log_path, 20);
   // Readers see the end at once; the row follows when nothing is left of the instance.
   record_.status = v1::INSTANCE_STATUS_FAILED;
-  const absl::Status ended = co_await EndProcesses(SIGKILL, absl::ZeroDuration());
+  if (record_.wanted) PlanNextStart();
+  const absl::Status ended = co_await EndProcesses(absl::ZeroDuration());
   process_.reset();
   if (ended.ok()) {
     co_await GiveBackSlot(call);
-    record_.process = {};
+    record_.shim = record_.process = {};
   } else {
     // Its memory is not free: the slot stays held.
     absl::StrAppend(&record_.error, "; ", std::string(ended.message()));
   }
   record_.port = 0;
-  spdlog::warn("failed instance={} engine={} error={}", record_.instance_id, record_.engine, record_.error);
+  spdlog::warn("failed instance={} engine={} crashes={} error={}", record_.instance_id, record_.engine, record_.crashes,
+               record_.error);
   v1::EngineError event;
   event.set_engine_name(record_.engine);
   event.set_error(record_.error);
@@ -219,8 +223,10 @@ Task<void> Instance::Fail(CallContext call, absl::Status why) {
   event.set_model_id(record_.model_id);
   event.set_log_tail(record_.log_tail);
   co_await CommitFact(call, event);
+  if (ended.ok()) ForgetRun();
   failure_.reset();
   cleanup->Finish(absl::OkStatus());
+  if (record_.wanted && !around_.draining) around_.spawn(KeepRunning(shared_from_this(), record_.generation));
 }
 
 Task<void> Instance::GiveBackSlot(CallContext& call) {
@@ -285,7 +291,7 @@ Task<void> Instance::KeepCommitting(std::shared_ptr<Instance> self, CallContext 
 }
 
 Task<void> Instance::PauseOrEnd(absl::Duration time) {
-  if (const std::shared_ptr<process::Process> process = process_) {
+  if (const std::shared_ptr<process::Shim> process = process_) {
     co_await (process->Wait() || Sleep(around_.loop, time));
   } else {
     co_await Sleep(around_.loop, time);

@@ -12,19 +12,29 @@
 
 #include "libs/base/call_context.h"
 #include "libs/events/outbox.h"
-#include "libs/process/process.h"
+#include "libs/process/shim.h"
 #include "services/engine/feed.h"
 #include "services/engine/health_probe.h"
 #include "services/engine/installer.h"
 #include "services/engine/instance_store.h"
 #include "services/engine/launch.h"
 #include "services/engine/neighbours.h"
+#include "services/engine/planner.h"
 #include "services/engine/record.h"
 
 namespace aima::engine {
 
 using StartFeed = Feed<v1::StartProgress>;
 using StopFeed = Feed<bool>;
+
+// What to start.
+struct StartOrder {
+  v1::EngineSpec spec;
+  Installation installation;
+  ServedModel model;  // without an id if the engine manages models itself
+  v1::InstanceConfig requested;
+  absl::Time not_before = absl::InfinitePast();
+};
 
 // How patient instances are.
 struct Patience {
@@ -35,6 +45,11 @@ struct Patience {
   absl::Duration probe_timeout = absl::Seconds(3);  // for an answer to such a look
   int silences = 2;                                 // without an answer until it counts as unhealthy
   int64_t log_bytes = 16 << 20;
+  absl::Duration hung = absl::Minutes(1);           // without an answer until it is killed
+  absl::Duration stable = absl::Minutes(10);        // of running, after which earlier ends are forgotten
+  absl::Duration first_backoff = absl::Seconds(1);  // until it is started again
+  absl::Duration last_backoff = absl::Minutes(5);
+  absl::Duration join = absl::Seconds(10);          // for which a caller waits for that; longer ones are told
 };
 
 // What all instances of this process share. Outlives them.
@@ -52,14 +67,8 @@ struct Surroundings {
   std::function<CallContext(std::string_view)> background;  // its call context
   std::function<std::set<std::string>()> other_runs;        // markers of processes that are wanted for other reasons
   bool draining = false;  // the process ends: what cannot be stored now never will be
-};
-
-// What to start.
-struct StartOrder {
-  v1::EngineSpec spec;
-  Installation installation;
-  ServedModel model;  // without an id if the engine manages models itself
-  v1::InstanceConfig requested;
+  // What to start once more; the engine and the model may have changed since. Set before Recover.
+  std::function<Task<absl::StatusOr<StartOrder>>(CallContext&, Record)> order_again = nullptr;
 };
 
 // Everything that happens to an instance happens on the loop, one thing at a time: a start that is under way is joined,
@@ -82,10 +91,16 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // for that or not.
   std::shared_ptr<StopFeed> Stop(const CallContext& call, bool force, std::optional<absl::Duration> grace);
 
-  // After a restart of this service (recovery.h).
-  void Adopt(std::unique_ptr<process::Process> process);
-  Task<void> Bury();
-  Task<void> FreeSlot();
+  // After a restart of this service (Instances::Recover).
+  void Adopt(std::unique_ptr<process::Shim> process);
+  Task<void> Bury(std::optional<process::Exit> exit);
+  Task<void> Clear();
+  // Starts it again when its time has come, unless somebody stops it before.
+  Task<void> KeepRunning(std::shared_ptr<Instance> self, int64_t generation);
+
+  Policy policy() const;
+  // Of this run alone: what its shim writes down.
+  std::string RunDirectory() const;
 
  private:
   // instance_start.cc
@@ -97,18 +112,26 @@ class Instance : public std::enable_shared_from_this<Instance> {
   Task<void> ResumeStart(std::shared_ptr<Instance> self, CallContext call, std::shared_ptr<StartFeed> feed);
   Task<absl::Status> AwaitReady(StartFeed& feed);
   Task<absl::Status> Announce(CallContext& call);
-  void Plan(const StartOrder& order);
+  void Prepare(const StartOrder& order);
+  Task<absl::Status> AwaitTurn(absl::Time not_before, StartFeed& feed);
   bool PortWasTaken() const;
-  absl::Status Ended(const process::Exit& exit) const;
+  absl::Status Explain(Step::Why why) const;
   absl::Status StartFailed(const std::string& why) const;
 
-  // instance.cc
+  // instance_watch.cc
   Task<void> Watch(std::shared_ptr<Instance> self, std::string run);
   Task<void> NoteAnswer(Answer answer, int& silences);
-  Task<void> RunStop(std::shared_ptr<Instance> self, CallContext call, int signal, absl::Duration grace,
+  Task<void> NoteStability(CallContext call);
+  Observed Look() const;
+  Task<bool> StartAgain(CallContext call);
+
+  // instance.cc
+  Task<void> RunStop(std::shared_ptr<Instance> self, CallContext call, absl::Duration grace,
                      std::shared_ptr<StopFeed> feed);
-  Task<absl::Status> TryStop(CallContext& call, int signal, absl::Duration grace);
-  Task<absl::Status> EndProcesses(int signal, absl::Duration grace);
+  Task<absl::Status> TryStop(CallContext& call, absl::Duration grace);
+  Task<absl::Status> EndProcesses(absl::Duration grace);
+  void PlanNextStart();
+  void ForgetRun() const;
   // Cleans up and records why. Nothing else is done to the instance until it has finished.
   Task<void> Fail(CallContext call, absl::Status why);
   Task<void> GiveBackSlot(CallContext& call);
@@ -123,8 +146,9 @@ class Instance : public std::enable_shared_from_this<Instance> {
   Surroundings& around_;
   Record record_;
   v1::EngineSpec spec_;
-  std::shared_ptr<process::Process> process_;
+  std::shared_ptr<process::Shim> process_;
   v1::Health health_ = v1::HEALTH_UNSPECIFIED;
+  absl::Time silent_since_ = absl::InfiniteFuture();
   std::shared_ptr<StartFeed> start_;
   std::shared_ptr<StopFeed> stop_;
   std::shared_ptr<StopFeed> failure_;  // being cleaned up

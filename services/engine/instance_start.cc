@@ -2,6 +2,7 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 #include <absl/time/clock.h>
+#include <signal.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -21,6 +22,9 @@ namespace {
 
 using namespace boost::asio::experimental::awaitable_operators;  // NOLINT: operators
 
+// Before what once ran is started again although that cannot be stored.
+constexpr absl::Duration kStoreAgain = absl::Seconds(1);
+constexpr absl::Duration kWaitingStep = absl::Milliseconds(100);
 constexpr int kPortTries = 5;
 constexpr int kDefaultContext = 4096;
 constexpr absl::Duration kProgressEvery = absl::Seconds(1);
@@ -55,7 +59,7 @@ v1::InstanceConfig FillIn(const StartOrder& order) {
 class ProgressMeter {
  public:
   // True if there was progress since the last call.
-  bool Advanced(const process::Process& process, const std::string& log_path, bool answers) {
+  bool Advanced(const process::Shim& process, const std::string& log_path, bool answers) {
     const int64_t log = process::SizeOf(log_path);
     const int64_t memory = process.ResidentBytes();
     const bool advanced = answers || log > log_ || memory > memory_ + (64 << 10);
@@ -75,13 +79,22 @@ class ProgressMeter {
 Task<void> Instance::RunStart(std::shared_ptr<Instance> self, CallContext call, StartOrder order,
                               std::shared_ptr<StartFeed> feed) {
   if (const std::shared_ptr<StopFeed> cleanup = failure_) (void)co_await cleanup->Result();
+  absl::Status status = co_await AwaitTurn(order.not_before, *feed);
+  if (!status.ok()) {
+    feed->Finish(std::move(status));
+    co_return;
+  }
   const Record before = record_;
-  Plan(order);
-  absl::Status status = co_await Commit(call);
+  Prepare(order);
+  status = co_await Commit(call);
   if (!status.ok()) {
     // Nothing was done that could not be stored.
     record_ = before;
     feed->Finish(std::move(status));
+    if (record_.wanted) {
+      record_.next_start_at = absl::Now() + kStoreAgain;
+      around_.spawn(KeepRunning(self, record_.generation));
+    }
     co_return;
   }
   status = co_await TryStart(call, order, *feed);
@@ -99,7 +112,18 @@ Task<void> Instance::ResumeStart(std::shared_ptr<Instance> self, CallContext cal
   feed->Finish(std::move(status));
 }
 
-void Instance::Plan(const StartOrder& order) {
+// After an end by itself a start has its time. A stop may come first.
+Task<absl::Status> Instance::AwaitTurn(absl::Time not_before, StartFeed& feed) {
+  if (absl::Now() < not_before) {
+    feed.Report(Progress("waiting", absl::StrCat("it has ended by itself and is started again in a moment: ",
+                                                 record_.error), 0));
+  }
+  while (absl::Now() < not_before && record_.status != v1::INSTANCE_STATUS_STOPPING) co_await PauseOrEnd(kWaitingStep);
+  if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was started again");
+  co_return absl::OkStatus();
+}
+
+void Instance::Prepare(const StartOrder& order) {
   spec_ = order.spec;
   record_.engine = spec_.name();
   record_.model_id = order.model.id;
@@ -108,7 +132,8 @@ void Instance::Plan(const StartOrder& order) {
   record_.status = v1::INSTANCE_STATUS_STARTING;
   record_.generation += 1;
   record_.run = NewId("run_");
-  record_.process = {};
+  record_.shim = record_.process = {};
+  record_.running_since.reset();
   record_.port = 0;
   record_.api_key = RandomHex(24);
   record_.requested = order.requested;
@@ -132,7 +157,7 @@ Task<absl::Status> Instance::TryStart(CallContext& call, const StartOrder& order
     if (ready.ok()) break;
     if (!PortWasTaken() || tries == kPortTries) co_return ready;
     // Somebody was quicker. Whatever the process started is gone before the next one comes.
-    CO_RETURN_IF_ERROR(co_await EndProcesses(SIGKILL, absl::ZeroDuration()));
+    CO_RETURN_IF_ERROR(co_await EndProcesses(absl::ZeroDuration()));
   }
   CO_RETURN_IF_ERROR(co_await Announce(call));
   co_return absl::OkStatus();
@@ -142,7 +167,7 @@ Task<absl::Status> Instance::Reserve(CallContext& call, const StartOrder& order,
   feed.Report(Progress("reserving", "reserving memory", 2));
   // A slot of an earlier run that could not be given back is given back first.
   co_await GiveBackSlot(call);
-  record_.memory_bytes = kUnknownModelBytes;
+  record_.memory_bytes = order.spec.memory() > 0 ? order.spec.memory() : kUnknownModelBytes;
   if (!order.model.id.empty()) {
     CO_ASSIGN_OR_RETURN(record_.memory_bytes,
                         co_await around_.neighbours.EstimateMemory(
@@ -175,10 +200,19 @@ Task<absl::Status> Instance::Launch(CallContext& call, const StartOrder& order) 
   command.marker = record_.run;
   command.log_path = record_.log_path;
   command.working_dir = around_.data_dir;
-  absl::StatusOr<std::unique_ptr<process::Process>> process = process::Process::Spawn(around_.loop, command);
+  process::ShimOrder run;
+  run.command = std::move(command);
+  run.directory = RunDirectory();
+  run.log_bytes = around_.patience.log_bytes;
+  run.stop_signal = spec_.stop().signal() == "INT" ? SIGINT : SIGTERM;
+  if (spec_.stop().timeout() > 0) run.grace = absl::Milliseconds(spec_.stop().timeout());
+  CO_ASSIGN_OR_RETURN(const std::string shim, process::FindShim());
+  absl::StatusOr<std::unique_ptr<process::Shim>> process =
+      co_await process::Shim::Start(around_.loop, shim, std::move(run));
   if (!process.ok()) co_return StartFailed(std::string(process.status().message()));
   process_ = *std::move(process);
-  record_.process = process_->identity();
+  record_.shim = process_->identity();
+  record_.process = process_->program();
   spdlog::info("spawned instance={} engine={} pid={} port={}", record_.instance_id, record_.engine,
                record_.process.pid, record_.port);
   CO_RETURN_IF_ERROR(co_await Commit(call));
@@ -190,13 +224,11 @@ Task<absl::Status> Instance::Launch(CallContext& call, const StartOrder& order) 
 }
 
 Task<absl::Status> Instance::AwaitReady(StartFeed& feed) {
-  const absl::Duration stall = spec_.health().stall_timeout() > 0 ? absl::Milliseconds(spec_.health().stall_timeout())
-                                                                  : around_.patience.stall;
-  const absl::Time begun = absl::Now();
-  absl::Time advanced = begun, looked = absl::InfinitePast();
+  Observed seen;
+  seen.advanced = absl::Now();
+  absl::Time looked = absl::InfinitePast();
   ProgressMeter meter;
   for (bool loading = false;;) {
-    if (const std::optional<process::Exit> exit = process_->Ended()) co_return Ended(*exit);
     if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was ready");
     Answer answer = Answer::kRefused;
     const auto ask = [&]() -> Task<void> {
@@ -204,27 +236,23 @@ Task<absl::Status> Instance::AwaitReady(StartFeed& feed) {
     };
     // The end of the process ends the question, too.
     co_await (ask() || process_->Wait());
+    seen.tree = Look().tree;
     // A stranger's answer does not count: the port must be in the hands of this very process tree.
-    if (answer == Answer::kReady && process::ListensOn(process::TreeOf(record_.process, record_.run), record_.port)) {
-      co_return absl::OkStatus();
-    }
+    seen.ready = answer == Answer::kReady &&
+                 process::ListensOn(process::TreeOf(record_.process, record_.run), record_.port);
     loading = loading || answer == Answer::kLoading;
     const absl::Time now = absl::Now();
     if (now - looked >= kProgressEvery) {
       looked = now;
-      if (meter.Advanced(*process_, record_.log_path, answer == Answer::kLoading)) advanced = now;
-      process::BoundLog(record_.log_path, around_.patience.log_bytes);
+      if (meter.Advanced(*process_, record_.log_path, answer == Answer::kLoading)) seen.advanced = now;
       const double needed = static_cast<double>(std::max<int64_t>(1, record_.memory_bytes));
       const double share = std::min(1.0, static_cast<double>(meter.memory()) / needed);
       feed.Report(Progress("loading", loading ? "loading the model" : "waiting for the engine to listen",
                            15 + 80 * share));
     }
-    if (now - advanced >= stall) {
-      co_return StartFailed(absl::StrCat("made no progress for ", absl::FormatDuration(stall), " and was killed"));
-    }
-    if (now - begun >= around_.patience.start) {
-      co_return StartFailed(absl::StrCat("was not ready after ", absl::FormatDuration(around_.patience.start)));
-    }
+    const Step step = engine::Plan(record_, seen, policy(), now);
+    if (step.action == Step::Action::kAnnounce) co_return absl::OkStatus();
+    if (step.action == Step::Action::kFail) co_return Explain(step.why);
     co_await PauseOrEnd(around_.patience.poll);
   }
 }
@@ -232,6 +260,9 @@ Task<absl::Status> Instance::AwaitReady(StartFeed& feed) {
 Task<absl::Status> Instance::Announce(CallContext& call) {
   if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was ready");
   record_.status = v1::INSTANCE_STATUS_RUNNING;
+  record_.wanted = true;
+  record_.next_start_at.reset();
+  record_.running_since = absl::Now();
   health_ = v1::HEALTH_HEALTHY;
   v1::EngineStarted event;
   event.set_engine_name(record_.engine);
@@ -251,7 +282,20 @@ bool Instance::PortWasTaken() const {
   return MeansPortTaken(spec_, *exit) || !process::PortIsFree(record_.port);
 }
 
-absl::Status Instance::Ended(const process::Exit& exit) const { return StartFailed(ExplainExit(spec_, exit)); }
+absl::Status Instance::Explain(Step::Why why) const {
+  const Policy limits = policy();
+  switch (why) {
+    case Step::Why::kStalled:
+      return StartFailed(absl::StrCat("made no progress for ", absl::FormatDuration(limits.stall), " and was killed"));
+    case Step::Why::kTooSlow:
+      return StartFailed(absl::StrCat("was not ready after ", absl::FormatDuration(limits.start)));
+    case Step::Why::kHung:
+      return StartFailed(absl::StrCat("gave no answer for ", absl::FormatDuration(limits.hung), " and was killed"));
+    default: break;
+  }
+  const std::optional<process::Exit> exit = process_ ? process_->Ended() : std::nullopt;
+  return StartFailed(ExplainExit(spec_, exit.value_or(process::Exit())));
+}
 
 absl::Status Instance::StartFailed(const std::string& why) const {
   const std::string tail = process::TailOf(record_.log_path, 20);

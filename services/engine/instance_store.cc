@@ -9,17 +9,21 @@ constexpr pg::Statement kSave = {
     "engine_save_instance",
     "INSERT INTO instances (node, instance_id, engine, model_id, model_type, served_name, status, generation, run, pid,"
     " boot_id, start_time, port, api_key, requested, config, slot_id, memory_bytes, error, log_tail, log_path,"
-    " started_at, updated_at)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)"
+    " started_at, updated_at,"
+    " shim_pid, shim_start_time, wanted, crashes, next_start_at, running_since)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,"
+    " $24, $25, $26, $27, $28, $29)"
     " ON CONFLICT (node, instance_id) DO UPDATE SET engine = $3, model_id = $4, model_type = $5, served_name = $6,"
     " status = $7, generation = $8, run = $9, pid = $10, boot_id = $11, start_time = $12, port = $13, api_key = $14,"
     " requested = $15, config = $16, slot_id = $17, memory_bytes = $18, error = $19, log_tail = $20, log_path = $21,"
-    " started_at = $22, updated_at = $23"};
+    " started_at = $22, updated_at = $23, shim_pid = $24, shim_start_time = $25, wanted = $26, crashes = $27,"
+    " next_start_at = $28, running_since = $29"};
 
 constexpr pg::Statement kAll = {
     "engine_all_instances",
     "SELECT instance_id, engine, model_id, model_type, served_name, status, generation, run, pid, boot_id, start_time,"
-    " port, api_key, requested, config, slot_id, memory_bytes, error, log_tail, log_path, started_at, updated_at"
+    " port, api_key, requested, config, slot_id, memory_bytes, error, log_tail, log_path, started_at, updated_at,"
+    " shim_pid, shim_start_time, wanted, crashes, next_start_at, running_since"
     " FROM instances WHERE node = $1 ORDER BY instance_id"};
 
 Record FromRow(const pg::Row& row) {
@@ -46,6 +50,11 @@ Record FromRow(const pg::Row& row) {
   record.log_path = row.Get<std::string>(19);
   record.started_at = row.Get<std::optional<absl::Time>>(20);
   record.updated_at = row.Get<absl::Time>(21);
+  record.shim = {record.process.boot_id, row.Get<int>(22), row.Get<int64_t>(23)};
+  record.wanted = row.Get<bool>(24);
+  record.crashes = row.Get<int>(25);
+  record.next_start_at = row.Get<std::optional<absl::Time>>(26);
+  record.running_since = row.Get<std::optional<absl::Time>>(27);
   return record;
 }
 
@@ -57,7 +66,8 @@ pg::Operation InstanceStore::Save(const Record& record) const {
            static_cast<int>(record.status), record.generation, record.run, record.process.pid, record.process.boot_id,
            record.process.start_time, record.port, record.api_key, pg::Bytes{record.requested.SerializeAsString()},
            pg::Bytes{record.config.SerializeAsString()}, record.slot_id, record.memory_bytes, record.error,
-           record.log_tail, record.log_path, record.started_at, record.updated_at},
+           record.log_tail, record.log_path, record.started_at, record.updated_at, record.shim.pid,
+           record.shim.start_time, record.wanted, record.crashes, record.next_start_at, record.running_since},
           {}};
 }
 

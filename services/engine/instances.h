@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "services/engine/instance.h"
-#include "services/engine/recovery.h"
+#include "services/engine/planner.h"
 
 namespace aima::engine {
 
@@ -18,6 +18,11 @@ class Instances {
  public:
   Instances(Surroundings around, const EngineCatalogue& catalogue)
       : around_(std::move(around)), catalogue_(catalogue) {}
+
+  // How an instance that has ended by itself is started again. Before Recover.
+  void OrderAgainThrough(std::function<Task<absl::StatusOr<StartOrder>>(CallContext&, Record)> order_again) {
+    around_.order_again = std::move(order_again);
+  }
 
   // Reads the rows and takes over, or buries, what they tell of. Before any unit is served.
   Task<absl::Status> Recover();
@@ -41,7 +46,11 @@ class Instances {
   std::vector<std::shared_ptr<Instance>> OfEngine(const std::string& engine) const;
 
  private:
-  Task<void> Carry(Recovery recovery);
+  // What is there of an instance that this process has not started.
+  Observed Look(const Record& record, const std::vector<process::Marked>& marked) const;
+  Task<void> Recover(std::shared_ptr<Instance> instance, std::shared_ptr<const std::vector<process::Marked>> marked);
+  Task<void> Adopt(std::shared_ptr<Instance> instance);
+  void ForgetOldRuns() const;
   std::set<std::string> WantedRuns() const;
 
   Surroundings around_;

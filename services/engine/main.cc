@@ -1,10 +1,10 @@
 // aima-engine: the inference engines of this machine.
 #include <signal.h>
-#include <unistd.h>
 
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "libs/base/node_id.h"
 #include "libs/base/status_macros.h"
 #include "libs/runtime/host.h"
 #include "services/engine/engine_units.h"
@@ -13,15 +13,6 @@ namespace aima::engine {
 namespace {
 
 constexpr absl::Duration kSweepInterval = absl::Seconds(15);
-
-// Names this machine in the rows that it writes.
-std::string NodeOf(const config::v1::General& general) {
-  if (!general.device_id().empty()) return general.device_id();
-  if (!general.hostname().empty()) return general.hostname();
-  char name[256] = {};
-  gethostname(name, sizeof(name) - 1);
-  return name;
-}
 
 // At the signal, not when the calls in hand are done: among them may be starts, which end only when they are stopped.
 Task<void> DrainAtSignal(Loop& loop, Instances& instances) {
@@ -32,9 +23,11 @@ Task<void> DrainAtSignal(Loop& loop, Instances& instances) {
 
 Task<absl::Status> Wire(runtime::Host& host) {
   CO_ASSIGN_OR_RETURN(EngineCatalogue loaded, EngineCatalogue::Load(host.share_dir() + "/configs/engines"));
+  CO_RETURN_IF_ERROR(loaded.Add(host.data_dir() + "/engines.d"));
   auto& catalogue = host.Own<EngineCatalogue>(std::move(loaded));
   auto& installer = host.Own<Installer>(host.loop(), host.data_dir(), catalogue.directory(), ReadEnvironment);
-  auto& store = host.Own<InstanceStore>(host.Pg(), NodeOf(host.config().general()));
+  CO_ASSIGN_OR_RETURN(const std::string node, LoadNodeId(host.data_dir(), host.config().general().device_id()));
+  auto& store = host.Own<InstanceStore>(host.Pg(), node);
   auto& neighbours = host.Own<Neighbours>(host.Rpc());
   auto& probe = host.Own<HealthProbe>(host.loop());
   const auto spawn = [&host](Task<void> task) { host.Spawn(std::move(task)); };

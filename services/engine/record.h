@@ -20,7 +20,8 @@ struct Record {
   v1::InstanceStatus status = v1::INSTANCE_STATUS_STOPPED;
   int64_t generation = 0;
   std::string run;            // marker of its processes; a new one for each generation
-  process::Identity process;  // pid 0 if none was started
+  process::Identity shim;     // of the process that looks after the engine's; pid 0 if none was started
+  process::Identity process;  // the engine's own
   int port = 0;
   std::string api_key;
   v1::InstanceConfig requested;
@@ -30,7 +31,11 @@ struct Record {
   std::string error;
   std::string log_tail;
   std::string log_path;
+  bool wanted = false;                      // it has been ready, and nobody has stopped it since
+  int crashes = 0;                          // ends by itself, in a row
+  std::optional<absl::Time> next_start_at;  // not earlier, after such an end
   std::optional<absl::Time> started_at;
+  std::optional<absl::Time> running_since;  // when it was ready
   absl::Time updated_at = absl::UnixEpoch();
 
   // There may be processes of it.

@@ -80,11 +80,11 @@ TEST_F(ServiceRestartTest, DrainingLeavesWhatRunsAndGivesUpWhatStarts) {
   ASSERT_THAT(running, IsOk());
   std::optional<absl::StatusOr<v1::StartResponse>> starting;
   service_->spawn(StartInto("slow", &starting));
-  ASSERT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).size() == 2; }));
+  ASSERT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).size() == 4; }));
   service_->spawn(service_->instances.Drain());
   EXPECT_TRUE(Eventually([&] { return starting.has_value(); }));
   EXPECT_FALSE(starting->ok());
-  EXPECT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).size() == 1 && around_.slots.size() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).size() == 2 && around_.slots.size() == 1; }));
   EXPECT_EQ(Get("smol").status(), v1::INSTANCE_STATUS_RUNNING);
 }
 

@@ -1,20 +1,31 @@
-#include "services/device/node_id.h"
+#include "libs/base/node_id.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/ascii.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "libs/base/ids.h"
-#include "services/device/system_files.h"
+#include <fstream>
 
-namespace aima::device {
+#include "libs/base/ids.h"
+
+namespace aima {
+namespace {
+
+std::string ReadLine(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return std::string(absl::StripAsciiWhitespace(line));
+}
+
+}  // namespace
 
 absl::StatusOr<std::string> LoadNodeId(const std::string& data_dir, const std::string& configured) {
   if (!configured.empty()) return configured;
   const std::string path = absl::StrCat(data_dir, "/node_id");
-  const SystemFiles files;
-  if (const auto kept = files.ReadLine(path); kept && !kept->empty()) return *kept;
+  if (const std::string kept = ReadLine(path); !kept.empty()) return kept;
   const std::string made = NewId("node_");
   const std::string draft = absl::StrCat(path, ".", getpid());
   const int fd = open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -26,8 +37,8 @@ absl::StatusOr<std::string> LoadNodeId(const std::string& data_dir, const std::s
   const bool linked = written && link(draft.c_str(), path.c_str()) == 0;
   unlink(draft.c_str());
   if (linked) return made;
-  if (const auto kept = files.ReadLine(path); kept && !kept->empty()) return *kept;
+  if (const std::string kept = ReadLine(path); !kept.empty()) return kept;
   return absl::InternalError(absl::StrCat("cannot write ", path));
 }
 
-}  // namespace aima::device
+}  // namespace aima
