@@ -103,7 +103,7 @@ absl::Status Failed(const Connection& connection, std::string_view what, const s
 
 class Client::Pool {
  public:
-  explicit Pool(Loop& loop) : loop_(loop) {}
+  Pool(Loop& loop, AddressCheck check) : loop_(loop), check_(std::move(check)) {}
 
   // An idle connection, or one that is still to be connected.
   std::shared_ptr<Connection> Take(const Endpoint& endpoint, bool fresh) {
@@ -136,16 +136,26 @@ class Client::Pool {
   Task<absl::Status> Connect(Connection& connection, const Endpoint& endpoint) {
     Stream::Socket& socket = connection.stream.socket();
     boost::system::error_code error;
+    std::vector<tcp::endpoint> places;
     const auto address = asio::ip::make_address(endpoint.host, error);
     if (!error) {
-      auto [failure] = co_await socket.async_connect({address, static_cast<uint16_t>(endpoint.port)}, kTuple);
-      error = failure;
+      places.emplace_back(address, static_cast<uint16_t>(endpoint.port));
     } else {
       auto [unknown, found] = co_await connection.resolver.async_resolve(endpoint.host, std::to_string(endpoint.port), kTuple);
       if (unknown || connection.timed_out) co_return Failed(connection, "cannot be found", unknown.message());
-      auto [failure, used] = co_await asio::async_connect(socket, found, kTuple);
-      error = failure;
+      for (const auto& entry : found) places.push_back(entry.endpoint());
     }
+    if (check_) {
+      absl::Status refused;
+      std::erase_if(places, [&](const tcp::endpoint& place) {
+        const absl::Status allowed = check_(endpoint, place.address());
+        if (!allowed.ok()) refused = allowed;
+        return !allowed.ok();
+      });
+      if (places.empty() && !refused.ok()) co_return refused;
+    }
+    auto [failure, used] = co_await asio::async_connect(socket, places, kTuple);
+    error = failure;
     if (error) co_return Failed(connection, "cannot be reached", error.message());
     socket.set_option(tcp::no_delay(true), error);
     if (endpoint.tls) {
@@ -175,6 +185,7 @@ class Client::Pool {
   }
 
   Loop& loop_;
+  const AddressCheck check_;
   std::map<std::string, std::vector<std::shared_ptr<Connection>>> idle_;
   std::optional<asio::ssl::context> tls_;
 };
@@ -196,6 +207,12 @@ class ClientStream : public ResponseStream {
 
   int status() const override { return parser_->message().status; }
   const Headers& headers() const override { return parser_->message().headers; }
+  void SetDeadline(absl::Time deadline) override {
+    if (!connection_ || connection_->timed_out) return;
+    ++connection_->use;
+    connection_->timer.cancel();
+    http::SetDeadline(connection_, deadline);
+  }
   Response TakeResponse() { return std::move(parser_->message()); }
 
   // Sends the request and reads the head of the answer. `answered` tells whether any byte of it came.
@@ -339,7 +356,7 @@ Task<absl::StatusOr<std::unique_ptr<ClientStream>>> Begin(std::shared_ptr<Client
 
 }  // namespace
 
-Client::Client(Loop& loop) : pool_(std::make_shared<Pool>(loop)) {}
+Client::Client(Loop& loop, AddressCheck check) : pool_(std::make_shared<Pool>(loop, std::move(check))) {}
 Client::~Client() = default;
 
 Task<absl::StatusOr<Response>> Client::Send(Endpoint endpoint, Request request, absl::Time deadline, size_t max_body) {
