@@ -76,7 +76,15 @@ class ModelUnitsTest : public ::testing::Test {
   // Units with these roots, as another process would have them.
   void Restart(std::vector<std::string> import_roots = {}) {
     units_.reset();
-    const ModelUnits::Parts parts{*db_, *outbox_, users_};
+    pulls_.reset();
+    Pulls::Settings settings;
+    settings.storage_dir = dir_.path() + "/storage";
+    pulls_ = std::make_unique<Pulls>(
+        Pulls::Parts{loop_, *db_, *outbox_, models_, users_,
+                     [this](Task<void> task) { boost::asio::co_spawn(loop_, std::move(task), boost::asio::detached); },
+                     [] { return CallContext(); }},
+        settings);
+    const ModelUnits::Parts parts{*db_, *outbox_, users_, *pulls_};
     units_ = std::make_unique<ModelUnits>(loop_, parts,
                                           ModelUnits::Settings{dir_.path() + "/storage", std::move(import_roots)});
   }
