@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "aima/model/v1/model.pb.h"
 #include "services/model/source.h"
 
 namespace aima::model {
