@@ -137,7 +137,7 @@ Task<int64_t> ModelUnits::RemoveFiles(const CallContext& call, v1::Model model) 
   // They stay if they have been imported again meanwhile.
   const absl::StatusOr<std::optional<v1::Model>> again = co_await store_.FindByPath(call, model.path());
   if (again.ok() && *again) co_return 0;
-  absl::StatusOr<int64_t> freed = again.status();
+  absl::StatusOr<int64_t> freed = again.ok() ? absl::StatusOr<int64_t>(0) : again.status();
   if (again.ok() && pulls_.IsPulled(model.path())) {
     freed = co_await pulls_.Forget(model.id(), model.path());
   } else if (again.ok()) {

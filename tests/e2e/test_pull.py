@@ -1,4 +1,6 @@
 """model.pull through the shipped binaries, from real servers, over lines that fail."""
+import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -44,6 +46,18 @@ def sets_for(hub, registry=None, **more):
 
 def pull(cluster, repo, source="huggingface", timeout=60, **more):
     return cluster.execute("model.pull", {"source": source, "repo": repo, **more}, timeout=timeout)
+
+
+@contextlib.contextmanager
+def through(hub, line):
+    """Large files come over this line."""
+    hub.cdn = line.address
+    hub.restart()
+    try:
+        yield
+    finally:
+        hub.cdn = f"127.0.0.1:{hub.cdn_port}"
+        hub.restart()
 
 
 def files_of(cluster, model_id):
@@ -163,28 +177,22 @@ def test_verification_finds_each_kind_of_harm_and_a_new_pull_mends_it(pulling, h
 def test_a_broken_line_costs_no_more_than_the_pieces_in_hand(pulling, hub):
     weights = gguf(48, seed="cut")
     hub.publish("acme/Cut-GGUF", {"cut-Q8_0.gguf": weights})
-    with Line(hub.cdn_port, lambda number, sent: "cut" if number <= 8 and sent > 5 * MIB else "pass") as line:
-        hub.cdn = line.address
-        hub.restart()
-        hub.forget()
-        model_id = pull(pulling, "acme/Cut-GGUF")["model_id"]
-        assert line.connections > 4
+    cuts = 8
+    with Line(hub.cdn_port, lambda number, sent: "cut" if number <= cuts and sent > 5 * MIB else "pass") as line:
+        with through(hub, line):
+            model_id = pull(pulling, "acme/Cut-GGUF")["model_id"]
+        assert line.connections > cuts
+        assert line.sent < len(weights) + cuts * 5 * MIB, "whole pieces were fetched again"
     assert files_of(pulling, model_id)["cut-Q8_0.gguf"].read_bytes() == weights
-    hub.cdn = f"127.0.0.1:{hub.cdn_port}"
-    hub.restart()
-    assert hub.asked(), "nothing was asked for"
 
 
 def test_a_line_that_stalls_is_replaced(pulling, hub):
     weights = gguf(24, seed="stall")
     hub.publish("acme/Stall-GGUF", {"stall-Q8_0.gguf": weights})
     with Line(hub.cdn_port, lambda number, sent: "stall" if number <= 3 else "pass") as line:
-        hub.cdn = line.address
-        hub.restart()
-        model_id = pull(pulling, "acme/Stall-GGUF")["model_id"]
+        with through(hub, line):
+            model_id = pull(pulling, "acme/Stall-GGUF")["model_id"]
         assert line.connections > 3
-    hub.cdn = f"127.0.0.1:{hub.cdn_port}"
-    hub.restart()
     assert files_of(pulling, model_id)["stall-Q8_0.gguf"].read_bytes() == weights
 
 
@@ -200,11 +208,8 @@ def test_bytes_that_were_changed_on_their_way_are_fetched_anew(pulling, hub):
         return "pass"
 
     with Line(hub.cdn_port, once) as line:
-        hub.cdn = line.address
-        hub.restart()
-        model_id = pull(pulling, "acme/Once-GGUF")["model_id"]
-    hub.cdn = f"127.0.0.1:{hub.cdn_port}"
-    hub.restart()
+        with through(hub, line):
+            model_id = pull(pulling, "acme/Once-GGUF")["model_id"]
     assert flipped.is_set()
     assert files_of(pulling, model_id)["once-Q8_0.gguf"].read_bytes() == weights
 
@@ -213,15 +218,11 @@ def test_a_line_that_always_changes_bytes_never_gives_a_model(pulling, hub):
     weights = gguf(6, seed="always")
     hub.publish("acme/Always-GGUF", {"always-Q8_0.gguf": weights})
     with Line(hub.cdn_port, lambda number, sent: "flip" if sent > 100_000 else "pass") as line:
-        hub.cdn = line.address
-        hub.restart()
-        with pytest.raises(Failed) as failed:
+        with through(hub, line), pytest.raises(Failed) as failed:
             pull(pulling, "acme/Always-GGUF")
         assert failed.value.code == "MODEL_PULL_CORRUPT"
         assert pulling.execute("model.get", {"model_id": "always"})["status"] == "error"
         assert f"sha256-{sha256(weights)}" not in blobs(pulling)
-    hub.cdn = f"127.0.0.1:{hub.cdn_port}"
-    hub.restart()
     assert pull(pulling, "acme/Always-GGUF")["model_id"] == "always", "the same record, once the line is sound"
 
 
@@ -273,3 +274,144 @@ def test_mirrors_inside_of_the_machine_or_without_tls_are_refused(pulling, mirro
     with pytest.raises(Failed) as failed:
         pull(pulling, "acme/Inside-GGUF", mirror=mirror)
     assert failed.value.code == "MODEL_MIRROR_REFUSED"
+
+
+def slow(number, sent):
+    """About three megabytes per second and connection."""
+    return 0.02
+
+
+def told(cluster, model_id):
+    events = cluster.execute("event.query", {"type": "model.pull_progress", "limit": 1000})["items"]
+    return [event["payload"] for event in events if event["payload"]["model_id"] == model_id]
+
+
+def test_many_who_want_the_same_share_one_download(pulling, hub):
+    weights = gguf(24, seed="shared")
+    hub.publish("acme/Shared-GGUF", {"shared-Q8_0.gguf": weights})
+    hub.publish("acme/Same-GGUF", {"same-Q8_0.gguf": weights})
+    with Line(hub.cdn_port, slow) as line:
+        with through(hub, line), concurrent.futures.ThreadPoolExecutor(8) as pool:
+            wanted = [pool.submit(pull, pulling, f"acme/{name}-GGUF") for name in ("Shared", "Same") * 4]
+            ids = {done.result()["model_id"] for done in wanted}
+        assert ids == {"shared", "same"}
+        assert line.sent < len(weights) + 2 * MIB, "it was fetched more than once"
+    files = [files_of(pulling, name)[f"{name}-Q8_0.gguf"] for name in ("shared", "same")]
+    assert files[0].stat().st_ino == files[1].stat().st_ino, "they share the bytes on the disk"
+    digest = f"sha256-{sha256(weights)}"
+    pulling.execute("model.delete", {"model_id": "shared"})
+    assert digest in blobs(pulling) and files[1].read_bytes() == weights
+    freed = pulling.execute("model.delete", {"model_id": "same"})["freed_bytes"]
+    assert freed >= len(weights) and digest not in blobs(pulling)
+
+
+def test_progress_is_told_and_never_goes_back(pulling, hub):
+    weights = gguf(40, seed="told")
+    hub.publish("acme/Told-GGUF", {"told-Q8_0.gguf": weights, "config.json": b"{}"})
+    with Line(hub.cdn_port, lambda number, sent: "cut" if number == 2 and sent > MIB else 0.02) as line, through(hub, line):
+        steps = [data for _, data in pulling.stream("/api/v2/stream", {
+            "unit": "model.pull", "input": {"source": "huggingface", "repo": "acme/Told-GGUF"}}) if data != "[DONE]"]
+    steps = [step.get("data", step) for step in steps if isinstance(step, dict)]
+    steps = [step for step in steps if "phase" in step]
+    assert steps[-1]["result"]["status"] == "ready" and steps[-1]["percent"] == 100
+    for key in ("percent", "done"):
+        values = [step[key] for step in steps]
+        assert values == sorted(values), f"{key} went back: {values}"
+    arriving = [step for step in steps if step["phase"] == "downloading" and step["speed"] > 0]
+    assert arriving, steps
+    assert arriving[0]["size"] == len(weights) + 2 and arriving[0]["eta"] > 0
+    assert {item["name"] for item in arriving[0]["items"]} == {"told-Q8_0.gguf", "config.json"}
+
+    def events():
+        told_events = told(pulling, "told")
+        return told_events if told_events and told_events[-1]["status"] == "ready" else None
+
+    happened = pulling.wait(events, what="the last event of the pull")
+    assert [event["progress"] for event in happened] == sorted(event["progress"] for event in happened)
+    assert {"resolving", "downloading", "verifying", "ready"} <= {event["status"] for event in happened}
+
+
+def test_a_pull_goes_on_when_its_caller_leaves_and_pulling_again_attaches(pulling, hub):
+    weights = gguf(32, seed="left")
+    hub.publish("acme/Left-GGUF", {"left-Q8_0.gguf": weights})
+    with Line(hub.cdn_port, slow) as line:
+        with through(hub, line):
+            aima = subprocess.Popen([bin_dir() / "aima", "exec", "model.pull", "--source", "huggingface", "--repo", "acme/Left-GGUF"],
+                                    env=pulling.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            pulling.wait(lambda: pulling.execute("model.get", {"model_id": "left"})["status"] == "pulling", what="the pull")
+            pulling.wait(lambda: line.sent > MIB, what="the first bytes")
+            aima.send_signal(signal.SIGINT)
+            aima.wait(10)
+            assert pulling.execute("model.get", {"model_id": "left"})["status"] == "pulling"
+            assert pulling.execute("model.pulls")["items"][0]["progress"]["model_id"] == "left"
+            assert pull(pulling, "acme/Left-GGUF")["status"] == "ready"
+        assert line.sent < len(weights) + MIB, "it was begun anew"
+    assert files_of(pulling, "left")["left-Q8_0.gguf"].read_bytes() == weights
+
+
+def test_a_cancelled_pull_leaves_nothing_behind(pulling, hub):
+    weights = gguf(32, seed="cancelled")
+    hub.publish("acme/Cancelled-GGUF", {"cancelled-Q8_0.gguf": weights})
+    before = blobs(pulling)
+    with Line(hub.cdn_port, slow) as line, through(hub, line), concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(pull, pulling, "acme/Cancelled-GGUF")
+        pulling.wait(lambda: line.sent > MIB, what="the first bytes")
+        assert pulling.execute("model.cancel_pull", {"model_id": "cancelled"})["cancelled"]
+        with pytest.raises(Failed) as failed:
+            waiting.result()
+        assert failed.value.code == "MODEL_PULL_CANCELLED"
+    with pytest.raises(Failed) as failed:
+        pulling.execute("model.get", {"model_id": "cancelled"})
+    assert failed.value.code == "MODEL_NOT_FOUND"
+    assert blobs(pulling) == before
+    assert pull(pulling, "acme/Cancelled-GGUF")["status"] == "ready"
+
+
+def test_a_pull_that_is_deleted_ends(pulling, hub):
+    hub.publish("acme/Deleted-GGUF", {"deleted-Q8_0.gguf": gguf(32, seed="deleted")})
+    before = blobs(pulling)
+    with Line(hub.cdn_port, slow) as line, through(hub, line):
+        assert pull(pulling, "acme/Deleted-GGUF", detach=True)["status"] != "ready"
+        pulling.wait(lambda: line.sent > MIB, what="the first bytes")
+        assert pulling.execute("model.delete", {"model_id": "deleted"})["success"]
+    with pytest.raises(Failed):
+        pulling.execute("model.get", {"model_id": "deleted"})
+    assert blobs(pulling) == before
+
+
+def test_a_name_that_is_pending_gets_the_files(pulling, hub):
+    hub.publish("acme/Named-GGUF", {"named-Q8_0.gguf": gguf(2, seed="named")})
+    pulling.execute("model.create", {"name": "My own name", "type": "llm"})
+    assert pull(pulling, "acme/Named-GGUF", name="My own name")["model_id"] == "my-own-name"
+    assert pulling.execute("model.get", {"model_id": "my-own-name"})["status"] == "ready"
+    hub.publish("acme/Other-GGUF", {"other-Q8_0.gguf": gguf(2, seed="other")})
+    with pytest.raises(Failed) as failed:
+        pull(pulling, "acme/Other-GGUF", name="My own name")
+    assert failed.value.code == "MODEL_EXISTS"
+
+
+def test_search_asks_the_registry_and_the_sources(pulling, hub, registry):
+    hub.write("api/models-index", "")
+    registry.push("library/findable", "latest", [("model", gguf(1, seed="findable"))])
+    found = pulling.execute("model.search", {"query": "findable", "source": "ollama"})
+    assert [offer["repo"] for offer in found["offers"]] == ["findable"]
+    pull(pulling, "findable", source="ollama")
+    found = pulling.execute("model.search", {"query": "findable", "source": "ollama"})
+    assert [model["id"] for model in found["results"]] == ["findable"]
+    everywhere = pulling.execute("model.search", {"query": "findable"})
+    assert {problem["source"] for problem in everywhere["problems"]} <= {"huggingface", "modelscope"}
+    assert pulling.execute("model.search", {"query": "findable", "source": "local"})["offers"] == []
+
+
+def test_an_update_at_the_source_replaces_the_files(pulling, registry):
+    old, new = gguf(2, seed="old"), gguf(2, seed="new")
+    registry.push("library/moving", "latest", [("model", old)])
+    assert pull(pulling, "moving", source="ollama")["model_id"] == "moving"
+    first = pulling.execute("model.get", {"model_id": "moving"})
+    again = pull(pulling, "moving", source="ollama")
+    assert again["revision"] == first["revision"]
+    assert pulling.execute("model.get", {"model_id": "moving"})["path"] == first["path"], "nothing was to do"
+    registry.push("library/moving", "latest", [("model", new)])
+    assert pull(pulling, "moving", source="ollama")["revision"] != first["revision"]
+    assert files_of(pulling, "moving")["model.gguf"].read_bytes() == new
+    assert f"sha256-{sha256(old)}" not in blobs(pulling)

@@ -241,6 +241,7 @@ class Line:
         self.port = self.listener.getsockname()[1]
         self.open = set()
         self.closed = False
+        self.sent = 0  # bytes of answers, over all connections
 
     @property
     def address(self):
@@ -300,6 +301,7 @@ class Line:
                     time.sleep(what)
                 client.sendall(data)
                 sent += len(data)
+                self.sent += len(data)
         except OSError:
             pass
         for one in (client, server):
