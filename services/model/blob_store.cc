@@ -3,6 +3,8 @@
 #include <absl/cleanup/cleanup.h>
 #include <absl/strings/str_cat.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -34,6 +36,26 @@ int64_t BytesOnDisk(const std::string& path) {
 }
 
 }  // namespace
+
+BlobStore::~BlobStore() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+absl::StatusOr<bool> BlobStore::Lock() {
+  if (lock_ >= 0) return true;
+  RETURN_IF_ERROR(MakeDirectories(blobs_));
+  const std::string path = blobs_ + "/.lock";
+  const int lock = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+  if (lock < 0) return DiskFailure("open", path, errno);
+  if (::flock(lock, LOCK_EX | LOCK_NB) == 0) {
+    lock_ = lock;
+    return true;
+  }
+  const int error = errno;
+  ::close(lock);
+  if (error == EWOULDBLOCK || error == EINTR) return false;
+  return DiskFailure("lock", path, error);
+}
 
 void BlobStore::Hold(const std::set<std::string>& keys) {
   const std::lock_guard lock(mutex_);
@@ -182,7 +204,7 @@ int64_t BlobStore::Collect() {
     if (key.starts_with(kPart)) key.erase(0, sizeof(kPart) - 1);
     if (key.ends_with(kJournal)) key.resize(key.size() - (sizeof(kJournal) - 1));
     struct stat status {};
-    if (held_.count(key) || ::lstat(entry.path().c_str(), &status) != 0) continue;
+    if (name == ".lock" || held_.count(key) || ::lstat(entry.path().c_str(), &status) != 0) continue;
     if (!name.starts_with(kPart) && status.st_nlink > 1) continue;
     if (::unlink(entry.path().c_str()) == 0) freed += static_cast<int64_t>(status.st_blocks) * 512;
   }

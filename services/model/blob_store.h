@@ -26,6 +26,11 @@ class BlobStore {
   // Directories are made when they are first needed.
   explicit BlobStore(const std::string& directory)
       : blobs_(directory + "/blobs"), pulled_(directory + "/pulled") {}
+  ~BlobStore();
+
+  // Makes this process the only one that works here, until it ends in whatever way: what another one is about to use
+  // must not be taken for refuse. False while there is another.
+  absl::StatusOr<bool> Lock();
 
   // While a key is held, neither its blob nor its part is removed. Keys are those of KeyOf.
   void Hold(const std::set<std::string>& keys);
@@ -75,6 +80,7 @@ class BlobStore {
 
   const std::string blobs_;
   const std::string pulled_;
+  int lock_ = -1;
   std::mutex mutex_;  // of held_, and of removals
   std::map<std::string, int> held_;
 };

@@ -20,6 +20,8 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr int kInsertAttempts = 5;
+// For an earlier process that is still ending.
+constexpr absl::Duration kLockTime = absl::Seconds(30);
 constexpr absl::Duration kSearchTime = absl::Seconds(6);
 
 std::vector<std::string> Trusted(const Pulls::Settings& settings) {
@@ -96,7 +98,19 @@ std::shared_ptr<PullRun> Pulls::Run(PullRow row, v1::Model model) {
   return run;
 }
 
+Task<absl::Status> Pulls::Lock() {
+  asio::steady_timer timer(parts_.loop);
+  for (const absl::Time end = absl::Now() + kLockTime;;) {
+    CO_ASSIGN_OR_RETURN(const bool locked, co_await threads_.RunQuick([blobs = &blobs_] { return blobs->Lock(); }));
+    if (locked) co_return absl::OkStatus();
+    if (absl::Now() > end) co_return absl::FailedPreconditionError("another model service works in the same model.storage_dir");
+    timer.expires_after(std::chrono::milliseconds(100));
+    co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+}
+
 Task<absl::Status> Pulls::Recover() {
+  CO_RETURN_IF_ERROR(co_await Lock());
   const CallContext call = parts_.background();
   CO_ASSIGN_OR_RETURN(const std::vector<PullRow> rows, co_await store_.List(call, 1'000'000));
   for (const PullRow& row : rows) {

@@ -74,6 +74,7 @@ class Pulls {
   struct Survey;
   static Task<void> Ask(std::shared_ptr<Survey> survey, v1::ModelSource name, Source& source, std::string words, int limit);
 
+  Task<absl::Status> Lock();
   std::shared_ptr<PullRun> Running(const std::string& model_id);
   std::shared_ptr<PullRun> Run(PullRow row, v1::Model model);
   Task<absl::StatusOr<std::shared_ptr<PullRun>>> Again(const CallContext& call, PullRow row, const Wish& wish);

@@ -1,20 +1,17 @@
 """model.pull through the shipped binaries, from real servers, over lines that fail."""
 import concurrent.futures
-import contextlib
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import threading
-import time
 
 import pytest
 
 from support.cluster import Cluster, Failed, bin_dir
-from support.registries import COMMIT, Hub, Line, Registry, gguf, git_id, sha256
-
-MIB = 1 << 20
+from support.pulling import MIB, blobs, files_of, pull, sets_for, slow, through
+from support.registries import COMMIT, Hub, Line, Registry, gguf, sha256
 
 
 @pytest.fixture(scope="module")
@@ -34,39 +31,6 @@ def pulling(hub, registry):
     """A cluster whose sources are the servers of these tests."""
     with Cluster(sets_for(hub, registry)) as running:
         yield running
-
-
-def sets_for(hub, registry=None, **more):
-    sets = {"model.huggingface_url": hub.url, "model.modelscope_url": hub.url, "model.mirror_hosts": "127.0.0.1",
-            "model.stall_timeout": "1s"}
-    if registry:
-        sets["model.ollama_url"] = registry.url
-    return {**sets, **{"model." + key: value for key, value in more.items()}}
-
-
-def pull(cluster, repo, source="huggingface", timeout=60, **more):
-    return cluster.execute("model.pull", {"source": source, "repo": repo, **more}, timeout=timeout)
-
-
-@contextlib.contextmanager
-def through(hub, line):
-    """Large files come over this line."""
-    hub.cdn = line.address
-    hub.restart()
-    try:
-        yield
-    finally:
-        hub.cdn = f"127.0.0.1:{hub.cdn_port}"
-        hub.restart()
-
-
-def files_of(cluster, model_id):
-    model = cluster.execute("model.get", {"model_id": model_id})
-    return {file["path"].rsplit("/", 1)[-1]: pathlib.Path(file["path"]) for file in model["files"]}
-
-
-def blobs(cluster):
-    return {path.name for path in (cluster.data_dir / "models" / "blobs").glob("*")}
 
 
 def test_a_gguf_repository_gives_one_packing_with_its_configuration(pulling, hub):
@@ -274,11 +238,6 @@ def test_mirrors_inside_of_the_machine_or_without_tls_are_refused(pulling, mirro
     with pytest.raises(Failed) as failed:
         pull(pulling, "acme/Inside-GGUF", mirror=mirror)
     assert failed.value.code == "MODEL_MIRROR_REFUSED"
-
-
-def slow(number, sent):
-    """About three megabytes per second and connection."""
-    return 0.02
 
 
 def told(cluster, model_id):
