@@ -270,7 +270,12 @@ Task<absl::StatusOr<v1::CompatibilityResponse>> ModelUnits::Compatibility(CallCo
     models.pop_back();
     response.set_next_after(models.back().id());
   }
-  for (const v1::Model& model : models) *response.add_items() = CompatibilityOf(model);
+  const absl::StatusOr<std::vector<KnownEngine>> engines = co_await users_.Engines(call);
+  for (const v1::Model& model : models) {
+    v1::ModelCompatibility& item = *response.add_items();
+    item = CompatibilityOf(model, engines.value_or(std::vector<KnownEngine>()));
+    if (!engines.ok()) item.set_note(absl::StrCat(item.note(), item.note().empty() ? "" : " ", "Which engines this machine has cannot be found out now."));
+  }
   co_return response;
 }
 

@@ -64,8 +64,13 @@ class OwnModelService:
             # Under strace, the service is its child, and strace ends with it.
             pid = self.process.pid
             traced = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            os.kill(int(traced[0]) if self.process.args[0] == "strace" else pid, signal.SIGTERM)
-            self.process.wait(20)
+            service = int(traced[0]) if self.process.args[0] == "strace" else pid
+            os.kill(service, signal.SIGTERM)
+            try:
+                self.process.wait(45)
+            except subprocess.TimeoutExpired:
+                os.kill(service, signal.SIGKILL)
+                raise
 
     def answers(self):
         try:
