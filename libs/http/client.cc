@@ -134,7 +134,7 @@ class Trust {
 
 class Client::Pool {
  public:
-  explicit Pool(Loop& loop) : loop_(loop) {}
+  Pool(Loop& loop, AddressCheck check) : loop_(loop), check_(std::move(check)) {}
 
   // An idle connection, or one that is still to be connected.
   std::shared_ptr<Connection> Take(const Endpoint& endpoint, bool fresh) {
@@ -167,20 +167,30 @@ class Client::Pool {
   Task<absl::Status> Connect(Connection& connection, const Endpoint& endpoint) {
     net::Socket& socket = connection.stream.socket();
     boost::system::error_code error;
+    std::vector<tcp::endpoint> places;
     const auto address = asio::ip::make_address(endpoint.host, error);
     if (!error) {
-      auto [failure] = co_await socket.async_connect(tcp::endpoint(address, static_cast<uint16_t>(endpoint.port)), kTuple);
-      error = failure;
+      places.emplace_back(address, static_cast<uint16_t>(endpoint.port));
     } else {
       auto [unknown, found] = co_await connection.resolver.async_resolve(endpoint.host, std::to_string(endpoint.port), kTuple);
       if (unknown || connection.timed_out) co_return Failed(connection, "cannot be found", unknown.message());
-      for (const auto& candidate : found) {
-        boost::system::error_code ignored;
-        socket.close(ignored);
-        auto [failure] = co_await socket.async_connect(candidate.endpoint(), kTuple);
-        error = failure;
-        if (!error || connection.timed_out) break;
-      }
+      for (const auto& entry : found) places.push_back(entry.endpoint());
+    }
+    if (check_) {
+      absl::Status refused;
+      std::erase_if(places, [&](const tcp::endpoint& place) {
+        const absl::Status allowed = check_(endpoint, place.address());
+        if (!allowed.ok()) refused = allowed;
+        return !allowed.ok();
+      });
+      if (places.empty() && !refused.ok()) co_return refused;
+    }
+    for (const tcp::endpoint& place : places) {
+      boost::system::error_code ignored;
+      socket.close(ignored);
+      auto [failure] = co_await socket.async_connect(place, kTuple);
+      error = failure;
+      if (!error || connection.timed_out) break;
     }
     if (error) co_return Failed(connection, "cannot be reached", error.message());
     connection.stream.Prepare();
@@ -210,6 +220,7 @@ class Client::Pool {
   }
 
   Loop& loop_;
+  const AddressCheck check_;
   std::map<std::string, std::vector<std::shared_ptr<Connection>>> idle_;
   std::map<std::string, std::unique_ptr<Trust>> trust_;  // by the certificate asked for
 };
@@ -231,6 +242,12 @@ class ClientStream : public ResponseStream {
 
   int status() const override { return parser_->message().status; }
   const Headers& headers() const override { return parser_->message().headers; }
+  void SetDeadline(absl::Time deadline) override {
+    if (!connection_ || connection_->timed_out) return;
+    ++connection_->use;
+    connection_->timer.cancel();
+    http::SetDeadline(connection_, deadline);
+  }
   Response TakeResponse() { return std::move(parser_->message()); }
 
   // Sends the request and reads the head of the answer. `answered` tells whether any byte of it came.
@@ -374,7 +391,7 @@ Task<absl::StatusOr<std::unique_ptr<ClientStream>>> Begin(std::shared_ptr<Client
 
 }  // namespace
 
-Client::Client(Loop& loop) : pool_(std::make_shared<Pool>(loop)) {}
+Client::Client(Loop& loop, AddressCheck check) : pool_(std::make_shared<Pool>(loop, std::move(check))) {}
 Client::~Client() = default;
 
 Task<absl::StatusOr<Response>> Client::Send(Endpoint endpoint, Request request, absl::Time deadline, size_t max_body) {
