@@ -60,8 +60,11 @@ void Edge::AllowOrigin(const http::Request& request, http::Headers& answer) cons
   const std::string_view origin = request.headers.Get("Origin");
   if (origin.empty() || (origins_.empty() && !any_origin_)) return;
   answer.Add("Access-Control-Allow-Origin", std::string(origin));
-  answer.Add("Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key, Idempotency-Key, Last-Event-ID");
-  answer.Add("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+  answer.Add("Access-Control-Allow-Headers",
+             "Authorization, Content-Type, X-API-Key, Idempotency-Key, Last-Event-ID, MCP-Protocol-Version, Mcp-Session-Id, "
+             "Mcp-Method, Mcp-Name, X-MCP-Toolsets, X-MCP-Readonly");
+  answer.Add("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
+  answer.Add("Access-Control-Expose-Headers", "Mcp-Session-Id, WWW-Authenticate");
   answer.Add("Vary", "Origin");
 }
 
