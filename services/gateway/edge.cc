@@ -50,6 +50,10 @@ int Edge::Refusal(const http::Request& request, std::string& message) const {
   }
   const std::string_view origin = request.headers.Get("Origin");
   if (origin.empty() || any_origin_) return 0;
+  // A page that this listener served itself: its Host has been checked above.
+  for (const char* scheme : {"http://", "https://"}) {
+    if (absl::EqualsIgnoreCase(View(origin), absl::StrCat(scheme, View(host)))) return 0;
+  }
   if (std::find(origins_.begin(), origins_.end(), absl::AsciiStrToLower(View(origin))) != origins_.end()) return 0;
   message = absl::StrCat("pages of ", View(origin.substr(0, 200)),
                          " may not call this server; see api.enable_cors and api.allowed_origins");

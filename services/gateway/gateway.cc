@@ -44,7 +44,7 @@ absl::StatusOr<std::optional<runtime::Tls>> TlsOf(const config::v1::Api& api) {
 }
 
 std::vector<mcp::Source*> WithMore(std::vector<mcp::Source*> sources, const std::vector<mcp::Source*>& more) {
-  sources.insert(sources.end(), more.begin(), more.end());
+  sources.insert(sources.begin(), more.begin(), more.end());
   return sources;
 }
 

@@ -37,19 +37,18 @@ bool NeedsInput(const Descriptor& input) {
 ListOfValues FindListOf(const Catalogue& catalogue, const UnitInfo& unit, const std::string& field) {
   std::vector<std::string> names = {field};
   if (absl::EndsWith(field, "_id")) names.push_back("id");
-  ListOfValues found;
-  for (const std::string& name : names) {
-    for (const UnitInfo& candidate : catalogue.units()) {
-      if (candidate.domain != unit.domain || candidate.command() || !candidate.unary) continue;
-      if (candidate.options.access() == unit::v1::INTERNAL || NeedsInput(*candidate.unary->input_type())) continue;
-      if (!ListsItemsWith(*candidate.unary->output_type(), name)) continue;
-      // A unit that is called a list is one; another will do.
-      if (absl::EndsWith(candidate.name, ".list")) return {&candidate, name};
-      if (!found.unit) found = {&candidate, name};
+  // A unit that is called a list is one; another will do.
+  for (const bool lists : {true, false}) {
+    for (const std::string& name : names) {
+      for (const UnitInfo& candidate : catalogue.units()) {
+        if (candidate.domain != unit.domain || candidate.command() || !candidate.unary) continue;
+        if (candidate.options.access() == unit::v1::INTERNAL || NeedsInput(*candidate.unary->input_type())) continue;
+        if (lists && !absl::EndsWith(candidate.name, ".list")) continue;
+        if (ListsItemsWith(*candidate.unary->output_type(), name)) return {&candidate, name};
+      }
     }
-    if (found.unit) break;
   }
-  return found;
+  return {};
 }
 
 Task<std::vector<std::string>> FieldValues(const Catalogue& catalogue, UnitRunner& runner, const Call& call,
