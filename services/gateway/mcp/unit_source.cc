@@ -70,6 +70,23 @@ bool IsDestructive(const UnitInfo& unit) {
   return false;
 }
 
+// Says of schemas that take any value which values those are: some clients take a schema without a keyword for a mistake.
+void SpellOut(ordered_json& schema) {
+  if (!schema.is_object()) return;
+  if (!schema.contains("type")) {
+    schema["anyOf"] = ordered_json::array();
+    for (const char* type : {"string", "number", "boolean", "object", "array", "null"}) {
+      schema["anyOf"].push_back({{"type", type}});
+    }
+    return;
+  }
+  for (const char* key : {"items", "additionalProperties"}) {
+    if (schema.contains(key)) SpellOut(schema[key]);
+  }
+  if (!schema.contains("properties")) return;
+  for (auto& [name, property] : schema["properties"].items()) SpellOut(property);
+}
+
 ordered_json GatheredSchema(const UnitInfo& unit) {
   return {{"type", "object"},
           {"properties",
@@ -95,6 +112,8 @@ std::string ToolEntry(const UnitInfo& unit, const std::string& name) {
   entry["inputSchema"] = SchemaOf(*unit.method().input_type());
   entry["outputSchema"] =
       unit.unary ? SchemaOf(*unit.unary->output_type(), SchemaUse::kOutput) : GatheredSchema(unit);
+  SpellOut(entry["inputSchema"]);
+  SpellOut(entry["outputSchema"]);
   entry["annotations"] = {{"title", TitleOf(unit)},
                           {"readOnlyHint", !unit.command()},
                           {"destructiveHint", IsDestructive(unit)},
