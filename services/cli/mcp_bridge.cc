@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 
@@ -45,6 +46,13 @@ std::string HeaderValue(const std::string& text) {
   const bool plain = std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= 0x20 && c < 0x7f; }) &&
                      absl::StripAsciiWhitespace(text) == text && !absl::StartsWith(text, "=?");
   return plain ? text : absl::StrCat("=?base64?", absl::Base64Escape(text), "?=");
+}
+
+// True of what nobody answers: notifications, and answers themselves.
+bool IsForItself(const json& message) {
+  if (!message.is_object()) return false;
+  if (message.contains("method")) return !message.contains("id");
+  return message.contains("result") || message.contains("error");
 }
 
 std::string InOneLine(const std::string& text) {
@@ -110,7 +118,7 @@ Task<void> McpBridge::Carry(std::shared_ptr<Flight> flight, json message, std::s
   const json id = MemberOf(message, "id");
   const std::string method = Text(message, "method");
   const bool answered = co_await Exchange(message, text, /*again=*/true);
-  if (!answered && !id.is_null() && !method.empty()) WriteError(id, "the gateway ended before it answered");
+  if (!answered) WriteError(id, "the gateway ended before it answered");
   if (method == "initialize") {
     initializing_ = false;
     const std::deque<std::string> waiting = std::exchange(waiting_, {});
@@ -148,7 +156,8 @@ http::Request McpBridge::NewRequest(std::string method, const json& message, con
 
 Task<bool> McpBridge::Exchange(const json& message, const std::string& text, bool again) {
   const json id = MemberOf(message, "id");
-  const bool is_request = !id.is_null() && !Text(message, "method").empty();
+  const bool is_request = !IsForItself(message);
+  const std::string session = session_;
   auto stream = co_await gateway_.Open(NewRequest("POST", message, text), absl::Now() + kLong);
   if (!stream.ok()) {
     if (is_request) WriteError(id, std::string(stream.status().message()));
@@ -156,8 +165,8 @@ Task<bool> McpBridge::Exchange(const json& message, const std::string& text, boo
   }
   const http::Headers& headers = (*stream)->headers();
   const int status = (*stream)->status();
-  if (status == 404 && !session_.empty() && again && ModernVersion(message).empty()) {
-    const bool reopened = co_await Reopen();
+  if (status == 404 && !session.empty() && again && ModernVersion(message).empty()) {
+    const bool reopened = co_await Reopen(session);
     if (reopened) co_return co_await Exchange(message, text, /*again=*/false);
   }
   const std::string type(headers.Get("Content-Type"));
@@ -165,11 +174,11 @@ Task<bool> McpBridge::Exchange(const json& message, const std::string& text, boo
     const bool answered = co_await CopyEvents(**stream, id);
     co_return answered || !is_request;
   }
-  if (const std::string* session = headers.Find("Mcp-Session-Id")) session_ = *session;
+  if (const std::string* opened = headers.Find("Mcp-Session-Id")) session_ = *opened;
   std::string body;
   for (;;) {
     absl::StatusOr<std::optional<std::string>> bytes = co_await (*stream)->Next();
-    if (!bytes.ok()) co_return false;
+    if (!bytes.ok()) co_return !is_request;
     if (!*bytes) break;
     body += **bytes;
   }
@@ -186,7 +195,10 @@ Task<bool> McpBridge::Exchange(const json& message, const std::string& text, boo
     answer["id"] = id;  // it was refused before it was read
     body = Dump(answer);
   }
-  if (Text(message, "method") == "initialize") version_ = Text(MemberOf(answer, "result"), "protocolVersion");
+  const std::string method = Text(message, "method");
+  if (method == "resources/subscribe" && answer.contains("result")) subscribed_.insert(Text(MemberOf(message, "params"), "uri"));
+  if (method == "resources/unsubscribe") subscribed_.erase(Text(MemberOf(message, "params"), "uri"));
+  if (method == "initialize") version_ = Text(MemberOf(answer, "result"), "protocolVersion");
   write_(InOneLine(body));
   co_return true;
 }
@@ -210,26 +222,49 @@ Task<bool> McpBridge::CopyEvents(http::ResponseStream& stream, const json& id) {
 
 // What the gateway says by itself, as long as the session lasts.
 Task<void> McpBridge::Listen() {
-  for (;;) {
-    http::Request request = NewRequest("GET", nullptr, "");
+  while (!session_.empty()) {
     const std::string session = session_;
-    auto stream = co_await gateway_.Open(std::move(request), absl::Now() + kLong);
-    if (!stream.ok() || (*stream)->status() != 200) co_return;
-    (void)co_await CopyEvents(**stream, nullptr);
-    if (session_.empty() || session != session_) co_return;
+    auto stream = co_await gateway_.Open(NewRequest("GET", nullptr, ""), absl::Now() + kLong);
+    const int status = stream.ok() ? (*stream)->status() : 0;
+    if (status == 200) {
+      (void)co_await CopyEvents(**stream, nullptr);
+    } else if (status == 404) {
+      (void)co_await Reopen(session);
+    } else if (status != 0) {
+      co_return;
+    }
     asio::steady_timer pause(loop_, std::chrono::seconds(1));
     co_await pause.async_wait(asio::use_awaitable);
   }
 }
 
 // The gateway was started anew, or has forgotten the session: the client need not know.
-Task<bool> McpBridge::Reopen() {
-  session_.clear();
-  auto stream = co_await gateway_.Open(NewRequest("POST", nullptr, initialize_), absl::Now() + absl::Seconds(30));
+Task<bool> McpBridge::Reopen(std::string lost) {
+  while (reopening_) {
+    asio::steady_timer pause(loop_, std::chrono::milliseconds(20));
+    co_await pause.async_wait(asio::use_awaitable);
+  }
+  if (session_ != lost) co_return !session_.empty();  // somebody else has done it
+  reopening_ = true;
+  struct Done {
+    bool& reopening;
+    ~Done() { reopening = false; }
+  } done{reopening_};
+  http::Request request = NewRequest("POST", nullptr, initialize_);
+  request.headers.Erase("Mcp-Session-Id");
+  auto stream = co_await gateway_.Open(std::move(request), absl::Now() + absl::Seconds(30));
   if (!stream.ok() || (*stream)->status() != 200) co_return false;
   const std::string* session = (*stream)->headers().Find("Mcp-Session-Id");
   if (!session) co_return false;
   session_ = *session;
+  const std::set<std::string> subscribed = subscribed_;
+  for (const std::string& uri : subscribed) {
+    const json params = {{"uri", uri}};
+    const json subscribe = {{"jsonrpc", "2.0"}, {"id", "bridge"}, {"method", "resources/subscribe"}, {"params", params}};
+    (co_await gateway_.Open(NewRequest("POST", nullptr, Dump(subscribe)), absl::Now() + absl::Seconds(30))).status().IgnoreError();
+    // Nobody knows what happened meanwhile.
+    write_(Dump({{"jsonrpc", "2.0"}, {"method", "notifications/resources/updated"}, {"params", params}}));
+  }
   co_return true;
 }
 

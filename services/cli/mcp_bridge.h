@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 
 #include "services/cli/gateway_client.h"
@@ -42,7 +43,8 @@ class McpBridge : public std::enable_shared_from_this<McpBridge> {
   // Sends one message; true if its answer came, or none was due.
   Task<bool> Exchange(const nlohmann::json& message, const std::string& text, bool again);
   Task<void> Listen();
-  Task<bool> Reopen();
+  // Opens a session anew in place of `lost`, with what the client had subscribed to.
+  Task<bool> Reopen(std::string lost);
   // Writes the events of a stream; true if the answer to `id` was one of them.
   Task<bool> CopyEvents(http::ResponseStream& stream, const nlohmann::json& id);
   http::Request NewRequest(std::string method, const nlohmann::json& message, const std::string& text) const;
@@ -57,7 +59,9 @@ class McpBridge : public std::enable_shared_from_this<McpBridge> {
   std::string session_;
   std::string version_;
   std::string initialize_;            // the client's own, to begin anew if the gateway has forgotten the session
+  std::set<std::string> subscribed_;  // addresses of resources
   bool initializing_ = false;
+  bool reopening_ = false;
   std::deque<std::string> waiting_;   // came while initialize was under way
   std::map<std::string, std::shared_ptr<Flight>> flights_;  // by the text of the request's id, or a number of ours
   int64_t next_flight_ = 1;

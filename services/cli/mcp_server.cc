@@ -7,6 +7,7 @@
 #include <absl/time/clock.h>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include "libs/base/ids.h"
 #include "libs/http/sse.h"

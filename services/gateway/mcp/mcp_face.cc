@@ -7,6 +7,7 @@
 #include <absl/strings/str_split.h>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include "aima/unit/v1/errors.pb.h"
@@ -25,6 +26,7 @@ namespace asio = boost::asio;
 constexpr absl::Duration kKeepAlive = absl::Seconds(15);
 // A call that takes longer becomes a task, if it can.
 constexpr absl::Duration kPatience = absl::Seconds(2);
+constexpr size_t kMaxSessionCalls = 200;  // that are under way
 constexpr size_t kMaxStreams = 32;  // of a session, kept for clients that come back
 constexpr char kMetadataPath[] = "/.well-known/oauth-protected-resource";
 
@@ -157,6 +159,12 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
   }
   int64_t stream = 0;
   if (session) {
+    if (session->calls.size() >= kMaxSessionCalls) {
+      std::erase_if(session->calls, [](const auto& entry) { return entry.second->done(); });
+    }
+    if (session->calls.size() >= kMaxSessionCalls) {
+      co_return co_await SendError(visit, id, {kInternalError, absl::StrCat("a session has at most ", kMaxSessionCalls, " calls under way"), nullptr, 429});
+    }
     call->ask = [session](RunningCall& asking, json requests) { return session->Ask(asking, std::move(requests)); };
     stream = session->next_stream++;
     session->calls[Dump(id)] = call;

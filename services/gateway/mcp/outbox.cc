@@ -1,6 +1,7 @@
 #include "services/gateway/mcp/outbox.h"
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 namespace aima::gateway::mcp {
 namespace {

@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/this_coro.hpp>
 
 #include "aima/unit/v1/errors.pb.h"
