@@ -14,6 +14,8 @@ using nlohmann::ordered_json;
 
 class SchemaWriter {
  public:
+  explicit SchemaWriter(SchemaUse use) : use_(use) {}
+
   ordered_json Message(const Descriptor& type) {
     const std::string& name = type.full_name();
     if (name == "google.protobuf.Timestamp") return {{"type", "string"}, {"format", "date-time"}};
@@ -29,7 +31,7 @@ class SchemaWriter {
     for (int i = 0; i < type.field_count(); ++i) {
       const FieldDescriptor& field = *type.field(i);
       properties[field.name()] = Field(field);
-      if (RulesOf(field).required()) required.push_back(field.name());
+      if (use_ == SchemaUse::kInput && RulesOf(field).required()) required.push_back(field.name());
     }
     schema["properties"] = std::move(properties);
     if (!required.empty()) schema["required"] = std::move(required);
@@ -40,7 +42,7 @@ class SchemaWriter {
 
  private:
   ordered_json Field(const FieldDescriptor& field) {
-    const unit::v1::Rules rules = RulesOf(field);
+    const unit::v1::Rules rules = use_ == SchemaUse::kInput ? RulesOf(field) : unit::v1::Rules();
     ordered_json schema;
     if (field.is_map()) {
       schema = {{"type", "object"}, {"additionalProperties", Single(*field.message_type()->map_value(), {})}};
@@ -70,9 +72,12 @@ class SchemaWriter {
     }
   }
 
-  static ordered_json Enum(const FieldDescriptor& field) {
-    ordered_json schema = {{"type", "string"}, {"enum", EnumTexts(*field.enum_type())}};
-    return schema;
+  ordered_json Enum(const FieldDescriptor& field) const {
+    std::vector<std::string> texts = EnumTexts(*field.enum_type());
+    if (use_ == SchemaUse::kOutput && static_cast<int>(texts.size()) < field.enum_type()->value_count()) {
+      texts.push_back(EnumText(*field.enum_type()->FindValueByNumber(0)));
+    }
+    return {{"type", "string"}, {"enum", std::move(texts)}};
   }
 
   static ordered_json Text(const FieldDescriptor& field, const unit::v1::Rules& rules) {
@@ -101,11 +106,12 @@ class SchemaWriter {
     return schema;
   }
 
+  const SchemaUse use_;
   std::set<const Descriptor*> open_;
 };
 
 }  // namespace
 
-ordered_json SchemaOf(const Descriptor& message) { return SchemaWriter().Message(message); }
+ordered_json SchemaOf(const Descriptor& message, SchemaUse use) { return SchemaWriter(use).Message(message); }
 
 }  // namespace aima

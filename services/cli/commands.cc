@@ -77,6 +77,21 @@ constexpr char kKey[] = R"(
 Changes <data-dir>/keys/keys.json; a running cluster follows at once. A key is shown once and stored as a hash.
 )";
 
+constexpr char kMcp[] = R"(
+  aima mcp serve                        messages as lines on standard input and output, as agents start their servers
+  aima mcp serve --transport http       the same on http://127.0.0.1:9091/mcp; --port N names another port
+  aima mcp serve --transport sse        deprecated: the transport of 2024-11-05 on /sse, and /mcp
+  aima mcp tools                        what an agent sees
+  --toolsets model,engine,-engine.stop  which tools: domains, units, all, and -name for what to leave out
+  --read-only                           only tools that change nothing
+On this machine it may read and operate, like anybody without a key; --key or $AIMA_KEY gives it a role. The gateway
+itself serves the same on /mcp of its own address.
+
+Examples:
+  claude mcp add aima -- aima mcp serve
+  aima mcp serve --toolsets all --read-only
+)";
+
 absl::Status RunHelp(Session& session) {
   const std::optional<std::string> name = session.arguments.Next();
   if (!name) {
@@ -103,6 +118,7 @@ const std::vector<Command>& Commands() {
       {"chat", "[MODEL] [PROMPT]", "talk to a model", kChat, ChatCommand},
       {"events", "tail [--type TYPE]… [--after CURSOR]", "follow what happens", "", EventsCommand},
       {"key", "create|list|revoke", "API keys", kKey, KeyCommand},
+      {"mcp", "serve|tools", "tools for agents: the Model Context Protocol", kMcp, McpCommand},
       {"completion", "bash|zsh", "completion for a shell: source <(aima completion bash)", "", CompletionCommand},
       {"version", "", "version of this program", "", VersionCommand},
       {"help", "[COMMAND]", "this help", "", RunHelp},

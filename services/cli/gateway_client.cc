@@ -109,13 +109,14 @@ bool IsLoopback(const std::string& host) {
 GatewayClient::GatewayClient(Loop& loop, http::Endpoint endpoint, std::string key)
     : client_(loop), endpoint_(std::move(endpoint)), key_(std::move(key)) {}
 
-absl::StatusOr<std::unique_ptr<GatewayClient>> GatewayClient::Connect(Loop& loop, const Globals& globals) {
+absl::StatusOr<std::unique_ptr<GatewayClient>> GatewayClient::Connect(Loop& loop, const Globals& globals,
+                                                                       bool operators_key) {
   absl::StatusOr<http::Endpoint> endpoint =
       globals.server.empty() ? EndpointOf(globals.data_dir) : ParseServer(globals.server);
   RETURN_IF_ERROR(endpoint.status());
   std::string key = globals.key;
   // The operator's key never leaves this machine by itself.
-  if (key.empty() && IsLoopback(endpoint->host)) key = KeyFile(globals.data_dir).AdminKey();
+  if (operators_key && key.empty() && IsLoopback(endpoint->host)) key = KeyFile(globals.data_dir).AdminKey();
   return std::make_unique<GatewayClient>(loop, *endpoint, key);
 }
 
@@ -170,6 +171,14 @@ absl::StatusOr<ordered_json> OpenEnvelope(const std::string& body, int http_stat
   }
   if (data == envelope.end()) return ordered_json::object();
   return std::move(*data);
+}
+
+Task<absl::StatusOr<std::unique_ptr<http::ResponseStream>>> GatewayClient::Open(http::Request request,
+                                                                                absl::Time deadline) {
+  if (!key_.empty() && !request.headers.Find("Authorization")) request.headers.Add("Authorization", "Bearer " + key_);
+  auto stream = co_await client_.Open(endpoint_, std::move(request), deadline);
+  if (!stream.ok()) co_return Unreachable(stream.status());
+  co_return std::move(stream);
 }
 
 Task<absl::StatusOr<ordered_json>> GatewayClient::Get(std::string path, absl::Duration timeout) {

@@ -24,7 +24,9 @@ class GatewayClient {
   GatewayClient(Loop& loop, http::Endpoint endpoint, std::string key);
 
   // The server and the key that the flags, the environment or the data directory name.
-  static absl::StatusOr<std::unique_ptr<GatewayClient>> Connect(Loop& loop, const Globals& globals);
+  // Without `operators_key`, the data directory's key is not used.
+  static absl::StatusOr<std::unique_ptr<GatewayClient>> Connect(Loop& loop, const Globals& globals,
+                                                                bool operators_key = true);
 
   // `data` of the answer to GET /api/v2/<path>.
   Task<absl::StatusOr<nlohmann::ordered_json>> Get(std::string path, absl::Duration timeout = absl::Seconds(30));
@@ -37,6 +39,9 @@ class GatewayClient {
   Task<absl::Status> Stream(std::string unit, nlohmann::ordered_json input,
                             std::function<void(const nlohmann::ordered_json&)> on_message,
                             CallOptions options = {});
+
+  // Sends any request, with the key if there is one and the request brings none.
+  Task<absl::StatusOr<std::unique_ptr<http::ResponseStream>>> Open(http::Request request, absl::Time deadline);
 
   // http://host:port
   std::string Address() const;

@@ -30,6 +30,7 @@ absl::Status StartCommand(Session& session);
 absl::Status StopCommand(Session& session);
 absl::Status StatusCommand(Session& session);
 absl::Status KeyCommand(Session& session);
+absl::Status McpCommand(Session& session);
 absl::Status CompletionCommand(Session& session);
 absl::Status CompleteCommand(Session& session);  // hidden: prints what may come next
 absl::Status VersionCommand(Session& session);

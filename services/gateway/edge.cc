@@ -50,6 +50,10 @@ int Edge::Refusal(const http::Request& request, std::string& message) const {
   }
   const std::string_view origin = request.headers.Get("Origin");
   if (origin.empty() || any_origin_) return 0;
+  // A page that this listener served itself: its Host has been checked above.
+  for (const char* scheme : {"http://", "https://"}) {
+    if (absl::EqualsIgnoreCase(View(origin), absl::StrCat(scheme, View(host)))) return 0;
+  }
   if (std::find(origins_.begin(), origins_.end(), absl::AsciiStrToLower(View(origin))) != origins_.end()) return 0;
   message = absl::StrCat("pages of ", View(origin.substr(0, 200)),
                          " may not call this server; see api.enable_cors and api.allowed_origins");
@@ -60,8 +64,11 @@ void Edge::AllowOrigin(const http::Request& request, http::Headers& answer) cons
   const std::string_view origin = request.headers.Get("Origin");
   if (origin.empty() || (origins_.empty() && !any_origin_)) return;
   answer.Add("Access-Control-Allow-Origin", std::string(origin));
-  answer.Add("Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key, Idempotency-Key, Last-Event-ID");
-  answer.Add("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+  answer.Add("Access-Control-Allow-Headers",
+             "Authorization, Content-Type, X-API-Key, Idempotency-Key, Last-Event-ID, MCP-Protocol-Version, Mcp-Session-Id, "
+             "Mcp-Method, Mcp-Name, X-MCP-Toolsets, X-MCP-Readonly");
+  answer.Add("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
+  answer.Add("Access-Control-Expose-Headers", "Mcp-Session-Id, WWW-Authenticate");
   answer.Add("Vary", "Origin");
 }
 

@@ -14,7 +14,8 @@
 namespace aima::gateway {
 
 // Keeps web pages away from a local cluster: `Host` must be a name that this listener was given (421), so that a name
-// that was rebound to this address does not work; `Origin` must be absent or allowed (403), since only browsers send it.
+// that was rebound to this address does not work; `Origin` must be absent, this listener's own, or allowed (403), since
+// only browsers send it.
 class Edge {
  public:
   explicit Edge(const config::v1::Api& api);

@@ -48,6 +48,12 @@ TEST_F(EdgeTest, PagesMayNotCallUnlessTheirOriginIsAllowed) {
   EXPECT_EQ(Refusal("localhost"), 0);
 }
 
+TEST_F(EdgeTest, PagesThatThisListenerServesMayCallIt) {
+  EXPECT_EQ(Refusal("localhost:9090", "http://localhost:9090"), 0);
+  EXPECT_EQ(Refusal("localhost:9090", "http://localhost:9091"), 403) << "another program of this machine";
+  EXPECT_EQ(Refusal("evil.example:9090", "http://evil.example:9090"), 421) << "a name that was rebound";
+}
+
 TEST_F(EdgeTest, AnswersNameTheOriginOnlyWhereItIsAllowed) {
   http::Request request;
   request.headers.Add("origin", "https://console.example");

@@ -14,6 +14,8 @@
 #include "libs/runtime/notify.h"
 #include "services/gateway/grpc_face.h"
 #include "services/gateway/http_face.h"
+#include "services/gateway/mcp/prompts.h"
+#include "services/gateway/mcp/unit_source.h"
 #include "services/gateway/operation_service.h"
 
 namespace aima::gateway {
@@ -22,6 +24,11 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr absl::Duration kDrainTime = absl::Seconds(25);
+
+std::vector<mcp::Source*> WithMore(std::vector<mcp::Source*> sources, const std::vector<mcp::Source*>& more) {
+  sources.insert(sources.begin(), more.begin(), more.end());
+  return sources;
+}
 
 http::Response Refused(int status, std::string_view message) {
   const absl::Status error = status == 413 ? Error(unit::v1::TOO_LARGE, absl::string_view(message.data(), message.size()))
@@ -33,7 +40,8 @@ http::Response Refused(int status, std::string_view message) {
 
 class Gateway {
  public:
-  Gateway(Loop& loop, const config::v1::Config& config, const std::string& share_dir, std::unique_ptr<Catalogue> catalogue)
+  Gateway(Loop& loop, const config::v1::Config& config, const std::string& share_dir,
+          std::unique_ptr<Catalogue> catalogue, const std::vector<mcp::Source*>& mcp_sources)
       : loop_(loop),
         config_(config),
         catalogue_(std::move(catalogue)),
@@ -50,7 +58,11 @@ class Gateway {
         health_(loop, *catalogue_, *rpc_),
         generic_(runner_, watch_, health_),
         grpc_(loop, *catalogue_, channels_, access_, generic_),
-        face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_.units(), units_, health_, registry_}) {}
+        mcp_units_(*catalogue_, runner_, watch_),
+        mcp_prompts_(share_dir + "/configs/prompts", *catalogue_, runner_),
+        mcp_(loop, config_, edge_, WithMore({&mcp_units_, &mcp_prompts_}, mcp_sources)),
+        face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_.units(), units_, health_, registry_,
+               &mcp_}) {}
 
   Task<absl::Status> Run() {
     asio::signal_set signals(loop_, SIGTERM, SIGINT);
@@ -84,6 +96,7 @@ class Gateway {
       grpc_ended.expires_at(asio::steady_timer::time_point::min());
     });
     co_await http.Shutdown(deadline);
+    co_await mcp_.Shutdown();
     co_await grpc_ended.async_wait(asio::as_tuple(asio::use_awaitable));
     co_await operations_.Shutdown(deadline);
     co_return absl::OkStatus();
@@ -107,17 +120,21 @@ class Gateway {
   HealthReport health_;
   GenericUnits generic_;
   GrpcFace grpc_;
+  mcp::UnitSource mcp_units_;
+  mcp::PromptSource mcp_prompts_;
+  mcp::McpFace mcp_;
   HttpFace face_;
 };
 
 }  // namespace
 
-absl::Status Serve(const config::v1::Config& config, const std::string& share_dir) {
+absl::Status Serve(const config::v1::Config& config, const std::string& share_dir,
+                   const std::vector<mcp::Source*>& mcp_sources) {
   ASSIGN_OR_RETURN(std::unique_ptr<Catalogue> catalogue, Catalogue::Load(share_dir + "/units.binpb"));
   Loop loop(1);
   absl::Status result;
   {
-    Gateway gateway(loop, config, share_dir, std::move(catalogue));
+    Gateway gateway(loop, config, share_dir, std::move(catalogue), mcp_sources);
     asio::co_spawn(loop, gateway.Run(), [&](std::exception_ptr error, absl::Status status) {
       result = error ? absl::InternalError("the gateway ended by an exception") : status;
       loop.stop();

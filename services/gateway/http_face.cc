@@ -1,5 +1,6 @@
 #include "services/gateway/http_face.h"
 
+#include <absl/cleanup/cleanup.h>
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/strip.h>
@@ -48,7 +49,9 @@ Task<void> HttpFace::Handle(http::Exchange& exchange) {
   } logged{*this, visit};
   std::string refusal;
   if (const int status = parts_.edge.Refusal(request, refusal)) {
-    http::Response response = ErrorResponse(Error(unit::v1::PERMISSION_DENIED, refusal), visit.meta);
+    const absl::Status denied = Error(unit::v1::PERMISSION_DENIED, refusal);
+    const bool mcp = parts_.mcp && mcp::McpFace::Owns(target.substr(0, mark));
+    http::Response response = mcp ? parts_.mcp->Refused(request, denied, status) : ErrorResponse(denied, visit.meta);
     response.status = status;
     visit.outcome = "PERMISSION_DENIED";
     co_return co_await Answer(visit, std::move(response));
@@ -73,6 +76,7 @@ Task<void> HttpFace::Route(Visit& visit) {
   if (absl::StartsWith(visit.path, "/v1/")) co_return co_await OpenAi(visit);
   if (path == "/metrics") co_return co_await Metrics(visit);
   if (path == "/health") co_return co_await Health(visit);
+  if (parts_.mcp && mcp::McpFace::Owns(path)) co_return co_await Mcp(visit);
   co_await Fail(visit, NoSuchPath(visit.path));
 }
 
@@ -150,7 +154,20 @@ Task<void> HttpFace::Answer(Visit& visit, http::Response response) {
 
 Task<void> HttpFace::Fail(Visit& visit, const absl::Status& status) {
   visit.outcome = DetailsOf(status).reason;
+  if (parts_.mcp && mcp::McpFace::Owns(visit.path)) {
+    co_return co_await Answer(visit, parts_.mcp->Refused(visit.request, status, 0));
+  }
   co_await Answer(visit, ErrorResponse(status, visit.meta));
+}
+
+Task<void> HttpFace::Mcp(Visit& visit) {
+  mcp::Visit call{visit.exchange, visit.request, visit.path, visit.caller, CallOf(visit)};
+  // Also when the client leaves.
+  absl::Cleanup tell = [&] {
+    visit.unit = std::move(call.unit);
+    visit.outcome = std::move(call.outcome);
+  };
+  co_await parts_.mcp->Handle(call);
 }
 
 void HttpFace::Log(const Visit& visit) {

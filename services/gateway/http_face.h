@@ -15,6 +15,7 @@
 #include "services/gateway/edge.h"
 #include "services/gateway/envelope.h"
 #include "services/gateway/health_report.h"
+#include "services/gateway/mcp/mcp_face.h"
 #include "services/gateway/operation_units.h"
 #include "services/gateway/resource_watch.h"
 #include "services/gateway/unit_runner.h"
@@ -35,6 +36,7 @@ struct Parts {
   const UnitsJson& units;
   HealthReport& health;
   prometheus::Registry& registry;
+  mcp::McpFace* mcp = nullptr;  // null: there is no /mcp
 };
 
 // Used on the loop.
@@ -82,6 +84,7 @@ class HttpFace {
   Task<void> Health(Visit& visit);
   Task<void> Metrics(Visit& visit);
   Task<void> OpenAi(Visit& visit);
+  Task<void> Mcp(Visit& visit);
   Task<void> FailAsOpenAi(Visit& visit, const absl::Status& status);
 
   absl::StatusOr<nlohmann::json> Body(Visit& visit) const;

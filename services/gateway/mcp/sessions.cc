@@ -1,0 +1,145 @@
+#include "services/gateway/mcp/sessions.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+
+#include "aima/unit/v1/errors.pb.h"
+#include "libs/base/ids.h"
+#include "libs/errors/errors.h"
+
+namespace aima::gateway::mcp {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr size_t kMaxSessions = 10'000;
+constexpr absl::Duration kIdle = absl::Hours(1);
+constexpr absl::Duration kAnswerTime = absl::Minutes(10);
+
+Task<void> RunWatch(Source& source, CallContext call, std::string uri, std::function<void()> changed) {
+  const std::function<Task<absl::Status>()> tell = [&]() -> Task<absl::Status> {
+    changed();
+    co_return absl::OkStatus();
+  };
+  (co_await source.Watch(std::move(call), std::move(uri), tell)).IgnoreError();
+}
+
+}  // namespace
+
+void Watches::Add(Source& source, const CallContext& call, const std::string& uri, std::function<void()> changed) {
+  if (Has(uri)) return;
+  auto cancel = std::make_shared<asio::cancellation_signal>();
+  watches_[uri] = cancel;
+  // The handler holds the signal: it has to outlive what it cancels.
+  asio::co_spawn(loop_, RunWatch(source, call, uri, std::move(changed)),
+                 asio::bind_cancellation_slot(cancel->slot(), [cancel](std::exception_ptr) {}));
+}
+
+void Watches::Remove(const std::string& uri) {
+  const auto found = watches_.find(uri);
+  if (found == watches_.end()) return;
+  const auto cancel = found->second;
+  watches_.erase(found);
+  cancel->emit(asio::cancellation_type::terminal);
+}
+
+void Watches::Clear() {
+  while (!watches_.empty()) Remove(watches_.begin()->first);
+}
+
+Task<absl::StatusOr<json>> Session::Ask(RunningCall& call, json requests) {
+  const auto wake = std::make_shared<asio::steady_timer>(loop);
+  const auto answers = std::make_shared<json>(json::object());
+  std::vector<std::string> asked;
+  struct Forget {
+    Session& session;
+    std::vector<std::string>& asked;
+    ~Forget() {
+      for (const std::string& id : asked) session.questions_.erase(id);
+    }
+  } forget{*this, asked};
+  for (const auto& [key, request] : requests.items()) {
+    const json id = absl::StrCat("aima-", next_question_++);
+    asked.push_back(Dump(id));
+    questions_[asked.back()] = {wake, answers, key};
+    call.outbox().Push(RequestText(id, TextMember(request, "method"), Member(request, "params")));
+  }
+  wake->expires_after(absl::ToChronoMilliseconds(kAnswerTime));
+  while (answers->size() < requests.size()) {
+    if (closed) co_return Error(unit::v1::CANCELLED, "the session has ended");
+    const auto [error] = co_await wake->async_wait(asio::as_tuple(asio::use_awaitable));
+    if (!error) co_return Error(unit::v1::DEADLINE_EXCEEDED, "the client has not answered");
+  }
+  co_return std::move(*answers);
+}
+
+bool Session::Answer(const Message& answer) {
+  const auto found = questions_.find(Dump(answer.id));
+  if (found == questions_.end()) return false;
+  const Question question = found->second;
+  questions_.erase(found);
+  // Who declines by an error has declined.
+  (*question.answers)[question.key] = answer.result.is_object() ? answer.result : json{{"action", "cancel"}};
+  question.wake->cancel();
+  return true;
+}
+
+void Session::Close() {
+  closed = true;
+  watches.Clear();
+  stream.Close();
+  for (auto& [id, question] : questions_) question.wake->cancel();
+  const auto running = std::move(calls);
+  for (const auto& [id, call] : running) call->Cancel();
+  streams.clear();
+}
+
+void Sessions::MakeRoom() {
+  auto oldest = sessions_.end();
+  std::vector<std::string> idle;
+  for (auto entry = sessions_.begin(); entry != sessions_.end(); ++entry) {
+    const Session& session = *entry->second;
+    const bool busy = std::any_of(session.calls.begin(), session.calls.end(),
+                                  [](const auto& entry) { return !entry.second->done(); });
+    if (session.stream_open || busy) continue;
+    if (absl::Now() - session.used > kIdle) idle.push_back(entry->first);
+    if (oldest == sessions_.end() || session.used < oldest->second->used) oldest = entry;
+  }
+  if (idle.empty() && oldest != sessions_.end()) idle.push_back(oldest->first);
+  for (const std::string& id : idle) Remove(id);
+}
+
+std::shared_ptr<Session> Sessions::Create(const std::string& principal) {
+  if (sessions_.size() >= kMaxSessions) MakeRoom();
+  auto session = std::make_shared<Session>(loop_);
+  session->id = RandomHex(16);
+  session->principal = principal;
+  sessions_[session->id] = session;
+  return session;
+}
+
+std::shared_ptr<Session> Sessions::Find(std::string_view id, const std::string& principal) {
+  const auto found = sessions_.find(std::string(id));
+  if (found == sessions_.end() || found->second->principal != principal) return nullptr;
+  found->second->used = absl::Now();
+  return found->second;
+}
+
+void Sessions::Remove(const std::string& id) {
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end()) return;
+  const auto session = found->second;
+  sessions_.erase(found);
+  session->Close();
+}
+
+void Sessions::Clear() {
+  while (!sessions_.empty()) Remove(sessions_.begin()->first);
+}
+
+}  // namespace aima::gateway::mcp

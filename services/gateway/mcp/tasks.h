@@ -1,0 +1,50 @@
+// Calls that go on after their answer: the extension io.modelcontextprotocol/tasks.
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <list>
+#include <memory>
+#include <string>
+
+#include "services/gateway/mcp/running_call.h"
+
+namespace aima::gateway::mcp {
+
+inline constexpr char kTasksExtension[] = "io.modelcontextprotocol/tasks";
+
+// In memory: tasks end with this process, as the calls do that they stand for. Used on the loop.
+class Tasks {
+ public:
+  explicit Tasks(Loop& loop) : loop_(loop) {}
+
+  struct Task {
+    std::string id;
+    std::string principal;
+    std::shared_ptr<RunningCall> call;
+    absl::Time created = absl::Now();
+    json pending = json::object();  // requests that the client has not answered
+    json answers = json::object();
+    std::shared_ptr<boost::asio::steady_timer> wake;
+  };
+
+  // Null if there are too many tasks that are not done.
+  Task* Create(const std::string& principal, std::shared_ptr<RunningCall> call);
+  // Null if there is none of this id for this principal.
+  Task* Find(const std::string& id, const std::string& principal);
+
+  // Waits until the client has answered all requests through Update.
+  aima::Task<absl::StatusOr<json>> Ask(std::string id, json requests);
+  void Update(Task& task, const json& responses);
+  void Clear();
+
+  // Members of the task itself; `detailed` adds the result, the error or the requests that are open.
+  static json ToJson(const Task& task, bool detailed);
+
+ private:
+  void Forget();
+
+  Loop& loop_;
+  std::list<Task> tasks_;  // oldest first
+};
+
+}  // namespace aima::gateway::mcp
