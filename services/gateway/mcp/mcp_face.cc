@@ -84,7 +84,7 @@ Task<void> McpFace::Post(Visit& visit) {
   std::optional<Message> message = ParseMessage(visit.request.body, error, id);
   if (!message) co_return co_await SendError(visit, id, error);
   bool missing = false;
-  Request request{*std::move(message), visit.caller, visit.context, visit.request.headers};
+  Request request{*std::move(message), visit.caller, std::move(visit.context), visit.request.headers};
   request.modern = IsModern(request.message, visit.request.headers);
   if (!request.modern) {
     request.session = SessionOf(visit, missing);
@@ -132,18 +132,18 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
   Work work;
   if (const std::optional<RpcError> wrong = methods_.Begin(request, work)) co_return co_await SendError(visit, id, *wrong);
   if (!request.label.empty()) visit.unit = request.label;
-  const ClientTerms terms = methods_.TermsOf(request);
+  ClientTerms terms = methods_.TermsOf(request);
   const bool knows_tasks = request.modern && Member(terms.capabilities, "extensions").contains(kTasksExtension);
   if (work.tasks == TaskUse::kRequired && !knows_tasks) {
     co_return co_await SendError(
         visit, id, {kMissingCapability, absl::StrCat("this tool takes a client that declares ", kTasksExtension),
                     json{{"requiredCapabilities", {{"extensions", {{kTasksExtension, json::object()}}}}}}, 400});
   }
-  const auto call = std::make_shared<RunningCall>(loop_, id, request.context, request.caller, terms);
+  const auto call = std::make_shared<RunningCall>(loop_, id, std::move(request.context), request.caller, std::move(terms));
   const std::shared_ptr<Session> session = request.session;
-  const auto finish = [this, method = request.message.method, purpose = Methods::PurposeOf(request)](
-                          const RunningCall& done, const Outcome& outcome) {
-    return methods_.Answer(done, method, purpose, outcome);
+  const auto message = std::make_shared<const Message>(std::move(request.message));
+  const auto finish = [this, message](const RunningCall& done, const Outcome& outcome) {
+    return methods_.Answer(done, *message, outcome);
   };
   if (calls_.size() >= sweep_at_) {
     std::erase_if(calls_, [](const std::weak_ptr<RunningCall>& entry) { return entry.expired(); });
@@ -154,7 +154,7 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
     Tasks::Task* task = tasks_.Create(request.caller.principal, call);
     if (!task) co_return co_await SendError(visit, id, {kInternalError, "there are too many tasks; try again later", nullptr});
     call->ask = [this, task_id = task->id](RunningCall&, json requests) { return tasks_.Ask(task_id, std::move(requests)); };
-    call->Start(loop_, std::move(work.work), finish);
+    call->Start(std::move(work.work), finish);
     co_return co_await Send(visit, 200, ResultText(id, methods_.Decorate(Dump(Tasks::ToJson(*task, false)), true, {}, "task")));
   }
   int64_t stream = 0;
@@ -175,7 +175,7 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
       session->streams.erase(oldest);
     }
   }
-  call->Start(loop_, std::move(work.work), finish);
+  call->Start(std::move(work.work), finish);
   // A client that leaves has cancelled, except in a session: there it says so, and may come back for the answer.
   absl::Cleanup leave = [&] {
     if (!session) return call->Cancel();

@@ -29,6 +29,32 @@ constexpr char kInstructions[] =
 
 json ServerInfo() { return {{"name", "aima"}, {"title", "AIMA"}, {"version", AIMA_VERSION}}; }
 
+// Who calls what with which arguments.
+std::string PurposeOf(const std::string& principal, const Message& request) {
+  const json& params = request.params;
+  return absl::StrCat(principal, "\n", request.method, "\n", TextMember(params, "name"), TextMember(params, "uri"), "\n",
+                      Dump(Member(params, "arguments")));
+}
+
+void AppendDecorated(std::string_view result, bool modern, std::string_view meta, std::string_view type, std::string& text) {
+  if (!modern && meta.empty()) {
+    text.append(result);
+    return;
+  }
+  text += '{';
+  if (modern) text.append("\"resultType\":\"").append(type).append("\",");
+  text += "\"_meta\":{";
+  static const std::string* info = new std::string(absl::StrCat("\"", kServerInfoKey, "\":", Dump(ServerInfo())));
+  if (modern) text += *info;
+  if (modern && !meta.empty()) text += ',';
+  text.append(meta).append("}");
+  if (result == "{}") {
+    text += '}';
+  } else {
+    text.append(",").append(result.substr(1));
+  }
+}
+
 std::string Chopped(const std::string& text) { return text.substr(0, 200); }
 
 // What is wrong with a member that must be text.
@@ -58,17 +84,10 @@ bool Methods::Exists(const std::string& method, bool modern) {
   return both->contains(method) || (modern ? later : legacy)->contains(method);
 }
 
-std::string Methods::Decorate(std::string_view result, bool modern, std::string_view meta, std::string_view type) const {
-  if (!modern && meta.empty()) return std::string(result);
-  std::string text = "{";
-  if (modern) absl::StrAppend(&text, "\"resultType\":\"", absl::string_view(type.data(), type.size()), "\",");
-  absl::StrAppend(&text, "\"_meta\":{");
-  static const std::string* info = new std::string(absl::StrCat("\"", kServerInfoKey, "\":", Dump(ServerInfo())));
-  if (modern) text += *info;
-  if (modern && !meta.empty()) text += ",";
-  text.append(meta).append("}");
-  if (result != "{}") text.append(",").append(result.substr(1));
-  if (result == "{}") text += "}";
+std::string Methods::Decorate(std::string_view result, bool modern, std::string_view meta, std::string_view type) {
+  std::string text;
+  text.reserve(result.size() + meta.size() + 200);
+  AppendDecorated(result, modern, meta, type, text);
   return text;
 }
 
@@ -214,12 +233,6 @@ Reply Methods::TaskMethod(const Request& request) {
 
 // Methods that take their time.
 
-std::string Methods::PurposeOf(const Request& request) {
-  const json& params = request.message.params;
-  return absl::StrCat(request.caller.principal, "\n", request.message.method, "\n", TextMember(params, "name"),
-                      TextMember(params, "uri"), "\n", Dump(Member(params, "arguments")));
-}
-
 std::optional<RpcError> Methods::ReadInput(const Request& request, Input& input) const {
   const json& params = request.message.params;
   if (const json& arguments = Member(params, "arguments"); !arguments.is_null()) {
@@ -236,7 +249,7 @@ std::optional<RpcError> Methods::ReadInput(const Request& request, Input& input)
   }
   if (const json& state = Member(params, "requestState"); !state.is_null()) {
     const absl::StatusOr<std::string> opened =
-        state.is_string() ? sealed_.Open(state.get<std::string>(), PurposeOf(request), absl::Now())
+        state.is_string() ? sealed_.Open(state.get<std::string>(), PurposeOf(request.caller.principal, request.message), absl::Now())
                           : absl::StatusOr<std::string>(InvalidInput("requestState", "must be a string"));
     if (!opened.ok()) return RpcError{kInvalidParams, DetailsOf(opened.status()).message, nullptr};
     input.state = *opened;
@@ -364,11 +377,15 @@ std::optional<RpcError> Methods::BeginCompletion(Request& request, Work& work) {
   return std::nullopt;
 }
 
-std::string Methods::Answer(const RunningCall& call, const std::string& method, const std::string& purpose,
-                            const Outcome& outcome) const {
+std::string Methods::Answer(const RunningCall& call, const Message& request, const Outcome& outcome) const {
   if (outcome.kind == Outcome::kFailure) return ErrorText(call.id(), outcome.error);
   if (outcome.kind == Outcome::kResult) {
-    return ResultText(call.id(), Decorate(outcome.result, call.terms().modern, outcome.meta));
+    std::string text;
+    text.reserve(outcome.result.size() + outcome.meta.size() + 250);
+    absl::StrAppend(&text, "{\"jsonrpc\":\"2.0\",\"id\":", Dump(call.id()), ",\"result\":");
+    AppendDecorated(outcome.result, call.terms().modern, outcome.meta, "complete", text);
+    text += '}';
+    return text;
   }
   if (!call.terms().modern) {
     // Only a session has a way back to the client.
@@ -376,7 +393,7 @@ std::string Methods::Answer(const RunningCall& call, const std::string& method, 
     return ResultText(call.id(), told.result);
   }
   json result = {{"inputRequests", outcome.requests}};
-  if (!outcome.state.empty()) result["requestState"] = sealed_.Seal(outcome.state, purpose, absl::Now() + kStateLifetime);
+  if (!outcome.state.empty()) result["requestState"] = sealed_.Seal(outcome.state, PurposeOf(call.caller().principal, request), absl::Now() + kStateLifetime);
   return ResultText(call.id(), Decorate(Dump(result), true, {}, "input_required"));
 }
 

@@ -11,6 +11,7 @@
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/base/ids.h"
 #include "libs/errors/errors.h"
+#include "services/gateway/mcp/cancel.h"
 
 namespace aima::gateway::mcp {
 namespace {
@@ -45,7 +46,7 @@ void Watches::Remove(const std::string& uri) {
   if (found == watches_.end()) return;
   const auto cancel = found->second;
   watches_.erase(found);
-  cancel->emit(asio::cancellation_type::terminal);
+  CancelThrough(loop_, cancel, *cancel);
 }
 
 void Watches::Clear() {
