@@ -41,7 +41,6 @@ const answer = await call(client, "inference_chat", { model: models[0], max_toke
 const uri = "asms://models/registry";
 const modern = settings.mode === "auto";
 const subscription = modern ? await client.listen({ resourceSubscriptions: [uri] }) : await client.subscribeResource({ uri });
-await new Promise((done) => setTimeout(done, 500));  // the watch has to have its first value
 await call(client, "model_create", { name: settings.name, type: "llm" });
 const changed = await updated;
 if (modern) await subscription.close();

@@ -130,7 +130,7 @@ std::optional<Reply> Methods::AnswerAtOnce(Request& request) {
   if (method == "server/discover") return Discover(request);
   if (method == "ping") return Reply::Result("{}");
   if (method == "logging/setLevel") return SetLevel(request);
-  if (method == "resources/subscribe" || method == "resources/unsubscribe") return Subscribe(request);
+  if (method == "resources/unsubscribe") return Unsubscribe(request);
   if (absl::StartsWith(method, "tasks/")) return TaskMethod(request);
   return std::nullopt;
 }
@@ -184,28 +184,10 @@ Reply Methods::SetLevel(const Request& request) {
   return Reply::Result("{}");
 }
 
-Reply Methods::Subscribe(const Request& request) {
+Reply Methods::Unsubscribe(const Request& request) {
   std::string uri;
   if (const auto wrong = NeedText(request.message.params, "uri", uri)) return {.error = wrong};
-  if (!request.session) return Reply::Error(kInvalidRequest, "subscribing takes a session: initialize, and send its Mcp-Session-Id");
-  Session& session = *request.session;
-  if (request.message.method == "resources/unsubscribe") {
-    session.watches.Remove(uri);
-    return Reply::Result("{}");
-  }
-  Source* source = directory_.FindSource(uri);
-  if (!source) return {.error = NothingAt(uri, false)};
-  if (const absl::Status allowed = source->MayRead(request.caller, uri); !allowed.ok()) {
-    if (absl::IsNotFound(allowed)) return {.error = NothingAt(uri, false)};
-    return Reply::Error(kInvalidParams, DetailsOf(allowed).message, json{{"uri", uri}});
-  }
-  if (session.watches.size() >= kMaxSubscriptions) {
-    return Reply::Error(kInvalidRequest, absl::StrCat("a session watches at most ", kMaxSubscriptions, " resources"));
-  }
-  session.watches.Add(*source, request.context, uri, [weak = std::weak_ptr<Session>(request.session), uri] {
-    const auto session = weak.lock();
-    if (session) session->stream.Push(NotificationText("notifications/resources/updated", Dump({{"uri", uri}})), true);
-  });
+  if (request.session) request.session->watches.Remove(uri);
   return Reply::Result("{}");
 }
 
@@ -262,6 +244,7 @@ std::optional<RpcError> Methods::Begin(Request& request, Work& work) {
   if (method == "tools/call") return BeginTool(request, work);
   if (method == "prompts/get") return BeginPrompt(request, work);
   if (method == "resources/read") return BeginRead(request, work);
+  if (method == "resources/subscribe") return BeginSubscription(request, work);
   if (method == "completion/complete") return BeginCompletion(request, work);
   return RpcError{kMethodNotFound, absl::StrCat("there is no method ", Chopped(method)), nullptr,
                   request.modern ? 404 : 0};
@@ -340,6 +323,40 @@ std::optional<RpcError> Methods::BeginRead(Request& request, Work& work) {
     // What is live is old at once.
     if (modern) contents = absl::StrCat("{\"ttlMs\":0,\"cacheScope\":\"private\",", contents->substr(1));
     co_return Outcome::Result(*std::move(contents));
+  };
+  return std::nullopt;
+}
+
+// The answer comes when the watch has begun: a change that follows it is told.
+std::optional<RpcError> Methods::BeginSubscription(Request& request, Work& work) {
+  std::string uri;
+  if (auto wrong = NeedText(request.message.params, "uri", uri)) return wrong;
+  if (!request.session) {
+    return RpcError{kInvalidRequest, "subscribing takes a session: initialize, and send its Mcp-Session-Id", nullptr};
+  }
+  Source* source = directory_.FindSource(uri);
+  if (!source) return NothingAt(uri, false);
+  if (const absl::Status allowed = source->MayRead(request.caller, uri); !allowed.ok()) {
+    return absl::IsNotFound(allowed) ? NothingAt(uri, false)
+                                     : RpcError{kInvalidParams, DetailsOf(allowed).message, json{{"uri", uri}}};
+  }
+  if (request.session->watches.size() >= kMaxSubscriptions) {
+    return RpcError{kInvalidRequest, absl::StrCat("a session watches at most ", kMaxSubscriptions, " resources"), nullptr};
+  }
+  work.work = [source, uri, session = request.session](RunningCall& call) -> Task<Outcome> {
+    const auto changed = [weak = std::weak_ptr<Session>(session), uri] {
+      const auto open = weak.lock();
+      if (open) open->stream.Push(NotificationText("notifications/resources/updated", Dump({{"uri", uri}})), true);
+    };
+    const absl::Status begun = co_await session->watches.Add(*source, call.context(), uri, changed);
+    if (begun.ok()) co_return Outcome::Result("{}");
+    if (!absl::IsNotFound(begun)) {
+      co_return Outcome::Failure(kInternalError, DetailsOf(begun).message, json{{"uri", uri}});
+    }
+    Outcome nothing;
+    nothing.kind = Outcome::kFailure;
+    nothing.error = NothingAt(uri, false);
+    co_return nothing;
   };
   return std::nullopt;
 }

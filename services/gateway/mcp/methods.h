@@ -73,7 +73,7 @@ class Methods {
   Reply List(const Request& request, const std::string& list);
   Reply ListTools(const Request& request);
   Reply SetLevel(const Request& request);
-  Reply Subscribe(const Request& request);
+  Reply Unsubscribe(const Request& request);
   Reply TaskMethod(const Request& request);
   json Capabilities(bool modern) const;
 
@@ -81,6 +81,7 @@ class Methods {
   std::optional<RpcError> BeginTool(Request& request, Work& work);
   std::optional<RpcError> BeginPrompt(Request& request, Work& work);
   std::optional<RpcError> BeginRead(Request& request, Work& work);
+  std::optional<RpcError> BeginSubscription(Request& request, Work& work);
   std::optional<RpcError> BeginCompletion(Request& request, Work& work);
 
   Directory& directory_;
