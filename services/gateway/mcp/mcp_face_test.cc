@@ -115,9 +115,11 @@ class McpFaceTest : public ::testing::Test {
   T Await(Task<T> task) {
     return aima::testing::Run(loop_, std::move(task));
   }
-  // Runs the loop until something has come true.
+  // Runs the loop until something has come true, or must be given up.
   void Until(const std::function<bool()>& condition) {
+    const absl::Time end = absl::Now() + absl::Seconds(30);
     while (!condition()) {
+      ASSERT_LT(absl::Now(), end) << "it never comes true";
       loop_.restart();
       loop_.run_one_for(std::chrono::seconds(20));
     }
