@@ -11,6 +11,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 
 #include "libs/http/sse.h"
 
@@ -88,7 +89,7 @@ void McpBridge::Take(std::string text) {
     const auto flight = flights_.find(Dump(MemberOf(MemberOf(message, "params"), "requestId")));
     if (flight != flights_.end()) {
       const std::shared_ptr<Flight> cancelled = flight->second;
-      cancelled->cancel.emit(asio::cancellation_type::terminal);
+      CancelFlight(cancelled);
     }
     return;
   }
@@ -284,9 +285,15 @@ Task<void> McpBridge::Finish() {
   Cancel();
 }
 
+void McpBridge::CancelFlight(const std::shared_ptr<Flight>& flight) {
+  flight->cancel.emit(asio::cancellation_type::terminal);
+  // The cancellation may arrive with a later turn of the loop, which finds the flight still there.
+  asio::post(loop_, [flight] {});
+}
+
 void McpBridge::Cancel() {
   const auto flights = flights_;
-  for (const auto& [id, flight] : flights) flight->cancel.emit(asio::cancellation_type::terminal);
+  for (const auto& [id, flight] : flights) CancelFlight(flight);
 }
 
 }  // namespace aima::cli

@@ -38,6 +38,7 @@ class McpBridge : public std::enable_shared_from_this<McpBridge> {
     bool endless = false;  // a stream of news, which nobody waits for
   };
 
+  void CancelFlight(const std::shared_ptr<Flight>& flight);
   void Start(nlohmann::json message, std::string text);
   Task<void> Carry(std::shared_ptr<Flight> flight, nlohmann::json message, std::string text);
   // Sends one message; true if its answer came, or none was due.

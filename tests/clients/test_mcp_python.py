@@ -111,14 +111,12 @@ async def scenario(client, settings, heard):
     create = lambda name: client.call_tool("model_create", {"name": name, "type": "llm"})
     if client.protocol_version == "2026-07-28":
         async with client.listen(resource_subscriptions=[uri]) as events:
-            await asyncio.sleep(0.5)  # the watch has to have its first value
             await create(settings["name"])
             async for event in events:
                 changed = str(event.uri)
                 break
     else:
         await client.subscribe_resource(uri)
-        await asyncio.sleep(0.5)
         await create(settings["name"])
         while True:
             message = await asyncio.wait_for(heard.get(), 30)

@@ -27,6 +27,7 @@ constexpr absl::Duration kKeepAlive = absl::Seconds(15);
 // A call that takes longer becomes a task, if it can.
 constexpr absl::Duration kPatience = absl::Seconds(2);
 constexpr size_t kMaxSessionCalls = 200;  // that are under way
+constexpr size_t kMaxWatches = 100;       // of one listener
 constexpr size_t kMaxStreams = 32;  // of a session, kept for clients that come back
 constexpr char kMetadataPath[] = "/.well-known/oauth-protected-resource";
 
@@ -84,7 +85,7 @@ Task<void> McpFace::Post(Visit& visit) {
   std::optional<Message> message = ParseMessage(visit.request.body, error, id);
   if (!message) co_return co_await SendError(visit, id, error);
   bool missing = false;
-  Request request{*std::move(message), visit.caller, visit.context, visit.request.headers};
+  Request request{*std::move(message), visit.caller, std::move(visit.context), visit.request.headers};
   request.modern = IsModern(request.message, visit.request.headers);
   if (!request.modern) {
     request.session = SessionOf(visit, missing);
@@ -132,18 +133,18 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
   Work work;
   if (const std::optional<RpcError> wrong = methods_.Begin(request, work)) co_return co_await SendError(visit, id, *wrong);
   if (!request.label.empty()) visit.unit = request.label;
-  const ClientTerms terms = methods_.TermsOf(request);
+  ClientTerms terms = methods_.TermsOf(request);
   const bool knows_tasks = request.modern && Member(terms.capabilities, "extensions").contains(kTasksExtension);
   if (work.tasks == TaskUse::kRequired && !knows_tasks) {
     co_return co_await SendError(
         visit, id, {kMissingCapability, absl::StrCat("this tool takes a client that declares ", kTasksExtension),
                     json{{"requiredCapabilities", {{"extensions", {{kTasksExtension, json::object()}}}}}}, 400});
   }
-  const auto call = std::make_shared<RunningCall>(loop_, id, request.context, request.caller, terms);
+  const auto call = std::make_shared<RunningCall>(loop_, id, std::move(request.context), request.caller, std::move(terms));
   const std::shared_ptr<Session> session = request.session;
-  const auto finish = [this, method = request.message.method, purpose = Methods::PurposeOf(request)](
-                          const RunningCall& done, const Outcome& outcome) {
-    return methods_.Answer(done, method, purpose, outcome);
+  const auto message = std::make_shared<const Message>(std::move(request.message));
+  const auto finish = [this, message](const RunningCall& done, const Outcome& outcome) {
+    return methods_.Answer(done, *message, outcome);
   };
   if (calls_.size() >= sweep_at_) {
     std::erase_if(calls_, [](const std::weak_ptr<RunningCall>& entry) { return entry.expired(); });
@@ -154,7 +155,7 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
     Tasks::Task* task = tasks_.Create(request.caller.principal, call);
     if (!task) co_return co_await SendError(visit, id, {kInternalError, "there are too many tasks; try again later", nullptr});
     call->ask = [this, task_id = task->id](RunningCall&, json requests) { return tasks_.Ask(task_id, std::move(requests)); };
-    call->Start(loop_, std::move(work.work), finish);
+    call->Start(std::move(work.work), finish);
     co_return co_await Send(visit, 200, ResultText(id, methods_.Decorate(Dump(Tasks::ToJson(*task, false)), true, {}, "task")));
   }
   int64_t stream = 0;
@@ -175,7 +176,7 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
       session->streams.erase(oldest);
     }
   }
-  call->Start(loop_, std::move(work.work), finish);
+  call->Start(std::move(work.work), finish);
   // A client that leaves has cancelled, except in a session: there it says so, and may come back for the answer.
   absl::Cleanup leave = [&] {
     if (!session) return call->Cancel();
@@ -263,6 +264,10 @@ Task<void> McpFace::Listen(Visit& visit, Request& request) {
   if (!wanted.is_object()) {
     co_return co_await SendError(visit, id, {kInvalidParams, "params.notifications must be an object", nullptr});
   }
+  visit.exchange.EndOnDrain();
+  if (!AcceptsStream(visit.request)) {
+    co_return co_await SendError(visit, id, {kInvalidRequest, "the answer is a stream: accept text/event-stream", nullptr, 406});
+  }
   // What is sent belongs to the stream as long as it is open.
   struct Stream {
     explicit Stream(Loop& loop) : outbox(loop), watches(loop) {}
@@ -277,32 +282,27 @@ Task<void> McpFace::Listen(Visit& visit, Request& request) {
     if (directory_.lists_change() && Member(wanted, name) == true) honoured[name] = true;
   }
   const json& uris = Member(wanted, "resourceSubscriptions");
-  std::vector<std::pair<std::string, Source*>> watched;
   for (const json& entry : uris.is_array() ? uris : json::array()) {
     const std::string uri = entry.is_string() ? entry.get<std::string>() : "";
     Source* source = directory_.FindSource(uri);
-    if (!source || !source->MayRead(request.caller, uri).ok() || watched.size() >= 100) continue;
-    watched.emplace_back(uri, source);
-    honoured["resourceSubscriptions"].push_back(uri);
-  }
-  stream->outbox.Push(NotificationText("notifications/subscriptions/acknowledged",
-                                       Dump({{"notifications", honoured}, {"_meta", tag}})));
-  for (const auto& [uri, source] : watched) {
-    stream->watches.Add(*source, request.context, uri, [weak = std::weak_ptr<Stream>(stream), uri = uri, tag] {
+    if (!source || !source->MayRead(request.caller, uri).ok() || stream->watches.size() >= kMaxWatches) continue;
+    const auto changed = [weak = std::weak_ptr<Stream>(stream), uri, tag] {
       const auto open = weak.lock();
       if (open) open->outbox.Push(NotificationText("notifications/resources/updated", Dump({{"uri", uri}, {"_meta", tag}})));
-    });
+    };
+    const absl::Status begun = co_await stream->watches.Add(*source, request.context, uri, changed);
+    if (begun.ok()) honoured["resourceSubscriptions"].push_back(uri);
   }
+  const std::string acknowledged = NotificationText("notifications/subscriptions/acknowledged",
+                                                    Dump({{"notifications", honoured}, {"_meta", tag}}));
+  // What changed meanwhile comes after it.
+  stream->outbox.PushFirst(acknowledged);
   const int listener = directory_.Listen([weak = std::weak_ptr<Stream>(stream), honoured, tag](std::string_view list) {
     const auto open = weak.lock();
     if (!open || !honoured.contains(absl::StrCat(View(list), "ListChanged"))) return;
     open->outbox.Push(NotificationText(absl::StrCat("notifications/", View(list), "/list_changed"), Dump({{"_meta", tag}})));
   });
   absl::Cleanup leave = [&] { directory_.Forget(listener); };
-  visit.exchange.EndOnDrain();
-  if (!AcceptsStream(visit.request)) {
-    co_return co_await SendError(visit, id, {kInvalidRequest, "the answer is a stream: accept text/event-stream", nullptr, 406});
-  }
   co_await Deliver(visit, stream->outbox, 0, 0, nullptr, false);
 }
 

@@ -17,6 +17,7 @@
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/errors/errors.h"
 #include "libs/http/sse.h"
+#include "services/gateway/mcp/cancel.h"
 #include "services/gateway/mcp/mcp_face.h"
 #include "services/gateway/mcp/testing/fixtures.h"
 #include "services/gateway/mcp/unit_source.h"
@@ -147,7 +148,7 @@ void Feed(World& world, absl::string_view text) {
     world.loop.poll();
     // What waits for something gets no more time: its client leaves.
     while (!done) {
-      cancel->emit(asio::cancellation_type::terminal);
+      CancelThrough(world.loop, cancel, *cancel);
       world.loop.restart();
       world.loop.run_one();
     }

@@ -17,7 +17,7 @@ std::string Dump(const json& value) { return value.dump(-1, ' ', false, json::er
 const json& Member(const json& object, std::string_view name) {
   static const json* none = new json();
   if (!object.is_object()) return *none;
-  const auto found = object.find(std::string(name));
+  const auto found = object.find(name);
   return found == object.end() ? *none : *found;
 }
 

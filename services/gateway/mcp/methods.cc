@@ -29,6 +29,32 @@ constexpr char kInstructions[] =
 
 json ServerInfo() { return {{"name", "aima"}, {"title", "AIMA"}, {"version", AIMA_VERSION}}; }
 
+// Who calls what with which arguments.
+std::string PurposeOf(const std::string& principal, const Message& request) {
+  const json& params = request.params;
+  return absl::StrCat(principal, "\n", request.method, "\n", TextMember(params, "name"), TextMember(params, "uri"), "\n",
+                      Dump(Member(params, "arguments")));
+}
+
+void AppendDecorated(std::string_view result, bool modern, std::string_view meta, std::string_view type, std::string& text) {
+  if (!modern && meta.empty()) {
+    text.append(result);
+    return;
+  }
+  text += '{';
+  if (modern) text.append("\"resultType\":\"").append(type).append("\",");
+  text += "\"_meta\":{";
+  static const std::string* info = new std::string(absl::StrCat("\"", kServerInfoKey, "\":", Dump(ServerInfo())));
+  if (modern) text += *info;
+  if (modern && !meta.empty()) text += ',';
+  text.append(meta).append("}");
+  if (result == "{}") {
+    text += '}';
+  } else {
+    text.append(",").append(result.substr(1));
+  }
+}
+
 std::string Chopped(const std::string& text) { return text.substr(0, 200); }
 
 // What is wrong with a member that must be text.
@@ -58,17 +84,10 @@ bool Methods::Exists(const std::string& method, bool modern) {
   return both->contains(method) || (modern ? later : legacy)->contains(method);
 }
 
-std::string Methods::Decorate(std::string_view result, bool modern, std::string_view meta, std::string_view type) const {
-  if (!modern && meta.empty()) return std::string(result);
-  std::string text = "{";
-  if (modern) absl::StrAppend(&text, "\"resultType\":\"", absl::string_view(type.data(), type.size()), "\",");
-  absl::StrAppend(&text, "\"_meta\":{");
-  static const std::string* info = new std::string(absl::StrCat("\"", kServerInfoKey, "\":", Dump(ServerInfo())));
-  if (modern) text += *info;
-  if (modern && !meta.empty()) text += ",";
-  text.append(meta).append("}");
-  if (result != "{}") text.append(",").append(result.substr(1));
-  if (result == "{}") text += "}";
+std::string Methods::Decorate(std::string_view result, bool modern, std::string_view meta, std::string_view type) {
+  std::string text;
+  text.reserve(result.size() + meta.size() + 200);
+  AppendDecorated(result, modern, meta, type, text);
   return text;
 }
 
@@ -111,7 +130,7 @@ std::optional<Reply> Methods::AnswerAtOnce(Request& request) {
   if (method == "server/discover") return Discover(request);
   if (method == "ping") return Reply::Result("{}");
   if (method == "logging/setLevel") return SetLevel(request);
-  if (method == "resources/subscribe" || method == "resources/unsubscribe") return Subscribe(request);
+  if (method == "resources/unsubscribe") return Unsubscribe(request);
   if (absl::StartsWith(method, "tasks/")) return TaskMethod(request);
   return std::nullopt;
 }
@@ -165,28 +184,10 @@ Reply Methods::SetLevel(const Request& request) {
   return Reply::Result("{}");
 }
 
-Reply Methods::Subscribe(const Request& request) {
+Reply Methods::Unsubscribe(const Request& request) {
   std::string uri;
   if (const auto wrong = NeedText(request.message.params, "uri", uri)) return {.error = wrong};
-  if (!request.session) return Reply::Error(kInvalidRequest, "subscribing takes a session: initialize, and send its Mcp-Session-Id");
-  Session& session = *request.session;
-  if (request.message.method == "resources/unsubscribe") {
-    session.watches.Remove(uri);
-    return Reply::Result("{}");
-  }
-  Source* source = directory_.FindSource(uri);
-  if (!source) return {.error = NothingAt(uri, false)};
-  if (const absl::Status allowed = source->MayRead(request.caller, uri); !allowed.ok()) {
-    if (absl::IsNotFound(allowed)) return {.error = NothingAt(uri, false)};
-    return Reply::Error(kInvalidParams, DetailsOf(allowed).message, json{{"uri", uri}});
-  }
-  if (session.watches.size() >= kMaxSubscriptions) {
-    return Reply::Error(kInvalidRequest, absl::StrCat("a session watches at most ", kMaxSubscriptions, " resources"));
-  }
-  session.watches.Add(*source, request.context, uri, [weak = std::weak_ptr<Session>(request.session), uri] {
-    const auto session = weak.lock();
-    if (session) session->stream.Push(NotificationText("notifications/resources/updated", Dump({{"uri", uri}})), true);
-  });
+  if (request.session) request.session->watches.Remove(uri);
   return Reply::Result("{}");
 }
 
@@ -214,12 +215,6 @@ Reply Methods::TaskMethod(const Request& request) {
 
 // Methods that take their time.
 
-std::string Methods::PurposeOf(const Request& request) {
-  const json& params = request.message.params;
-  return absl::StrCat(request.caller.principal, "\n", request.message.method, "\n", TextMember(params, "name"),
-                      TextMember(params, "uri"), "\n", Dump(Member(params, "arguments")));
-}
-
 std::optional<RpcError> Methods::ReadInput(const Request& request, Input& input) const {
   const json& params = request.message.params;
   if (const json& arguments = Member(params, "arguments"); !arguments.is_null()) {
@@ -236,7 +231,7 @@ std::optional<RpcError> Methods::ReadInput(const Request& request, Input& input)
   }
   if (const json& state = Member(params, "requestState"); !state.is_null()) {
     const absl::StatusOr<std::string> opened =
-        state.is_string() ? sealed_.Open(state.get<std::string>(), PurposeOf(request), absl::Now())
+        state.is_string() ? sealed_.Open(state.get<std::string>(), PurposeOf(request.caller.principal, request.message), absl::Now())
                           : absl::StatusOr<std::string>(InvalidInput("requestState", "must be a string"));
     if (!opened.ok()) return RpcError{kInvalidParams, DetailsOf(opened.status()).message, nullptr};
     input.state = *opened;
@@ -249,6 +244,7 @@ std::optional<RpcError> Methods::Begin(Request& request, Work& work) {
   if (method == "tools/call") return BeginTool(request, work);
   if (method == "prompts/get") return BeginPrompt(request, work);
   if (method == "resources/read") return BeginRead(request, work);
+  if (method == "resources/subscribe") return BeginSubscription(request, work);
   if (method == "completion/complete") return BeginCompletion(request, work);
   return RpcError{kMethodNotFound, absl::StrCat("there is no method ", Chopped(method)), nullptr,
                   request.modern ? 404 : 0};
@@ -331,6 +327,40 @@ std::optional<RpcError> Methods::BeginRead(Request& request, Work& work) {
   return std::nullopt;
 }
 
+// The answer comes when the watch has begun: a change that follows it is told.
+std::optional<RpcError> Methods::BeginSubscription(Request& request, Work& work) {
+  std::string uri;
+  if (auto wrong = NeedText(request.message.params, "uri", uri)) return wrong;
+  if (!request.session) {
+    return RpcError{kInvalidRequest, "subscribing takes a session: initialize, and send its Mcp-Session-Id", nullptr};
+  }
+  Source* source = directory_.FindSource(uri);
+  if (!source) return NothingAt(uri, false);
+  if (const absl::Status allowed = source->MayRead(request.caller, uri); !allowed.ok()) {
+    return absl::IsNotFound(allowed) ? NothingAt(uri, false)
+                                     : RpcError{kInvalidParams, DetailsOf(allowed).message, json{{"uri", uri}}};
+  }
+  if (request.session->watches.size() >= kMaxSubscriptions) {
+    return RpcError{kInvalidRequest, absl::StrCat("a session watches at most ", kMaxSubscriptions, " resources"), nullptr};
+  }
+  work.work = [source, uri, session = request.session](RunningCall& call) -> Task<Outcome> {
+    const auto changed = [weak = std::weak_ptr<Session>(session), uri] {
+      const auto open = weak.lock();
+      if (open) open->stream.Push(NotificationText("notifications/resources/updated", Dump({{"uri", uri}})), true);
+    };
+    const absl::Status begun = co_await session->watches.Add(*source, call.context(), uri, changed);
+    if (begun.ok()) co_return Outcome::Result("{}");
+    if (!absl::IsNotFound(begun)) {
+      co_return Outcome::Failure(kInternalError, DetailsOf(begun).message, json{{"uri", uri}});
+    }
+    Outcome nothing;
+    nothing.kind = Outcome::kFailure;
+    nothing.error = NothingAt(uri, false);
+    co_return nothing;
+  };
+  return std::nullopt;
+}
+
 std::optional<RpcError> Methods::BeginCompletion(Request& request, Work& work) {
   const json& params = request.message.params;
   const json& ref = Member(params, "ref");
@@ -364,11 +394,15 @@ std::optional<RpcError> Methods::BeginCompletion(Request& request, Work& work) {
   return std::nullopt;
 }
 
-std::string Methods::Answer(const RunningCall& call, const std::string& method, const std::string& purpose,
-                            const Outcome& outcome) const {
+std::string Methods::Answer(const RunningCall& call, const Message& request, const Outcome& outcome) const {
   if (outcome.kind == Outcome::kFailure) return ErrorText(call.id(), outcome.error);
   if (outcome.kind == Outcome::kResult) {
-    return ResultText(call.id(), Decorate(outcome.result, call.terms().modern, outcome.meta));
+    std::string text;
+    text.reserve(outcome.result.size() + outcome.meta.size() + 250);
+    absl::StrAppend(&text, "{\"jsonrpc\":\"2.0\",\"id\":", Dump(call.id()), ",\"result\":");
+    AppendDecorated(outcome.result, call.terms().modern, outcome.meta, "complete", text);
+    text += '}';
+    return text;
   }
   if (!call.terms().modern) {
     // Only a session has a way back to the client.
@@ -376,7 +410,7 @@ std::string Methods::Answer(const RunningCall& call, const std::string& method, 
     return ResultText(call.id(), told.result);
   }
   json result = {{"inputRequests", outcome.requests}};
-  if (!outcome.state.empty()) result["requestState"] = sealed_.Seal(outcome.state, purpose, absl::Now() + kStateLifetime);
+  if (!outcome.state.empty()) result["requestState"] = sealed_.Seal(outcome.state, PurposeOf(call.caller().principal, request), absl::Now() + kStateLifetime);
   return ResultText(call.id(), Decorate(Dump(result), true, {}, "input_required"));
 }
 

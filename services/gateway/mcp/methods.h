@@ -61,14 +61,11 @@ class Methods {
   // What the client has declared and wants in this request.
   ClientTerms TermsOf(const Request& request) const;
   // The message that answers a request with an outcome.
-  std::string Answer(const RunningCall& call, const std::string& method, const std::string& purpose,
-                     const Outcome& outcome) const;
-  // Who calls what with which arguments.
-  static std::string PurposeOf(const Request& request);
+  std::string Answer(const RunningCall& call, const Message& request, const Outcome& outcome) const;
 
   // Text of a result of either era: modern ones say that they are complete and who answers.
-  std::string Decorate(std::string_view result, bool modern, std::string_view meta = {},
-                       std::string_view type = "complete") const;
+  static std::string Decorate(std::string_view result, bool modern, std::string_view meta = {},
+                              std::string_view type = "complete");
 
  private:
   Reply Initialize(Request& request);
@@ -76,7 +73,7 @@ class Methods {
   Reply List(const Request& request, const std::string& list);
   Reply ListTools(const Request& request);
   Reply SetLevel(const Request& request);
-  Reply Subscribe(const Request& request);
+  Reply Unsubscribe(const Request& request);
   Reply TaskMethod(const Request& request);
   json Capabilities(bool modern) const;
 
@@ -84,6 +81,7 @@ class Methods {
   std::optional<RpcError> BeginTool(Request& request, Work& work);
   std::optional<RpcError> BeginPrompt(Request& request, Work& work);
   std::optional<RpcError> BeginRead(Request& request, Work& work);
+  std::optional<RpcError> BeginSubscription(Request& request, Work& work);
   std::optional<RpcError> BeginCompletion(Request& request, Work& work);
 
   Directory& directory_;

@@ -17,6 +17,11 @@ bool Outbox::Push(std::string message, bool droppable) {
   return true;
 }
 
+void Outbox::PushFirst(std::string message) {
+  messages_.push_front(std::move(message));
+  wake_.cancel();
+}
+
 void Outbox::Finish(std::string message) {
   if (closed_) return;
   messages_.push_back(std::move(message));

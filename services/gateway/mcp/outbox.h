@@ -20,6 +20,8 @@ class Outbox {
 
   // False if it was left out: `droppable` messages are, once there are too many.
   bool Push(std::string message, bool droppable = false);
+  // The same, before everything that has not been read. Nothing has been read yet.
+  void PushFirst(std::string message);
   // The last message.
   void Finish(std::string message);
   // There will be no message any more.

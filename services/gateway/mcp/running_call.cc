@@ -8,6 +8,7 @@
 #include <boost/asio/co_spawn.hpp>
 
 #include "libs/errors/errors.h"
+#include "services/gateway/mcp/cancel.h"
 
 namespace aima::gateway::mcp {
 namespace {
@@ -32,15 +33,15 @@ int LogLevelOf(std::string_view name) {
 }
 
 RunningCall::RunningCall(Loop& loop, json id, CallContext context, Caller caller, ClientTerms terms)
-    : id_(std::move(id)),
+    : loop_(loop),
+      id_(std::move(id)),
       context_(std::move(context)),
       caller_(std::move(caller)),
       terms_(std::move(terms)),
       outbox_(loop) {}
 
-void RunningCall::Start(Loop& loop, Work work, Finish finish) {
-  started_ = true;
-  asio::co_spawn(loop, Run(std::move(work), std::move(finish)),
+void RunningCall::Start(Work work, Finish finish) {
+  asio::co_spawn(loop_, Run(std::move(work), std::move(finish)),
                  asio::bind_cancellation_slot(cancel_.slot(), [self = shared_from_this()](std::exception_ptr) {
                    // Reached by an exception only if it was cancelled.
                    self->done_ = true;
@@ -63,7 +64,7 @@ void RunningCall::Cancel() {
   cancelled_ = true;
   Touch();
   outbox_.Close();
-  cancel_.emit(asio::cancellation_type::terminal);
+  CancelThrough(loop_, shared_from_this(), cancel_);
 }
 
 void RunningCall::Progress(double progress, double total, std::string_view message) {

@@ -26,7 +26,7 @@ class RunningCall : public Call, public std::enable_shared_from_this<RunningCall
   // Runs `work`; its outcome is kept, and `finish` makes the message to the client of it.
   using Work = std::function<Task<Outcome>(RunningCall&)>;
   using Finish = std::function<std::string(const RunningCall&, const Outcome&)>;
-  void Start(Loop& loop, Work work, Finish finish);
+  void Start(Work work, Finish finish);
 
   // Ends the work as soon as it next waits for something; the client gets no answer.
   void Cancel();
@@ -57,6 +57,7 @@ class RunningCall : public Call, public std::enable_shared_from_this<RunningCall
  private:
   Task<void> Run(Work work, Finish finish);
 
+  Loop& loop_;
   const json id_;
   const CallContext context_;
   const Caller caller_;
@@ -64,7 +65,6 @@ class RunningCall : public Call, public std::enable_shared_from_this<RunningCall
   Outbox outbox_;
   boost::asio::cancellation_signal cancel_;
   Outcome outcome_;
-  bool started_ = false;
   bool done_ = false;
   bool cancelled_ = false;
   bool muted_ = false;

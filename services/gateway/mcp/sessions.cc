@@ -7,10 +7,12 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <optional>
 
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/base/ids.h"
 #include "libs/errors/errors.h"
+#include "services/gateway/mcp/cancel.h"
 
 namespace aima::gateway::mcp {
 namespace {
@@ -21,23 +23,44 @@ constexpr size_t kMaxSessions = 10'000;
 constexpr absl::Duration kIdle = absl::Hours(1);
 constexpr absl::Duration kAnswerTime = absl::Minutes(10);
 
-Task<void> RunWatch(Source& source, CallContext call, std::string uri, std::function<void()> changed) {
+// How the beginning of a watch goes.
+struct Beginning {
+  explicit Beginning(Loop& loop) : wake(loop, asio::steady_timer::time_point::max()) {}
+  void Tell(absl::Status status) {
+    if (!result) result = std::move(status);
+    wake.cancel();
+  }
+  asio::steady_timer wake;
+  std::optional<absl::Status> result;
+};
+
+Task<void> RunWatch(Source& source, CallContext call, std::string uri, std::shared_ptr<Beginning> beginning,
+                    std::function<void()> changed) {
   const std::function<Task<absl::Status>()> tell = [&]() -> Task<absl::Status> {
     changed();
     co_return absl::OkStatus();
   };
-  (co_await source.Watch(std::move(call), std::move(uri), tell)).IgnoreError();
+  const auto ready = [beginning] { beginning->Tell(absl::OkStatus()); };
+  beginning->Tell(co_await source.Watch(std::move(call), std::move(uri), ready, tell));
 }
 
 }  // namespace
 
-void Watches::Add(Source& source, const CallContext& call, const std::string& uri, std::function<void()> changed) {
-  if (Has(uri)) return;
-  auto cancel = std::make_shared<asio::cancellation_signal>();
+Task<absl::Status> Watches::Add(Source& source, CallContext call, std::string uri, std::function<void()> changed) {
+  if (Has(uri)) co_return absl::OkStatus();
+  const auto cancel = std::make_shared<asio::cancellation_signal>();
+  const auto beginning = std::make_shared<Beginning>(loop_);
   watches_[uri] = cancel;
   // The handler holds the signal: it has to outlive what it cancels.
-  asio::co_spawn(loop_, RunWatch(source, call, uri, std::move(changed)),
-                 asio::bind_cancellation_slot(cancel->slot(), [cancel](std::exception_ptr) {}));
+  asio::co_spawn(loop_, RunWatch(source, std::move(call), uri, beginning, std::move(changed)),
+                 asio::bind_cancellation_slot(cancel->slot(), [cancel, beginning](std::exception_ptr) {
+                   beginning->Tell(absl::CancelledError("the watch has ended"));
+                 }));
+  while (!beginning->result) {
+    (void)co_await beginning->wake.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+  if (!beginning->result->ok()) watches_.erase(uri);
+  co_return *beginning->result;
 }
 
 void Watches::Remove(const std::string& uri) {
@@ -45,7 +68,7 @@ void Watches::Remove(const std::string& uri) {
   if (found == watches_.end()) return;
   const auto cancel = found->second;
   watches_.erase(found);
-  cancel->emit(asio::cancellation_type::terminal);
+  CancelThrough(loop_, cancel, *cancel);
 }
 
 void Watches::Clear() {

@@ -22,8 +22,8 @@ class Watches {
   Watches(Loop& loop) : loop_(loop) {}
   ~Watches() { Clear(); }
 
-  // `changed` is called after each change.
-  void Add(Source& source, const CallContext& call, const std::string& uri, std::function<void()> changed);
+  // Returns once the watch knows what there is now, or cannot know it; `changed` is called after each change from then on.
+  Task<absl::Status> Add(Source& source, CallContext call, std::string uri, std::function<void()> changed);
   void Remove(const std::string& uri);
   void Clear();
   bool Has(const std::string& uri) const { return watches_.contains(uri); }

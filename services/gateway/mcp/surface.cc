@@ -22,7 +22,8 @@ Task<absl::StatusOr<std::string>> Source::Read(Call& call, const std::string& ur
   co_return Error(unit::v1::RESOURCE_NOT_FOUND, absl::StrCat("there is no resource at ", uri));
 }
 
-Task<absl::Status> Source::Watch(CallContext call, std::string uri, std::function<Task<absl::Status>()> changed) {
+Task<absl::Status> Source::Watch(CallContext call, std::string uri, std::function<void()> ready,
+                                 std::function<Task<absl::Status>()> changed) {
   co_return Error(unit::v1::RESOURCE_NOT_FOUND, absl::StrCat("there is no resource at ", uri));
 }
 

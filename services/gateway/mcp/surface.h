@@ -133,8 +133,10 @@ class Source {
   virtual Task<absl::StatusOr<std::string>> Read(Call& call, const std::string& uri);
   // OK if the caller may read and watch the address.
   virtual absl::Status MayRead(const Caller& caller, const std::string& uri) const { return absl::OkStatus(); }
-  // Calls `changed` after each change, until that fails or the caller is cancelled.
-  virtual Task<absl::Status> Watch(CallContext call, std::string uri, std::function<Task<absl::Status>()> changed);
+  // Calls `ready` once it knows what there is now, and `changed` after each change from then on, until that fails or the
+  // caller is cancelled.
+  virtual Task<absl::Status> Watch(CallContext call, std::string uri, std::function<void()> ready,
+                                   std::function<Task<absl::Status>()> changed);
 
   // Values that begin with `begun` for a variable of a resource template or an argument of a prompt.
   virtual Task<Completion> CompleteVariable(Call& call, const Resource& resource, const std::string& name,

@@ -242,11 +242,15 @@ Task<absl::StatusOr<std::string>> UnitSource::Read(Call& call, const std::string
   co_return ContentsOf(uri, output.json);
 }
 
-Task<absl::Status> UnitSource::Watch(CallContext call, std::string uri, std::function<Task<absl::Status>()> changed) {
+Task<absl::Status> UnitSource::Watch(CallContext call, std::string uri, std::function<void()> ready,
+                                     std::function<Task<absl::Status>()> changed) {
   CO_ASSIGN_OR_RETURN(const auto resolved, runner_.Resolve(uri));
   bool first = true;  // is what the resource was, not a change
   const ResourceWatch::Sink sink = [&](const std::string&, int64_t) -> Task<absl::Status> {
-    if (std::exchange(first, false)) co_return absl::OkStatus();
+    if (std::exchange(first, false)) {
+      ready();
+      co_return absl::OkStatus();
+    }
     co_return co_await changed();
   };
   const absl::Status status = co_await watch_.Watch(call, *resolved.first, resolved.second, sink);

@@ -28,7 +28,8 @@ class UnitSource : public Source {
   bool Owns(std::string_view uri) const override;
   Task<absl::StatusOr<std::string>> Read(Call& call, const std::string& uri) override;
   absl::Status MayRead(const Caller& caller, const std::string& uri) const override;
-  Task<absl::Status> Watch(CallContext call, std::string uri, std::function<Task<absl::Status>()> changed) override;
+  Task<absl::Status> Watch(CallContext call, std::string uri, std::function<void()> ready,
+                           std::function<Task<absl::Status>()> changed) override;
   Task<Completion> CompleteVariable(Call& call, const Resource& resource, const std::string& name,
                                     const std::string& begun) override;
 

@@ -348,7 +348,9 @@ Task<absl::StatusOr<std::string>> Fixtures::Read(Call& call, const std::string& 
   co_return Dump({{"contents", json::array({content})}});
 }
 
-Task<absl::Status> Fixtures::Watch(CallContext call, std::string uri, std::function<Task<absl::Status>()> changed) {
+Task<absl::Status> Fixtures::Watch(CallContext call, std::string uri, std::function<void()> ready,
+                                   std::function<Task<absl::Status>()> changed) {
+  ready();
   for (;;) {
     co_await Pause(100);
     const absl::Status told = co_await changed();

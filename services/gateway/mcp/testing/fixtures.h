@@ -26,7 +26,8 @@ class Fixtures : public Source {
   bool Owns(std::string_view uri) const override { return uri.substr(0, 7) == "test://"; }
   Task<absl::StatusOr<std::string>> Read(Call& call, const std::string& uri) override;
   absl::Status MayRead(const Caller& caller, const std::string& uri) const override { return absl::OkStatus(); }
-  Task<absl::Status> Watch(CallContext call, std::string uri, std::function<Task<absl::Status>()> changed) override;
+  Task<absl::Status> Watch(CallContext call, std::string uri, std::function<void()> ready,
+                           std::function<Task<absl::Status>()> changed) override;
 
  private:
   using Function = std::function<Task<Outcome>(Call& call, const Input& input)>;
