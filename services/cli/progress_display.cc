@@ -83,8 +83,14 @@ std::string DurationText(double seconds) {
 
 std::vector<std::string> ProgressLines(const ordered_json& step, size_t width) {
   const double percent = NumberIn(step, "percent");
-  std::vector<std::string> lines = {
-      Fitted(absl::StrFormat("%3.0f%% %s%s  %s", std::floor(percent), Bar(percent), Figures(step), TextIn(step, "message")), width)};
+  const std::string bar = absl::StrFormat("%3.0f%% %s%s", std::floor(percent), Bar(percent), Figures(step));
+  const std::string message = TextIn(step, "message");
+  std::vector<std::string> lines;
+  if (bar.size() + 2 + message.size() < width) {
+    lines.push_back(Fitted(absl::StrCat(bar, "  ", message), width));
+  } else {
+    lines = {Fitted(message, width), Fitted(bar, width)};
+  }
   const auto items = step.find("items");
   if (items == step.end() || !items->is_array() || items->size() < 2) return lines;
   for (const ordered_json& item : *items) {

@@ -1,8 +1,10 @@
 """model.pull through the shipped binaries, from real servers, over lines that fail."""
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
+import pty
 import signal
 import subprocess
 import threading
@@ -374,3 +376,26 @@ def test_an_update_at_the_source_replaces_the_files(pulling, registry):
     assert pull(pulling, "moving", source="ollama")["revision"] != first["revision"]
     assert files_of(pulling, "moving")["model.gguf"].read_bytes() == new
     assert f"sha256-{sha256(old)}" not in blobs(pulling)
+
+
+def test_the_command_line_shows_a_bar_and_interrupting_it_loses_nothing(pulling, hub):
+    weights = gguf(24, seed="bar")
+    hub.publish("acme/Bar-GGUF", {"bar-Q8_0.gguf": weights, "config.json": b"{}"})
+    ours, theirs = pty.openpty()
+    with Line(hub.cdn_port, slow) as line, through(hub, line):
+        aima = subprocess.Popen([bin_dir() / "aima", "exec", "model.pull", "--source", "huggingface", "--repo", "acme/Bar-GGUF"],
+                                env=pulling.environment(), stdout=subprocess.PIPE, stderr=theirs, stdin=subprocess.DEVNULL)
+        os.close(theirs)
+        shown = b""
+        while b"/s" not in shown or b"bar-Q8_0.gguf" not in shown:
+            shown += os.read(ours, 4096)
+        aima.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # the end of a terminal is an error
+            while piece := os.read(ours, 4096):
+                shown += piece
+        assert aima.wait(10) == 130
+        assert b"goes on" in shown and b"MB of 25.2 MB" in shown, shown[-2000:]
+        assert pulling.execute("model.get", {"model_id": "bar"})["status"] == "pulling"
+        again = pulling.cli("exec", "model.pull", "--source", "huggingface", "--repo", "acme/Bar-GGUF", "-o", "json")
+        assert json.loads(again.stdout)["status"] == "ready"
+    os.close(ours)
