@@ -242,3 +242,21 @@ def test_room_is_made_by_removing_what_was_not_used_for_longest(hub):
             pull(cluster, "acme/second-GGUF")
         assert failed.value.code == "MODEL_STORAGE_FULL"
         assert state_of(cluster, "third") == "ready", "nothing is removed for what does not fit anyway"
+
+
+def test_the_token_goes_to_the_hub_and_nowhere_else(hub, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("hf_secret\n")
+    hub.publish("acme/Gated-GGUF", {"gated-Q8_0.gguf": gguf(2, seed="gated"), "config.json": b"{}"})
+    with Cluster(sets_for(hub, huggingface_token_file=str(token))) as cluster:
+        hub.forget()
+        pull(cluster, "acme/Gated-GGUF")
+        asked = hub.asked()
+        assert {auth for port, _, _, _, _, auth in asked if port == hub.port} == {"Bearer hf_secret"}
+        assert {auth for port, _, _, _, _, auth in asked if port == hub.cdn_port} == {"-"}
+        hub.forget()
+        cluster.execute("model.delete", {"model_id": "gated", "force": True})
+        pull(cluster, "acme/Gated-GGUF", mirror=hub.url)
+        assert {auth for _, _, _, _, _, auth in hub.asked()} == {"-"}, "a mirror never sees it"
+        logs = "".join(path.read_text(errors="replace") for path in (cluster.data_dir / "logs").glob("*.log"))
+        assert "hf_secret" not in logs
