@@ -166,7 +166,8 @@ absl::Status RunUnit(Session& session, GatewayClient& client, const std::string&
       interrupted.add(SIGINT);
       interrupted.async_wait([&unit](boost::system::error_code error, int) {
         if (error) return;
-        std::cerr << "\nNo longer watching " << unit << ", which goes on; the same command shows it again." << std::endl;
+        std::cerr << "\nNo longer watching " << unit << ", which goes on; the same command shows it again."
+                  << std::endl;
         std::_Exit(128 + SIGINT);
       });
     }

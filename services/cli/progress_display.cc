@@ -96,8 +96,8 @@ std::vector<std::string> ProgressLines(const ordered_json& step, size_t width) {
   for (const ordered_json& item : *items) {
     const double size = NumberIn(item, "size"), done = NumberIn(item, "done");
     if (!item.is_object() || done <= 0 || done >= size || lines.size() > kItemsMax) continue;
-    lines.push_back(Fitted(absl::StrFormat("     %s %3.0f%%%s  %s", Bar(100 * done / size), std::floor(100 * done / size),
-                                           Figures(item), TextIn(item, "name")),
+    lines.push_back(Fitted(absl::StrFormat("     %s %3.0f%%%s  %s", Bar(100 * done / size),
+                                           std::floor(100 * done / size), Figures(item), TextIn(item, "name")),
                            width));
   }
   return lines;

@@ -7,8 +7,8 @@ namespace {
 
 using nlohmann::ordered_json;
 using ::testing::ElementsAre;
-using ::testing::Not;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 std::string Shown(bool terminal, const std::vector<ordered_json>& steps) {
@@ -30,7 +30,8 @@ TEST(ProgressDisplay, AStepWithoutBytesIsABarAndItsMessage) {
 }
 
 TEST(ProgressDisplay, BytesComeWithTheirSpeedAndTheTimeThatIsLeft) {
-  const ordered_json step = {{"percent", 25}, {"message", "fetching"}, {"size", 4e9}, {"done", 1e9}, {"speed", 5e7}, {"eta", 60.0}};
+  const ordered_json step = {{"percent", 25}, {"message", "fetching"}, {"size", 4e9},
+                             {"done", 1e9},   {"speed", 5e7},          {"eta", 60.0}};
   EXPECT_THAT(ProgressLines(step, 120), ElementsAre(HasSubstr("1.0 GB of 4.0 GB  50.0 MB/s  1:00 left  fetching")));
 }
 

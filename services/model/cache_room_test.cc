@@ -28,19 +28,24 @@ struct FakeUsers : ModelUsers {
     if (!reachable) co_return absl::UnavailableError("engine is down");
     co_return served.count(model_id) ? std::vector<std::string>{"instance"} : std::vector<std::string>();
   }
-  Task<absl::StatusOr<std::vector<KnownEngine>>> Engines(const CallContext&) override { co_return std::vector<KnownEngine>(); }
+  Task<absl::StatusOr<std::vector<KnownEngine>>> Engines(const CallContext&) override {
+    co_return std::vector<KnownEngine>();
+  }
 };
 
 // Nobody to be called: events stay in the database.
 struct NoClient : rpc::Client {
-  Task<absl::Status> CallUntyped(const CallContext&, const google::protobuf::Message&, google::protobuf::Message&) override {
+  Task<absl::Status> CallUntyped(const CallContext&, const google::protobuf::Message&,
+                                 google::protobuf::Message&) override {
     co_return absl::UnavailableError("no service");
   }
   Task<absl::Status> CallDomain(const std::string&, const CallContext&, const google::protobuf::Message&,
                                 google::protobuf::Message&) override {
     co_return absl::UnavailableError("no service");
   }
-  std::unique_ptr<RawReader> StreamUntyped(const CallContext&, const google::protobuf::Message&) override { return nullptr; }
+  std::unique_ptr<RawReader> StreamUntyped(const CallContext&, const google::protobuf::Message&) override {
+    return nullptr;
+  }
 };
 
 class CacheRoomTest : public ::testing::Test {
@@ -48,7 +53,8 @@ class CacheRoomTest : public ::testing::Test {
   static constexpr int64_t kModel = 1 << 20;
 
   // Three models of a mebibyte each: "oldest", "middle" and "newest".
-  CacheRoomTest() : db_(aima::testing::Postgres::Shared().Open(loop_, "model", {AIMA_SOURCE_DIR "/services/model/migrations"})) {
+  CacheRoomTest()
+      : db_(aima::testing::Postgres::Shared().Open(loop_, "model", {AIMA_SOURCE_DIR "/services/model/migrations"})) {
     int age = 3;
     for (const char* id : {"oldest", "middle", "newest"}) Add(id, absl::Now() - absl::Hours(age--));
   }
