@@ -38,9 +38,8 @@ constexpr std::array<Range4, 15> kSpecial4 = {{{0x00000000, 8},
 
 bool IsPublic4(const ip::address_v4& address) {
   const uint32_t number = address.to_uint();
-  return std::none_of(kSpecial4.begin(), kSpecial4.end(), [number](const Range4& range) {
-    return (number ^ range.network) >> (32 - range.bits) == 0;
-  });
+  return std::none_of(kSpecial4.begin(), kSpecial4.end(),
+                      [number](const Range4& range) { return (number ^ range.network) >> (32 - range.bits) == 0; });
 }
 
 // Only 2000::/3 is given to anybody; in it, blocks that are for documentation or that wrap IPv4 addresses are not.
@@ -96,11 +95,13 @@ Task<absl::StatusOr<std::unique_ptr<ResponseStream>>> Outbound::Open(Url url, He
     const std::string* location = answer->headers().Find("location");
     if (!IsRedirect(answer->status()) || !location) co_return std::move(answer);
     if (redirects == kRedirectsMax) {
-      co_return absl::UnavailableError(absl::StrCat("'", url.Authority(), "' redirects more than ", kRedirectsMax, " times"));
+      co_return absl::UnavailableError(
+          absl::StrCat("'", url.Authority(), "' redirects more than ", kRedirectsMax, " times"));
     }
     CO_ASSIGN_OR_RETURN(Url next, ResolveUrl(url, *location));
     if (url.endpoint.tls && !next.endpoint.tls) {
-      co_return absl::PermissionDeniedError(absl::StrCat("'", url.Authority(), "' redirects to an address without TLS"));
+      co_return absl::PermissionDeniedError(
+          absl::StrCat("'", url.Authority(), "' redirects to an address without TLS"));
     }
     if (!SameOrigin(url.endpoint, next.endpoint)) {
       headers.Erase("authorization");

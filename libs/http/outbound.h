@@ -20,9 +20,9 @@ namespace aima::http {
 bool IsPublicAddress(const boost::asio::ip::address& address);
 
 // GET requests with redirects, for addresses that come from users and from other servers. Nothing that it is given can
-// make it reach this machine or a private network, or speak without TLS, except with the hosts that the operator trusts:
-// names are resolved once, and the connection goes to the address that was checked. Redirects are followed five times
-// and checked each; Authorization and Cookie go to the first origin only.
+// make it reach this machine or a private network, or speak without TLS, except with the hosts that the operator
+// trusts: names are resolved once, and the connection goes to the address that was checked. Redirects are followed five
+// times and checked each; Authorization and Cookie go to the first origin only.
 //
 // PERMISSION_DENIED if a host is refused, INVALID_ARGUMENT for what is no address; else fails as Client does.
 class Outbound {

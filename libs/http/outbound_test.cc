@@ -32,9 +32,10 @@ TEST(Url, IsReadAndWrittenTheSame) {
 }
 
 TEST(Url, WhatTwoProgramsCouldReadInTwoWaysIsRefused) {
-  for (const char* bad : {"ftp://a/", "a/b", "http:a", "http://", "http://user@host/", "http://good.example\\@evil.example/",
-                          "http://a b/", "http://a\r\nb/", "http://a:0/", "http://a:65536/", "http://a:80x/", "http://a:/",
-                          "http://[::1/", "http://[::1]x/", "http://a%2eb/", "http://\xc3\xa9/", "http:///path", ""}) {
+  for (const char* bad :
+       {"ftp://a/", "a/b", "http:a", "http://", "http://user@host/", "http://good.example\\@evil.example/",
+        "http://a b/", "http://a\r\nb/", "http://a:0/", "http://a:65536/", "http://a:80x/", "http://a:/",
+        "http://[::1/", "http://[::1]x/", "http://a%2eb/", "http://\xc3\xa9/", "http:///path", ""}) {
     EXPECT_EQ(Parsed(bad), "refused") << bad;
   }
 }
@@ -58,11 +59,12 @@ TEST(Addresses, OnlyThoseOfThePublicInternetArePublic) {
   for (const char* text : {"8.8.8.8", "1.1.1.1", "172.15.0.1", "172.32.0.1", "100.63.0.1", "2606:4700::1111"}) {
     EXPECT_TRUE(IsPublicAddress(boost::asio::ip::make_address(text))) << text;
   }
-  for (const char* text :
-       {"0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.8.8.8", "169.254.169.254", "172.16.0.1",
-        "172.31.255.255", "192.0.2.1", "192.168.1.1", "198.19.0.1", "224.0.0.1", "255.255.255.255", "::", "::1",
-        "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1", "64:ff9b::7f00:1", "fe80::1", "fc00::1", "fd12::1", "ff02::1",
-        "2001:db8::1", "2001::1", "2002:7f00:1::1"}) {
+  for (const char* text : {"0.0.0.0",     "0.1.2.3",          "10.0.0.1",       "100.64.0.1",      "127.0.0.1",
+                           "127.8.8.8",   "169.254.169.254",  "172.16.0.1",     "172.31.255.255",  "192.0.2.1",
+                           "192.168.1.1", "198.19.0.1",       "224.0.0.1",      "255.255.255.255", "::",
+                           "::1",         "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1",     "64:ff9b::7f00:1",
+                           "fe80::1",     "fc00::1",          "fd12::1",        "ff02::1",         "2001:db8::1",
+                           "2001::1",     "2002:7f00:1::1"}) {
     EXPECT_FALSE(IsPublicAddress(boost::asio::ip::make_address(text))) << text;
   }
 }

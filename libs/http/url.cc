@@ -18,7 +18,9 @@ absl::Status Bad(std::string_view text, std::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat("'", absl::CHexEscape(shown), "' ", std::string(why)));
 }
 
-bool IsHostCharacter(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_'; }
+bool IsHostCharacter(char c) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_';
+}
 
 absl::Status ReadAuthority(std::string_view text, std::string_view authority, Endpoint& endpoint) {
   size_t host_end = authority.find(':');
@@ -27,7 +29,8 @@ absl::Status ReadAuthority(std::string_view text, std::string_view authority, En
     if (close == std::string_view::npos) return Bad(text, "has no ] behind its address");
     endpoint.host = std::string(authority.substr(1, close - 1));
     for (const char c : endpoint.host) {
-      if (!absl::ascii_isxdigit(static_cast<unsigned char>(c)) && c != ':' && c != '.') return Bad(text, "has a strange host");
+      if (!absl::ascii_isxdigit(static_cast<unsigned char>(c)) && c != ':' && c != '.')
+        return Bad(text, "has a strange host");
     }
     host_end = close + 1;
   } else {
@@ -50,9 +53,7 @@ absl::Status ReadAuthority(std::string_view text, std::string_view authority, En
 
 }  // namespace
 
-std::string Url::Text() const {
-  return absl::StrCat(endpoint.tls ? "https://" : "http://", Authority(), target);
-}
+std::string Url::Text() const { return absl::StrCat(endpoint.tls ? "https://" : "http://", Authority(), target); }
 
 std::string Url::Authority() const {
   const bool v6 = endpoint.host.find(':') != std::string::npos;

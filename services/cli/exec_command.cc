@@ -3,11 +3,13 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <iostream>
 #include <iterator>
@@ -16,6 +18,7 @@
 #include "services/cli/files.h"
 #include "services/cli/gateway_client.h"
 #include "services/cli/output.h"
+#include "services/cli/progress_display.h"
 #include "services/cli/schema_flags.h"
 #include "services/cli/session.h"
 #include "services/cli/table.h"
@@ -54,6 +57,7 @@ struct Execution {
   CallOptions options;
   bool stream = false;
   bool progress = false;  // the stream tells how far the unit is, and ends with its output
+  bool attaches = false;  // its work outlives the call, and the same call finds it again
 };
 
 // Takes the flags of `aima exec` itself out of the unit's. A field of the unit has the better right to its name,
@@ -115,13 +119,14 @@ bool TellsProgress(const ordered_json& stream_schema) {
 // Prints the pieces of a stream: text as text, progress to standard error, everything else as values.
 class StreamPrinter {
  public:
-  StreamPrinter(std::string format, bool progress) : format_(std::move(format)), progress_(progress) {}
+  StreamPrinter(std::string format, bool progress)
+      : format_(std::move(format)), progress_(progress), display_(stderr, isatty(STDERR_FILENO) != 0) {}
 
   void Print(const ordered_json& message) {
     if (progress_ && message.is_object()) {
-      std::cerr << absl::StrFormat("%3.0f%% %s", message.value("percent", 0.0), message.value("message", ""))
-                << std::endl;
+      display_.Show(message);
       if (message.contains("result") && message["result"].is_object()) {
+        display_.End();
         std::cout << Format(message["result"], format_) << std::flush;
       }
       return;
@@ -145,23 +150,36 @@ class StreamPrinter {
   void End() {
     if (open_) std::cout << std::endl;
     open_ = false;
+    display_.End();
   }
 
  private:
   const std::string format_;
   const bool progress_;
+  ProgressDisplay display_;
   bool open_ = false;
 };
 
 absl::Status RunUnit(Session& session, GatewayClient& client, const std::string& unit,
                      const Execution& execution) {
   if (execution.stream) {
+    boost::asio::signal_set interrupted(session.loop);
+    if (execution.attaches) {
+      interrupted.add(SIGINT);
+      interrupted.async_wait([&unit](boost::system::error_code error, int) {
+        if (error) return;
+        std::cerr << "\nNo longer watching " << unit << ", which goes on; the same command shows it again."
+                  << std::endl;
+        std::_Exit(128 + SIGINT);
+      });
+    }
     StreamPrinter printer(session.globals.output, execution.progress);
     const absl::Status status = Await(
         session.loop, client.Stream(
                           unit, execution.input,
                           [&printer](const ordered_json& message) { printer.Print(message); }, execution.options));
     printer.End();
+    interrupted.cancel();
     return status;
   }
   const bool tell = isatty(STDERR_FILENO) != 0;
@@ -256,6 +274,7 @@ absl::Status ExecCommand(Session& session) {
   const bool quiet = session.globals.output == "table" ? false : execution.stream;
   if (tells && !quiet && (execution.stream || isatty(STDERR_FILENO) != 0)) {
     execution.stream = execution.progress = true;
+    execution.attaches = description.value("idempotent", false);
   }
   return RunUnit(session, *client, *unit, execution);
 }

@@ -31,7 +31,7 @@ constexpr char kJournal[] = ".journal";
 constexpr int64_t kReserve = int64_t{256} << 20;
 
 int64_t BytesOnDisk(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   return ::lstat(path.c_str(), &status) == 0 ? static_cast<int64_t>(status.st_blocks) * 512 : 0;
 }
 
@@ -113,7 +113,7 @@ int64_t BlobStore::Missing(const v1::PullPlan& plan) const {
   for (const v1::PullPlan::File& file : plan.files()) {
     const std::string key = KeyOf(file);
     if (!seen.insert(key).second) continue;
-    struct stat status {};
+    struct stat status{};
     if (!file.sha256().empty() && ::lstat(BlobPath(file.sha256()).c_str(), &status) == 0) continue;
     missing += std::max<int64_t>(0, file.size() - BytesOnDisk(PartPath(key)));
   }
@@ -122,7 +122,7 @@ int64_t BlobStore::Missing(const v1::PullPlan& plan) const {
 
 absl::Status BlobStore::CheckRoom(int64_t bytes) const {
   RETURN_IF_ERROR(MakeDirectories(blobs_));
-  struct statvfs disk {};
+  struct statvfs disk{};
   if (::statvfs(blobs_.c_str(), &disk) != 0) return DiskFailure("ask for the free room of", blobs_, errno);
   const int64_t free = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
   const int64_t needed = bytes == 0 ? 0 : bytes + bytes / 20 + kReserve;
@@ -203,7 +203,7 @@ int64_t BlobStore::Collect() {
     std::string key = name;
     if (key.starts_with(kPart)) key.erase(0, sizeof(kPart) - 1);
     if (key.ends_with(kJournal)) key.resize(key.size() - (sizeof(kJournal) - 1));
-    struct stat status {};
+    struct stat status{};
     if (name == ".lock" || held_.count(key) || ::lstat(entry.path().c_str(), &status) != 0) continue;
     if (!name.starts_with(kPart) && status.st_nlink > 1) continue;
     if (::unlink(entry.path().c_str()) == 0) freed += static_cast<int64_t>(status.st_blocks) * 512;

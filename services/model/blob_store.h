@@ -24,8 +24,7 @@ namespace aima::model {
 class BlobStore {
  public:
   // Directories are made when they are first needed.
-  explicit BlobStore(const std::string& directory)
-      : blobs_(directory + "/blobs"), pulled_(directory + "/pulled") {}
+  explicit BlobStore(const std::string& directory) : blobs_(directory + "/blobs"), pulled_(directory + "/pulled") {}
   ~BlobStore();
 
   // Makes this process the only one that works here, until it ends in whatever way: what another one is about to use

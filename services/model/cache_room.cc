@@ -8,7 +8,8 @@
 
 namespace aima::model {
 
-Task<absl::StatusOr<std::vector<v1::Model>>> CacheRoom::Removable(const CallContext& call, const std::string& for_model) {
+Task<absl::StatusOr<std::vector<v1::Model>>> CacheRoom::Removable(const CallContext& call,
+                                                                  const std::string& for_model) {
   CO_ASSIGN_OR_RETURN(const std::vector<v1::Model> stored, co_await models_.Stored(call));
   std::vector<v1::Model> removable;
   for (const v1::Model& model : stored) {
@@ -30,11 +31,12 @@ Task<absl::Status> CacheRoom::Make(const CallContext& call, std::string for_mode
     int64_t gain = 0;
     for (const v1::Model& model : removable) gain += model.size();
     if (used - gain + bytes > bytes_max_) {
-      co_return Error(v1::MODEL_STORAGE_FULL,
-                      absl::StrCat("'", for_model, "' needs ", bytes, " bytes more; pulled models take ", used,
-                                   " of the ", bytes_max_, " that model.max_cache_gb allows, and only ", gain,
-                                   " of them belong to models that are neither pinned nor in use"),
-                      {{"needed", absl::StrCat(bytes)}, {"used", absl::StrCat(used)}, {"allowed", absl::StrCat(bytes_max_)}});
+      co_return Error(
+          v1::MODEL_STORAGE_FULL,
+          absl::StrCat("'", for_model, "' needs ", bytes, " bytes more; pulled models take ", used, " of the ",
+                       bytes_max_, " that model.max_cache_gb allows, and only ", gain,
+                       " of them belong to models that are neither pinned nor in use"),
+          {{"needed", absl::StrCat(bytes)}, {"used", absl::StrCat(used)}, {"allowed", absl::StrCat(bytes_max_)}});
     }
     for (const v1::Model& model : removable) {
       CO_RETURN_IF_ERROR(co_await Remove(call, model));
@@ -42,7 +44,10 @@ Task<absl::Status> CacheRoom::Make(const CallContext& call, std::string for_mode
       if (used + bytes <= bytes_max_) break;
     }
     if (used + bytes > bytes_max_) {
-      co_return Error(v1::MODEL_STORAGE_FULL, absl::StrCat("'", for_model, "' needs ", bytes, " bytes more than are free in the share of model.max_cache_gb"), {});
+      co_return Error(v1::MODEL_STORAGE_FULL,
+                      absl::StrCat("'", for_model, "' needs ", bytes,
+                                   " bytes more than are free in the share of model.max_cache_gb"),
+                      {});
     }
   }
   co_return co_await threads_.RunQuick([blobs, bytes] { return blobs->CheckRoom(bytes); });

@@ -48,7 +48,8 @@ std::string ReasonAgainst(const v1::Model& model, const KnownEngine& engine) {
   if (!Has(engine.formats, format)) return absl::StrCat("It does not read ", format, ".");
   if (!Has(engine.model_types, type)) return absl::StrCat("It does not serve models of type ", type, ".");
   if (model.status() == v1::MODEL_STATUS_ERROR) return "The model's files are missing or were changed.";
-  if (!engine.installed) return absl::StrCat("It is not installed: `aima exec engine.install --name ", engine.name, "`.");
+  if (!engine.installed)
+    return absl::StrCat("It is not installed: `aima exec engine.install --name ", engine.name, "`.");
   return "";
 }
 

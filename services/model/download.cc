@@ -135,9 +135,8 @@ Task<absl::StatusOr<std::string>> Download::Fetch() {
     const bool right = (file_.sha256().empty() || found.sha256 == file_.sha256()) &&
                        (file_.git_id().empty() || found.git_id == file_.git_id());
     if (right) {
-      CO_RETURN_IF_ERROR(co_await parts_.threads.RunSlow([blobs, part = part_, sha256 = found.sha256] {
-        return blobs->Commit(*part, sha256);
-      }));
+      CO_RETURN_IF_ERROR(co_await parts_.threads.RunSlow(
+          [blobs, part = part_, sha256 = found.sha256] { return blobs->Commit(*part, sha256); }));
       co_return found.sha256;
     }
     part_.reset();
@@ -147,10 +146,11 @@ Task<absl::StatusOr<std::string>> Download::Fetch() {
     });
     spdlog::warn("what arrived as {} is not what its source announced, attempt={}", file_.name(), attempt);
     if (attempt == 2) {
-      co_return Error(v1::MODEL_PULL_CORRUPT,
-                      absl::StrCat("what arrives as '", file_.name(), "' has the SHA-256 ", found.sha256, " instead of ",
-                                   file_.sha256().empty() ? "git's id " + file_.git_id() : file_.sha256()),
-                      {{"file", file_.name()}});
+      co_return Error(
+          v1::MODEL_PULL_CORRUPT,
+          absl::StrCat("what arrives as '", file_.name(), "' has the SHA-256 ", found.sha256, " instead of ",
+                       file_.sha256().empty() ? "git's id " + file_.git_id() : file_.sha256()),
+          {{"file", file_.name()}});
     }
   }
 }
@@ -166,11 +166,10 @@ Task<absl::StatusOr<FileDigests>> Download::Digest() {
 
 Task<absl::Status> Download::Fill() {
   const auto go_on = GoOn();
-  CO_ASSIGN_OR_RETURN(part_, co_await parts_.threads.RunSlow(
-                                 [blobs = &parts_.blobs, key = key_, size = file_.size(),
-                                  piece = PieceSizeFor(file_.size(), settings_.piece_size), go_on] {
-                                   return blobs->OpenPart(key, size, piece, go_on);
-                                 }));
+  CO_ASSIGN_OR_RETURN(part_,
+                      co_await parts_.threads.RunSlow([blobs = &parts_.blobs, key = key_, size = file_.size(),
+                                                       piece = PieceSizeFor(file_.size(), settings_.piece_size),
+                                                       go_on] { return blobs->OpenPart(key, size, piece, go_on); }));
   pieces_.assign(part_->pieces(), Piece::kMissing);
   there_ = 0;
   bytes_there_ = 0;
@@ -227,15 +226,18 @@ Task<void> Download::RunWorker(std::shared_ptr<Worker> worker) {
 }
 
 std::optional<Download::Run> Download::NextRun(const Worker& worker) {
-  if (sole_) return sole_ == &worker && there_ < pieces_.size() ? std::optional<Run>({0, pieces_.size()}) : std::nullopt;
+  if (sole_)
+    return sole_ == &worker && there_ < pieces_.size() ? std::optional<Run>({0, pieces_.size()}) : std::nullopt;
   const auto first = std::find(pieces_.begin(), pieces_.end(), Piece::kMissing);
   if (first == pieces_.end()) return std::nullopt;
   const size_t missing = pieces_.size() - there_;
-  const size_t share = (missing + static_cast<size_t>(settings_.connections) - 1) / static_cast<size_t>(settings_.connections);
+  const size_t share =
+      (missing + static_cast<size_t>(settings_.connections) - 1) / static_cast<size_t>(settings_.connections);
   const size_t longest = std::clamp<size_t>(static_cast<size_t>(kRunBytes / part_->piece_size()), 1, share);
   Run run;
   run.first = run.last = static_cast<size_t>(first - pieces_.begin());
-  while (run.last < pieces_.size() && run.last - run.first < longest && pieces_[run.last] == Piece::kMissing) ++run.last;
+  while (run.last < pieces_.size() && run.last - run.first < longest && pieces_[run.last] == Piece::kMissing)
+    ++run.last;
   return run;
 }
 

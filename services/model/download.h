@@ -40,7 +40,7 @@ class Download : public std::enable_shared_from_this<Download> {
     int64_t piece_size = 4 << 20;  // at least
     absl::Duration stall = absl::Seconds(30);
     absl::Duration pause = absl::Milliseconds(500);  // before the second try; doubled for each further one
-    int tries = 6;  // in a row without a whole piece
+    int tries = 6;                                   // in a row without a whole piece
   };
 
   Download(Parts parts, const Settings& settings, v1::PullPlan::File file, http::Headers headers);

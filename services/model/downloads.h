@@ -12,7 +12,8 @@ namespace aima::model {
 // One download per file, however many pulls want it. Lives on the loop.
 class Downloads {
  public:
-  Downloads(Download::Parts parts, const Download::Settings& settings) : parts_(std::move(parts)), settings_(settings) {}
+  Downloads(Download::Parts parts, const Download::Settings& settings)
+      : parts_(std::move(parts)), settings_(settings) {}
 
   // A share in a download. When the last one goes, the download is cancelled.
   class Share {

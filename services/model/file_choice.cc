@@ -21,8 +21,9 @@ namespace aima::model {
 namespace {
 
 // The first that a repository has is taken.
-constexpr std::array<const char*, 15> kPackings = {"Q4_K_M", "Q4_K_S", "Q4_0", "Q4_1", "IQ4_XS", "IQ4_NL", "MXFP4", "Q5_K_M",
-                                                   "Q5_K_S", "Q5_0",   "Q8_0", "Q6_K", "Q3_K_M", "BF16",   "F16"};
+constexpr std::array<const char*, 15> kPackings = {"Q4_K_M", "Q4_K_S", "Q4_0",   "Q4_1",   "IQ4_XS",
+                                                   "IQ4_NL", "MXFP4",  "Q5_K_M", "Q5_K_S", "Q5_0",
+                                                   "Q8_0",   "Q6_K",   "Q3_K_M", "BF16",   "F16"};
 constexpr std::array<const char*, 4> kProjectorPackings = {"F16", "BF16", "Q8_0", "F32"};
 constexpr int64_t kCompanionMax = 64 << 20;
 
@@ -66,7 +67,8 @@ std::vector<Variant> GgufVariants(const std::vector<RepositoryFile>& files, bool
   std::vector<Variant> variants;
   for (auto& [stem, variant] : by_stem) {
     if (variant.files.size() != variant.parts) continue;
-    std::sort(variant.files.begin(), variant.files.end(), [](const auto* a, const auto* b) { return a->name < b->name; });
+    std::sort(variant.files.begin(), variant.files.end(),
+              [](const auto* a, const auto* b) { return a->name < b->name; });
     variants.push_back(std::move(variant));
   }
   return variants;
@@ -104,7 +106,8 @@ class Choice {
     for (const RepositoryFile& file : files_) {
       if (HasPickleName(file.name)) return Unsafe(absl::StrCat(repo_, "/", file.name));
     }
-    return Error(v1::MODEL_FORMAT_UNSUPPORTED, absl::StrCat("'", repo_, "' holds no GGUF, safetensors or ONNX files"), {{"repo", repo_}});
+    return Error(v1::MODEL_FORMAT_UNSUPPORTED, absl::StrCat("'", repo_, "' holds no GGUF, safetensors or ONNX files"),
+                 {{"repo", repo_}});
   }
 
  private:
@@ -117,8 +120,10 @@ class Choice {
     return found == variants.end() ? nullptr : &*found;
   }
   absl::Status NoSuchPacking(const std::set<std::string>& there) const {
-    if (there.empty()) return InvalidInput("quantization", absl::StrCat("cannot be chosen: '", repo_, "' has one packing only"));
-    return InvalidInput("quantization", absl::StrCat("'", quantization_, "' is not among those of '", repo_, "': ", absl::StrJoin(there, ", ")));
+    if (there.empty())
+      return InvalidInput("quantization", absl::StrCat("cannot be chosen: '", repo_, "' has one packing only"));
+    return InvalidInput("quantization", absl::StrCat("'", quantization_, "' is not among those of '", repo_,
+                                                     "': ", absl::StrJoin(there, ", ")));
   }
 
   FileChoice With(std::vector<const RepositoryFile*> weights, bool top_only) const {
@@ -149,9 +154,10 @@ class Choice {
 
   absl::StatusOr<FileChoice> Safetensors() const {
     static const RE2 kWhole(R"(model(-\d{5}-of-\d{5})?\.safetensors)");
-    const bool pipeline = std::any_of(files_.begin(), files_.end(), [](const auto& file) { return file.name == "model_index.json"; });
-    const bool sharded =
-        std::any_of(files_.begin(), files_.end(), [](const auto& file) { return file.name == "model.safetensors.index.json"; });
+    const bool pipeline =
+        std::any_of(files_.begin(), files_.end(), [](const auto& file) { return file.name == "model_index.json"; });
+    const bool sharded = std::any_of(files_.begin(), files_.end(),
+                                     [](const auto& file) { return file.name == "model.safetensors.index.json"; });
     std::vector<const RepositoryFile*> plain, rest;
     std::map<std::string, std::vector<const RepositoryFile*>> packed;
     for (const RepositoryFile& file : files_) {
@@ -178,7 +184,8 @@ class Choice {
     }
     if (plain.empty() && !packed.empty()) plain = packed.begin()->second;
     if (plain.empty()) {
-      return Error(v1::MODEL_FORMAT_UNSUPPORTED, absl::StrCat("'", repo_, "' holds safetensors files, but not those of a model by itself"),
+      return Error(v1::MODEL_FORMAT_UNSUPPORTED,
+                   absl::StrCat("'", repo_, "' holds safetensors files, but not those of a model by itself"),
                    {{"repo", repo_}});
     }
     return With(std::move(plain), false);
@@ -194,12 +201,14 @@ class Choice {
       const bool usual = RE2::FullMatch(file.name, kStem, &stem, &packing);
       packing = absl::AsciiStrToUpper(packing);
       if (!packing.empty()) there.insert(packing);
-      if (quantization_.empty() ? (!chosen || (usual && stem == "model" && packing.empty())) : packing == quantization_) chosen = &file;
+      if (quantization_.empty() ? (!chosen || (usual && stem == "model" && packing.empty())) : packing == quantization_)
+        chosen = &file;
     }
     if (!chosen) return NoSuchPacking(there);
     std::vector<const RepositoryFile*> weights = {chosen};
     for (const RepositoryFile& file : files_) {
-      if (file.name.starts_with(chosen->name + "_data") || file.name == chosen->name + ".data") weights.push_back(&file);
+      if (file.name.starts_with(chosen->name + "_data") || file.name == chosen->name + ".data")
+        weights.push_back(&file);
     }
     FileChoice choice = With(std::move(weights), true);
     choice.main = chosen->name;
@@ -214,8 +223,9 @@ class Choice {
 }  // namespace
 
 std::string PackingOf(const std::string& name) {
-  static const RE2 kPacking(R"((?i)(?:^|[-._/])((?:ud-)?(?:i?q\d_(?:k(?:_(?:xxs|xs|s|m|l|xl))?|[01]|xxs|xs|s|m|nl)|tq[12]_0|)"
-                            R"(bf16|f16|fp16|f32|fp32|mxfp4(?:_moe)?))(?:-\d{5}-of-\d{5})?\.gguf$)");
+  static const RE2 kPacking(
+      R"((?i)(?:^|[-._/])((?:ud-)?(?:i?q\d_(?:k(?:_(?:xxs|xs|s|m|l|xl))?|[01]|xxs|xs|s|m|nl)|tq[12]_0|)"
+      R"(bf16|f16|fp16|f32|fp32|mxfp4(?:_moe)?))(?:-\d{5}-of-\d{5})?\.gguf$)");
   std::string packing;
   RE2::PartialMatch(name, kPacking, &packing);
   packing = absl::AsciiStrToUpper(packing);

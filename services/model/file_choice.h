@@ -24,12 +24,14 @@ struct FileChoice {
   std::string main;  // the file that engines are given; empty if it is the directory
 };
 
-// `quantization` in upper case; empty takes the best compromise that there is. INVALID_INPUT names what there is if it is
-// something else; MODEL_FORMAT_UNSAFE if the repository has pickled weights only; MODEL_FORMAT_UNSUPPORTED if it has none.
+// `quantization` in upper case; empty takes the best compromise that there is. INVALID_INPUT names what there is if it
+// is something else; MODEL_FORMAT_UNSAFE if the repository has pickled weights only; MODEL_FORMAT_UNSUPPORTED if it has
+// none.
 absl::StatusOr<FileChoice> ChooseFiles(const std::string& repo, std::vector<RepositoryFile> files,
                                        const std::string& quantization);
 
-// The packing in the name of a GGUF file, in upper case: "x-Q4_K_M-00001-of-00002.gguf" is Q4_K_M. Empty if there is none.
+// The packing in the name of a GGUF file, in upper case: "x-Q4_K_M-00001-of-00002.gguf" is Q4_K_M. Empty if there is
+// none.
 std::string PackingOf(const std::string& name);
 
 }  // namespace aima::model

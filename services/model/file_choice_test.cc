@@ -28,8 +28,8 @@ std::vector<std::string> NamesOf(const absl::StatusOr<FileChoice>& choice) {
 }
 
 TEST(FileChoice, TheBestCompromiseOfManyPackingsIsTaken) {
-  const std::vector<std::string> names = {"x-Q2_K.gguf", "x-Q4_K_M.gguf", "x-Q8_0.gguf", "x-f16.gguf", "README.md",
-                                          "config.json", "x.imatrix.gguf", "notes.pdf"};
+  const std::vector<std::string> names = {"x-Q2_K.gguf", "x-Q4_K_M.gguf", "x-Q8_0.gguf",    "x-f16.gguf",
+                                          "README.md",   "config.json",   "x.imatrix.gguf", "notes.pdf"};
   EXPECT_THAT(NamesOf(Choose(names)), UnorderedElementsAre("x-Q4_K_M.gguf", "README.md", "config.json"));
   EXPECT_THAT(NamesOf(Choose(names, "F16")), UnorderedElementsAre("x-f16.gguf", "README.md", "config.json"));
   EXPECT_THAT(Choose(names, "Q5_0"), FailsWith(unit::v1::INVALID_INPUT, "F16, Q2_K, Q4_K_M, Q8_0"));
@@ -47,13 +47,14 @@ TEST(FileChoice, AModelThatSeesComesWithOneProjector) {
 }
 
 TEST(FileChoice, SafetensorsComeWithConfigurationAndTokenizerAndWithoutOtherFormats) {
-  EXPECT_THAT(NamesOf(Choose({"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors",
-                              "model.safetensors.index.json", "consolidated.safetensors", "config.json", "tokenizer.model",
-                              "pytorch_model.bin", "pytorch_model.bin.index.json", "onnx/model.onnx", "onnx/config.json",
-                              "modeling.py", "1_Pooling/config.json", "LICENSE"})),
-              UnorderedElementsAre("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
-                                   "model.safetensors.index.json", "config.json", "tokenizer.model",
-                                   "1_Pooling/config.json", "LICENSE"));
+  EXPECT_THAT(
+      NamesOf(Choose({"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors",
+                      "model.safetensors.index.json", "consolidated.safetensors", "config.json", "tokenizer.model",
+                      "pytorch_model.bin", "pytorch_model.bin.index.json", "onnx/model.onnx", "onnx/config.json",
+                      "modeling.py", "1_Pooling/config.json", "LICENSE"})),
+      UnorderedElementsAre("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+                           "model.safetensors.index.json", "config.json", "tokenizer.model", "1_Pooling/config.json",
+                           "LICENSE"));
 }
 
 TEST(FileChoice, APipelineKeepsItsSubfoldersInOneVariant) {
@@ -68,8 +69,8 @@ TEST(FileChoice, APipelineKeepsItsSubfoldersInOneVariant) {
               UnorderedElementsAre("model_index.json", "unet/diffusion_pytorch_model.safetensors", "unet/config.json",
                                    "vae/diffusion_pytorch_model.safetensors"));
   EXPECT_THAT(NamesOf(Choose(names, "FP16")),
-              UnorderedElementsAre("model_index.json", "unet/diffusion_pytorch_model.fp16.safetensors", "unet/config.json",
-                                   "vae/diffusion_pytorch_model.fp16.safetensors"));
+              UnorderedElementsAre("model_index.json", "unet/diffusion_pytorch_model.fp16.safetensors",
+                                   "unet/config.json", "vae/diffusion_pytorch_model.fp16.safetensors"));
 }
 
 TEST(FileChoice, AnOnnxModelIsGivenByItsFile) {

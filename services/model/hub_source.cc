@@ -50,7 +50,8 @@ v1::ModelType TypeOfTask(const std::string& task) {
 
 absl::StatusOr<v1::PullPlan> PlanOfFiles(const std::string& base, const Wish& wish, const FileChoice& choice,
                                          const std::function<std::string(const std::string& name)>& url_of) {
-  if (choice.files.size() > kFilesMax) return Nonsense(base, absl::StrCat("a model of ", choice.files.size(), " files"));
+  if (choice.files.size() > kFilesMax)
+    return Nonsense(base, absl::StrCat("a model of ", choice.files.size(), " files"));
   v1::PullPlan plan;
   plan.set_name(NameFor(wish));
   plan.set_main(choice.main);
@@ -79,7 +80,8 @@ absl::StatusOr<http::Headers> HuggingFaceSource::Headers(const std::string& mirr
   std::string token((std::istreambuf_iterator<char>(file)), {});
   token = std::string(absl::StripAsciiWhitespace(token));
   if (token.empty() || token.size() > kTokenMax || token.find_first_of(" \r\n\t") != std::string::npos) {
-    return Error(v1::MODEL_SOURCE_DENIED, absl::StrCat("'", token_file_, "' (model.huggingface_token_file) holds no token"), {});
+    return Error(v1::MODEL_SOURCE_DENIED,
+                 absl::StrCat("'", token_file_, "' (model.huggingface_token_file) holds no token"), {});
   }
   headers.Set("authorization", "Bearer " + token);
   return headers;
@@ -90,7 +92,8 @@ Task<absl::StatusOr<http::Headers>> HuggingFaceSource::Credentials(const Wish& w
 Task<absl::StatusOr<v1::PullPlan>> HuggingFaceSource::Plan(const Wish& wish) {
   const std::string base = wish.mirror.empty() ? url_ : wish.mirror;
   CO_ASSIGN_OR_RETURN(http::Headers headers, Headers(wish.mirror));
-  const std::string url = absl::StrCat(base, "/api/models/", wish.repo, "/revision/", http::PercentEncode(wish.tag), "?blobs=true");
+  const std::string url =
+      absl::StrCat(base, "/api/models/", wish.repo, "/revision/", http::PercentEncode(wish.tag), "?blobs=true");
   CO_ASSIGN_OR_RETURN(const nlohmann::json json, co_await GetJson(web_, url, std::move(headers), Described(wish)));
   const std::string commit = TextIn(json, "sha");
   if (!IsHex(commit, 40)) co_return Nonsense(base, "it tells no commit");
@@ -107,15 +110,17 @@ Task<absl::StatusOr<v1::PullPlan>> HuggingFaceSource::Plan(const Wish& wish) {
   }
   CO_ASSIGN_OR_RETURN(const FileChoice choice, ChooseFiles(wish.repo, std::move(files), wish.quantization));
   CO_ASSIGN_OR_RETURN(v1::PullPlan plan, PlanOfFiles(base, wish, choice, [&](const std::string& name) {
-    return absl::StrCat(base, "/", wish.repo, "/resolve/", commit, "/", http::PercentEncode(name, /*slashes=*/true));
-  }));
+                        return absl::StrCat(base, "/", wish.repo, "/resolve/", commit, "/",
+                                            http::PercentEncode(name, /*slashes=*/true));
+                      }));
   plan.set_revision(commit);
   plan.set_type(TypeOfTask(TextIn(json, "pipeline_tag")));
   co_return plan;
 }
 
 Task<absl::StatusOr<std::vector<v1::Offer>>> HuggingFaceSource::Search(const std::string& words, int limit) {
-  const std::string url = absl::StrCat(url_, "/api/models?search=", http::PercentEncode(words), "&limit=", limit, "&sort=downloads");
+  const std::string url =
+      absl::StrCat(url_, "/api/models?search=", http::PercentEncode(words), "&limit=", limit, "&sort=downloads");
   CO_ASSIGN_OR_RETURN(const nlohmann::json json, co_await GetJson(web_, url, {}, "a list of models"));
   if (!json.is_array()) co_return Nonsense(url_, "its list of models is none");
   std::vector<v1::Offer> offers;
@@ -145,7 +150,8 @@ Task<absl::StatusOr<v1::PullPlan>> ModelScopeSource::Plan(const Wish& wish) {
   if (code != 200) co_return BadAnswer(url, code == 10010205001 ? 404 : static_cast<int>(code % 1000), Described(wish));
   const nlohmann::json data = json.value("Data", nlohmann::json::object());
   std::vector<RepositoryFile> files;
-  for (const nlohmann::json& entry : data.is_object() ? data.value("Files", nlohmann::json::array()) : nlohmann::json::array()) {
+  for (const nlohmann::json& entry :
+       data.is_object() ? data.value("Files", nlohmann::json::array()) : nlohmann::json::array()) {
     if (TextIn(entry, "Type") == "tree") continue;
     RepositoryFile& file = files.emplace_back();
     file.name = TextIn(entry, "Path");
@@ -154,8 +160,9 @@ Task<absl::StatusOr<v1::PullPlan>> ModelScopeSource::Plan(const Wish& wish) {
   }
   CO_ASSIGN_OR_RETURN(const FileChoice choice, ChooseFiles(wish.repo, std::move(files), wish.quantization));
   CO_ASSIGN_OR_RETURN(v1::PullPlan plan, PlanOfFiles(base, wish, choice, [&](const std::string& name) {
-    return absl::StrCat(api, "?Revision=", http::PercentEncode(wish.tag), "&FilePath=", http::PercentEncode(name));
-  }));
+                        return absl::StrCat(api, "?Revision=", http::PercentEncode(wish.tag),
+                                            "&FilePath=", http::PercentEncode(name));
+                      }));
   // A branch has no commit in this answer: the digests of what is fetched say the same.
   std::vector<NamedDigest> digests;
   for (const v1::PullPlan::File& file : plan.files()) digests.push_back({file.name(), file.sha256()});
@@ -168,7 +175,8 @@ Task<absl::StatusOr<std::vector<v1::Offer>>> ModelScopeSource::Search(const std:
                                        "&sort=downloads&page_number=1&page_size=", limit);
   CO_ASSIGN_OR_RETURN(const nlohmann::json json, co_await GetJson(web_, url, {}, "a list of models"));
   const nlohmann::json data = json.is_object() ? json.value("data", nlohmann::json()) : nlohmann::json();
-  if (!data.is_object() || !data.contains("models") || !data["models"].is_array()) co_return Nonsense(url_, "its list of models is none");
+  if (!data.is_object() || !data.contains("models") || !data["models"].is_array())
+    co_return Nonsense(url_, "its list of models is none");
   std::vector<v1::Offer> offers;
   for (const nlohmann::json& entry : data["models"]) {
     if (offers.size() == static_cast<size_t>(limit)) break;
@@ -177,7 +185,8 @@ Task<absl::StatusOr<std::vector<v1::Offer>>> ModelScopeSource::Search(const std:
     v1::Offer& offer = offers.emplace_back();
     offer.set_source(v1::MODEL_SOURCE_MODELSCOPE);
     offer.set_repo(CleanText(id, 200));
-    if (entry.contains("tasks") && entry["tasks"].is_array() && !entry["tasks"].empty() && entry["tasks"][0].is_string()) {
+    if (entry.contains("tasks") && entry["tasks"].is_array() && !entry["tasks"].empty() &&
+        entry["tasks"][0].is_string()) {
       offer.set_task(CleanText(entry["tasks"][0].get<std::string>(), 100));
     }
     offer.set_downloads(NumberIn(entry, "downloads"));

@@ -41,7 +41,8 @@ absl::Status Check(const config::v1::Model& config) {
   if (SourceOfName(config.default_source()) == v1::MODEL_SOURCE_UNSPECIFIED) {
     return InvalidInput("model.default_source", "must be ollama, huggingface or modelscope");
   }
-  for (const auto& [key, url] : {std::pair("model.ollama_url", config.ollama_url()), {"model.huggingface_url", config.huggingface_url()},
+  for (const auto& [key, url] : {std::pair("model.ollama_url", config.ollama_url()),
+                                 {"model.huggingface_url", config.huggingface_url()},
                                  {"model.modelscope_url", config.modelscope_url()}}) {
     const absl::Status parsed = http::ParseUrl(url).status();
     if (!parsed.ok()) return InvalidInput(key, parsed.message());

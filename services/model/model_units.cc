@@ -120,7 +120,8 @@ Task<absl::StatusOr<v1::DeleteResponse>> ModelUnits::Delete(CallContext& call, c
   response.set_success(true);
   // A record that was made for a pull goes with it.
   CO_ASSIGN_OR_RETURN(const bool cancelled, co_await pulls_.Cancel(call, model.id()));
-  if (cancelled && HasReason((co_await store_.Find(call, model.id())).status(), v1::MODEL_NOT_FOUND)) co_return response;
+  if (cancelled && HasReason((co_await store_.Find(call, model.id())).status(), v1::MODEL_NOT_FOUND))
+    co_return response;
   v1::ModelDeleted deleted;
   deleted.set_model_id(model.id());
   response.set_freed_bytes(model.stored() ? model.size() : 0);
@@ -143,7 +144,8 @@ Task<int64_t> ModelUnits::RemoveFiles(const CallContext& call, v1::Model model) 
   } else if (again.ok()) {
     freed = co_await threads_.RunQuick([storage = storage_, model] { return storage.Remove(model); });
   }
-  if (!freed.ok()) spdlog::warn("files of deleted model {} stay: {}", model.id(), std::string(freed.status().message()));
+  if (!freed.ok())
+    spdlog::warn("files of deleted model {} stay: {}", model.id(), std::string(freed.status().message()));
   co_return freed.value_or(0);
 }
 
@@ -234,11 +236,13 @@ Task<absl::StatusOr<v1::SearchResponse>> ModelUnits::Search(CallContext& call, c
     *response.add_results() = std::move(model);
   }
   const v1::ModelSource source = SourceOfName(request.source());
-  if (!request.source().empty() && source == v1::MODEL_SOURCE_UNSPECIFIED) co_return response;  // local, or somebody's own
+  if (!request.source().empty() && source == v1::MODEL_SOURCE_UNSPECIFIED)
+    co_return response;  // local, or somebody's own
   const Pulls::Offers found = co_await pulls_.Search(call, source, request.query(), request.limit());
   for (const v1::Offer& offer : found.offers) {
     const v1::ModelType type = TypeOfTask(offer.task());
-    if (request.type() != v1::MODEL_TYPE_UNSPECIFIED && type != v1::MODEL_TYPE_UNSPECIFIED && type != request.type()) continue;
+    if (request.type() != v1::MODEL_TYPE_UNSPECIFIED && type != v1::MODEL_TYPE_UNSPECIFIED && type != request.type())
+      continue;
     *response.add_offers() = offer;
   }
   for (const v1::SourceProblem& problem : found.problems) *response.add_problems() = problem;
@@ -274,7 +278,9 @@ Task<absl::StatusOr<v1::CompatibilityResponse>> ModelUnits::Compatibility(CallCo
   for (const v1::Model& model : models) {
     v1::ModelCompatibility& item = *response.add_items();
     item = CompatibilityOf(model, engines.value_or(std::vector<KnownEngine>()));
-    if (!engines.ok()) item.set_note(absl::StrCat(item.note(), item.note().empty() ? "" : " ", "Which engines this machine has cannot be found out now."));
+    if (!engines.ok())
+      item.set_note(absl::StrCat(item.note(), item.note().empty() ? "" : " ",
+                                 "Which engines this machine has cannot be found out now."));
   }
   co_return response;
 }

@@ -28,12 +28,12 @@ constexpr char kKinds[] = "application/vnd.ollama.image.";
 // What a layer is called among the model's files; empty for those that engines have no use for.
 std::string FileNameOf(const std::string& kind) {
   constexpr std::array<std::pair<const char*, const char*>, 7> kNames = {{{"model", "model.gguf"},
-                                                                         {"projector", "mmproj.gguf"},
-                                                                         {"template", "template.gotmpl"},
-                                                                         {"params", "params.json"},
-                                                                         {"system", "system.txt"},
-                                                                         {"license", "LICENSE"},
-                                                                         {"messages", "messages.json"}}};
+                                                                          {"projector", "mmproj.gguf"},
+                                                                          {"template", "template.gotmpl"},
+                                                                          {"params", "params.json"},
+                                                                          {"system", "system.txt"},
+                                                                          {"license", "LICENSE"},
+                                                                          {"messages", "messages.json"}}};
   for (const auto& [name, file] : kNames) {
     if (kind == name) return file;
   }
@@ -58,7 +58,8 @@ absl::StatusOr<v1::PullPlan> PlanOfManifest(const Wish& wish, const std::string&
     const std::string kind = plain.starts_with(kKinds) ? plain.substr(sizeof(kKinds) - 1) : "";
     if (kind == "tensor" || kind == "adapter") {
       return Error(v1::MODEL_FORMAT_UNSUPPORTED,
-                   absl::StrCat("'", wish.repo, ":", wish.tag, "' is ", kind == "tensor" ? "kept tensor by tensor" : "an adapter for another model",
+                   absl::StrCat("'", wish.repo, ":", wish.tag, "' is ",
+                                kind == "tensor" ? "kept tensor by tensor" : "an adapter for another model",
                                 ", which only Ollama itself can put together"),
                    {{"repo", wish.repo}});
     }
@@ -72,7 +73,9 @@ absl::StatusOr<v1::PullPlan> PlanOfManifest(const Wish& wish, const std::string&
     }
     const auto named = [&name](const v1::PullPlan::File& file) { return file.name() == name; };
     if (std::any_of(plan.files().begin(), plan.files().end(), named)) {
-      return Error(v1::MODEL_FORMAT_UNSUPPORTED, absl::StrCat("'", wish.repo, ":", wish.tag, "' has two layers of kind ", kind), {{"repo", wish.repo}});
+      return Error(v1::MODEL_FORMAT_UNSUPPORTED,
+                   absl::StrCat("'", wish.repo, ":", wish.tag, "' has two layers of kind ", kind),
+                   {{"repo", wish.repo}});
     }
     v1::PullPlan::File& file = *plan.add_files();
     file.set_name(name);
@@ -82,7 +85,8 @@ absl::StatusOr<v1::PullPlan> PlanOfManifest(const Wish& wish, const std::string&
     model = model || kind == "model";
   }
   if (!model) {
-    return Error(v1::MODEL_FORMAT_UNSUPPORTED, absl::StrCat("'", wish.repo, ":", wish.tag, "' has no layer with a model"), {{"repo", wish.repo}});
+    return Error(v1::MODEL_FORMAT_UNSUPPORTED,
+                 absl::StrCat("'", wish.repo, ":", wish.tag, "' has no layer with a model"), {{"repo", wish.repo}});
   }
   return plan;
 }
@@ -95,7 +99,8 @@ Task<absl::StatusOr<http::Response>> OllamaSource::Ask(std::string url, http::He
     absl::StatusOr<http::Response> answer = co_await web_.Get(*parsed, headers, absl::Now() + kAnswerTime);
     if (!answer.ok()) co_return NoAnswer(url, answer.status());
     const std::string challenge(answer->headers.Get("www-authenticate"));
-    if (answer->status != 401 || attempt == 2 || !absl::StartsWithIgnoreCase(challenge, "bearer ")) co_return *std::move(answer);
+    if (answer->status != 401 || attempt == 2 || !absl::StartsWithIgnoreCase(challenge, "bearer "))
+      co_return *std::move(answer);
     std::string realm, query, field, value, rest = challenge.substr(7);
     re2::StringPiece input(rest);
     while (RE2::Consume(&input, kField, &field, &value)) {
@@ -144,11 +149,13 @@ Task<absl::StatusOr<std::vector<v1::Offer>>> OllamaSource::Search(const std::str
   std::string token;
   CO_ASSIGN_OR_RETURN(const http::Response answer, co_await Ask(url, {}, token));
   if (answer.status != 200) {
-    co_return Error(v1::MODEL_SOURCE_UNREACHABLE, "this registry does not list what it has; ollama.com/search shows it", {});
+    co_return Error(v1::MODEL_SOURCE_UNREACHABLE, "this registry does not list what it has; ollama.com/search shows it",
+                    {});
   }
   CO_ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(url, answer.body));
   std::vector<v1::Offer> offers;
-  const std::vector<std::string> wanted = absl::StrSplit(absl::AsciiStrToLower(words), absl::ByAnyChar(" \t\n"), absl::SkipEmpty());
+  const std::vector<std::string> wanted =
+      absl::StrSplit(absl::AsciiStrToLower(words), absl::ByAnyChar(" \t\n"), absl::SkipEmpty());
   for (const nlohmann::json& entry : json.value("repositories", nlohmann::json::array())) {
     if (!entry.is_string() || offers.size() == static_cast<size_t>(limit)) continue;
     const std::string repo = entry.get<std::string>();

@@ -44,7 +44,7 @@ bool ReadAll(int descriptor, char* to, size_t size, int64_t offset) {
 }
 
 std::string ReadText(int descriptor) {
-  struct stat status {};
+  struct stat status{};
   std::string text;
   if (::fstat(descriptor, &status) != 0) return text;
   text.resize(static_cast<size_t>(status.st_size));
@@ -69,7 +69,7 @@ absl::StatusOr<std::shared_ptr<PartFile>> PartFile::Open(const std::string& path
                                                          const std::function<absl::Status()>& go_on) {
   std::shared_ptr<PartFile> part(new PartFile(path, size, piece_size));
   RETURN_IF_ERROR(part->OpenFiles());
-  struct stat journal {};
+  struct stat journal{};
   const bool fresh = ::fstat(part->journal_, &journal) != 0 || journal.st_size == 0;
   if (const absl::Status claimed = part->Claim(); !claimed.ok()) {
     if (fresh) Remove(path);  // what was claimed of it
@@ -97,7 +97,7 @@ absl::Status PartFile::OpenFiles() {
 }
 
 absl::Status PartFile::Claim() const {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file_, &status) != 0) return DiskFailure("read", path_, errno);
   if (status.st_size != size_ && ::ftruncate(file_, size_) != 0) return DiskFailure("write", path_, errno);
   if (size_ == 0) return absl::OkStatus();
@@ -155,7 +155,7 @@ absl::Status PartFile::Commit(const std::string& path) const {
   if (::fsync(file_) != 0) return DiskFailure("write", path_, errno);
   if (::fchmod(file_, 0444) != 0) return DiskFailure("write", path_, errno);
   // Never another file that has got the same name meanwhile.
-  struct stat mine {}, named {};
+  struct stat mine{}, named{};
   if (::fstat(file_, &mine) != 0 || ::lstat(path_.c_str(), &named) != 0 || mine.st_ino != named.st_ino) {
     return DiskFailure("find", path_, ENOENT);
   }

@@ -14,13 +14,14 @@
 
 namespace aima::model {
 
-// The bytes that have arrived, at their places, and a journal beside them with the SHA-256 of every piece that is whole.
-// What the journal does not vouch for counts as not there: a process that dies, or a disk that loses power, at any moment
-// leaves nothing behind that could be taken for good bytes. Blocks. Write is thread-safe, for different pieces.
+// The bytes that have arrived, at their places, and a journal beside them with the SHA-256 of every piece that is
+// whole. What the journal does not vouch for counts as not there: a process that dies, or a disk that loses power, at
+// any moment leaves nothing behind that could be taken for good bytes. Blocks. Write is thread-safe, for different
+// pieces.
 class PartFile {
  public:
-  // Opens the part at `path`, or makes it and claims its room on the disk. Pieces whose bytes are not those of the journal
-  // are forgotten. MODEL_STORAGE_FULL or MODEL_STORAGE_FAILED; else fails only with the error of `go_on`.
+  // Opens the part at `path`, or makes it and claims its room on the disk. Pieces whose bytes are not those of the
+  // journal are forgotten. MODEL_STORAGE_FULL or MODEL_STORAGE_FAILED; else fails only with the error of `go_on`.
   static absl::StatusOr<std::shared_ptr<PartFile>> Open(const std::string& path, int64_t size, int64_t piece_size,
                                                         const std::function<absl::Status()>& go_on);
   ~PartFile();

@@ -27,11 +27,16 @@ constexpr double kSpeedWeight = 0.25;  // of the newest tick
 
 const char* PhaseOf(v1::PullStatus status) {
   switch (status) {
-    case v1::PULL_STATUS_RESOLVING: return "resolving";
-    case v1::PULL_STATUS_DOWNLOADING: return "downloading";
-    case v1::PULL_STATUS_VERIFYING: return "verifying";
-    case v1::PULL_STATUS_READY: return "ready";
-    default: return "queued";
+    case v1::PULL_STATUS_RESOLVING:
+      return "resolving";
+    case v1::PULL_STATUS_DOWNLOADING:
+      return "downloading";
+    case v1::PULL_STATUS_VERIFYING:
+      return "verifying";
+    case v1::PULL_STATUS_READY:
+      return "ready";
+    default:
+      return "queued";
   }
 }
 
@@ -39,7 +44,8 @@ const char* PhaseOf(v1::PullStatus status) {
 absl::StatusOr<v1::Model> ModelOfFiles(const std::string& place, const v1::PullPlan& plan,
                                        const std::vector<BlobStore::Placed>& files) {
   const ImportRoots everywhere({});
-  ASSIGN_OR_RETURN(const Inspection found, Inspect(everywhere, plan.main().empty() ? place : absl::StrCat(place, "/", plan.main())));
+  ASSIGN_OR_RETURN(const Inspection found,
+                   Inspect(everywhere, plan.main().empty() ? place : absl::StrCat(place, "/", plan.main())));
   v1::Model model;
   model.set_path(found.path);
   model.set_format(found.format);
@@ -90,12 +96,14 @@ void PullRun::Cancel() {
 
 void PullRun::Abandon() {
   if (current_) current_->download->Ring();
-  if (!feed_.finished()) feed_.Finish(absl::UnavailableError("the model service is stopping; the pull goes on when it is back"));
+  if (!feed_.finished())
+    feed_.Finish(absl::UnavailableError("the model service is stopping; the pull goes on when it is back"));
 }
 
 absl::Status PullRun::StoppedStatus() const {
   if (!cancelled_) return absl::UnavailableError("the model service is stopping");
-  return Error(v1::MODEL_PULL_CANCELLED, absl::StrCat("the pull of '", row_.model_id, "' was cancelled"), {{"model_id", row_.model_id}});
+  return Error(v1::MODEL_PULL_CANCELLED, absl::StrCat("the pull of '", row_.model_id, "' was cancelled"),
+               {{"model_id", row_.model_id}});
 }
 
 v1::PullResponse PullRun::Response() const {
@@ -164,7 +172,8 @@ Task<absl::StatusOr<v1::Model>> PullRun::Pull() {
   std::set<std::string> keys;
   for (const v1::PullPlan::File& file : row_.plan.files()) keys.insert(BlobStore::KeyOf(file));
   world_.keep(row_.model_id, keys);
-  const int64_t missing = co_await world_.threads.RunQuick([blobs = &world_.blobs, plan = row_.plan] { return blobs->Missing(plan); });
+  const int64_t missing =
+      co_await world_.threads.RunQuick([blobs = &world_.blobs, plan = row_.plan] { return blobs->Missing(plan); });
   CO_RETURN_IF_ERROR(co_await world_.room.Make(call_, row_.model_id, missing));
   CO_RETURN_IF_ERROR(co_await SetStatus(v1::PULL_STATUS_DOWNLOADING));
   CO_ASSIGN_OR_RETURN(std::vector<BlobStore::Placed> files, co_await Fetch());
@@ -191,12 +200,12 @@ Task<absl::Status> PullRun::Resolve() {
 }
 
 Task<absl::StatusOr<std::vector<BlobStore::Placed>>> PullRun::Fetch() {
-  CO_ASSIGN_OR_RETURN(const http::Headers headers, co_await world_.sources.at(row_.wish.source)->Credentials(row_.wish));
+  CO_ASSIGN_OR_RETURN(const http::Headers headers,
+                      co_await world_.sources.at(row_.wish.source)->Credentials(row_.wish));
   // What is small comes first: it tells soon what is wrong.
   std::vector<v1::PullPlan::File> files(row_.plan.files().begin(), row_.plan.files().end());
-  std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.size(), a.name()) < std::pair(b.size(), b.name());
-  });
+  std::sort(files.begin(), files.end(),
+            [](const auto& a, const auto& b) { return std::pair(a.size(), a.name()) < std::pair(b.size(), b.name()); });
   std::vector<BlobStore::Placed> placed;
   for (const v1::PullPlan::File& file : files) {
     CO_ASSIGN_OR_RETURN(std::string sha256, co_await FetchFile(file, headers));
@@ -234,8 +243,8 @@ Task<absl::StatusOr<v1::Model>> PullRun::Place(std::vector<BlobStore::Placed> fi
   CO_ASSIGN_OR_RETURN(const std::string place, co_await world_.threads.RunSlow([blobs, id = row_.model_id, files] {
     return blobs->Place(id, files);
   }));
-  absl::StatusOr<v1::Model> read = co_await world_.threads.RunSlow(
-      [place, plan = row_.plan, files] { return ModelOfFiles(place, plan, files); });
+  absl::StatusOr<v1::Model> read =
+      co_await world_.threads.RunSlow([place, plan = row_.plan, files] { return ModelOfFiles(place, plan, files); });
   const std::string before = model_.path();
   if (read.ok()) {
     v1::Model model = *std::move(read);
@@ -261,7 +270,8 @@ Task<absl::StatusOr<v1::Model>> PullRun::Place(std::vector<BlobStore::Placed> fi
     also.push_back(PullStore::UpdateOf(row_));
     also.push_back(world_.outbox.Emit(call_, verified));
     also.push_back(world_.outbox.Emit(call_, Event()));
-    const absl::Status status = stopped() ? StoppedStatus() : co_await world_.models.Place(call_, model, std::move(also));
+    const absl::Status status =
+        stopped() ? StoppedStatus() : co_await world_.models.Place(call_, model, std::move(also));
     read = status.ok() ? absl::StatusOr<v1::Model>(std::move(model)) : status;
   }
   // What may be recorded or not is left to the next start, which looks. What has arrived is kept for another try.
@@ -301,7 +311,8 @@ Task<void> PullRun::Fail(const absl::Status& status) {
   operations.push_back(ModelStore::SetStatusOf(row_.model_id, v1::MODEL_STATUS_ERROR, details.message));
   operations.push_back(world_.outbox.Emit(call_, Event()));
   const absl::Status written = (co_await world_.db.Write(call_, std::move(operations))).status();
-  if (!written.ok()) spdlog::warn("the end of the pull of {} is not recorded: {}", row_.model_id, std::string(written.message()));
+  if (!written.ok())
+    spdlog::warn("the end of the pull of {} is not recorded: {}", row_.model_id, std::string(written.message()));
   spdlog::warn("pull of {} failed: {}", row_.model_id, details.message);
 }
 
@@ -338,10 +349,14 @@ void PullRun::Update() {
       progress_.set_message(absl::StrCat("asking ", NameOfSource(row_.wish.source), " for '", row_.wish.repo, "'"));
       break;
     case v1::PULL_STATUS_DOWNLOADING:
-      progress_.set_message(absl::StrCat(checking ? "checking '" : "fetching '", current_ ? current_->download->file().name() : "", "'"));
+      progress_.set_message(
+          absl::StrCat(checking ? "checking '" : "fetching '", current_ ? current_->download->file().name() : "", "'"));
       break;
-    case v1::PULL_STATUS_VERIFYING: progress_.set_message("reading the headers of the files"); break;
-    default: progress_.set_message("waiting for its turn");
+    case v1::PULL_STATUS_VERIFYING:
+      progress_.set_message("reading the headers of the files");
+      break;
+    default:
+      progress_.set_message("waiting for its turn");
   }
 }
 
@@ -368,7 +383,8 @@ Task<void> PullRun::Tick() {
     if (feed_.finished() || row_.status != v1::PULL_STATUS_DOWNLOADING) continue;
     const absl::Time now = absl::Now();
     const int64_t received = received_ + (current_ ? current_->download->received() : 0);
-    const double speed = static_cast<double>(received - received_before_) / std::max(1e-3, absl::ToDoubleSeconds(now - before));
+    const double speed =
+        static_cast<double>(received - received_before_) / std::max(1e-3, absl::ToDoubleSeconds(now - before));
     received_before_ = received;
     before = now;
     progress_.set_speed(progress_.speed() == 0 ? speed : (1 - kSpeedWeight) * progress_.speed() + kSpeedWeight * speed);

@@ -8,22 +8,20 @@ namespace aima::model {
 
 namespace {
 
-#define PULL_COLUMNS                                                                                            \
+#define PULL_COLUMNS                                                                                          \
   "model_id, source, repo, tag, mirror, quantization, status, error, reason, plan, own_record, create_time, " \
   "update_time"
 
 constexpr pg::Statement kFind = {"pull_find", "SELECT " PULL_COLUMNS " FROM pulls WHERE model_id = $1"};
 constexpr pg::Statement kFindSame = {
-    "pull_find_same",
-    "SELECT " PULL_COLUMNS " FROM pulls WHERE (source, repo, tag, quantization) = ($1, $2, $3, $4)"};
-constexpr pg::Statement kList = {"pull_list",
-                                 "SELECT " PULL_COLUMNS " FROM pulls ORDER BY create_time DESC, model_id LIMIT $1::bigint"};
-constexpr pg::Statement kInsert = {
-    "pull_insert",
-    "INSERT INTO pulls (" PULL_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"};
-constexpr pg::Statement kUpdate = {
-    "pull_update",
-    "UPDATE pulls SET mirror = $2, status = $3, error = $4, reason = $5, plan = $6, update_time = $7 WHERE model_id = $1"};
+    "pull_find_same", "SELECT " PULL_COLUMNS " FROM pulls WHERE (source, repo, tag, quantization) = ($1, $2, $3, $4)"};
+constexpr pg::Statement kList = {
+    "pull_list", "SELECT " PULL_COLUMNS " FROM pulls ORDER BY create_time DESC, model_id LIMIT $1::bigint"};
+constexpr pg::Statement kInsert = {"pull_insert", "INSERT INTO pulls (" PULL_COLUMNS
+                                                  ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"};
+constexpr pg::Statement kUpdate = {"pull_update",
+                                   "UPDATE pulls SET mirror = $2, status = $3, error = $4, reason = $5, plan = $6, "
+                                   "update_time = $7 WHERE model_id = $1"};
 constexpr pg::Statement kDelete = {"pull_delete", "DELETE FROM pulls WHERE model_id = $1"};
 
 absl::StatusOr<PullRow> RowOf(const pg::Row& from) {

@@ -44,7 +44,8 @@ class PullStore {
   static pg::Operation DeleteOf(const std::string& model_id);
 
  private:
-  Task<absl::StatusOr<std::vector<PullRow>>> Read(const CallContext& call, const pg::Statement& statement, pg::Values values);
+  Task<absl::StatusOr<std::vector<PullRow>>> Read(const CallContext& call, const pg::Statement& statement,
+                                                  pg::Values values);
 
   pg::Database& db_;
 };

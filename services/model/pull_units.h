@@ -14,7 +14,8 @@ namespace aima::model {
 // One method per unit. Not thread-safe: lives on the loop.
 class PullUnits {
  public:
-  PullUnits(Pulls& pulls, ModelStore& models, events::Outbox& outbox) : pulls_(pulls), models_(models), outbox_(outbox) {}
+  PullUnits(Pulls& pulls, ModelStore& models, events::Outbox& outbox)
+      : pulls_(pulls), models_(models), outbox_(outbox) {}
 
   Task<absl::StatusOr<v1::PullResponse>> Pull(CallContext& call, const v1::PullRequest& request);
   Task<absl::Status> PullStream(CallContext& call, const v1::PullRequest& request, StreamWriter<v1::PullProgress>& out);

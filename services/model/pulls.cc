@@ -48,13 +48,23 @@ Pulls::Pulls(const Parts& parts, const Settings& settings)
       web_(parts.loop, Trusted(settings)),
       room_(parts.models, parts.outbox, blobs_, threads_, parts.users, settings.cache_bytes_max),
       downloads_({parts.loop, web_, threads_, blobs_, parts.spawn}, settings.download),
-      world_{parts.loop, parts.db, parts.outbox, parts.models, blobs_, downloads_, threads_, room_, sources_,
-             parts.spawn, parts.background,
+      world_{parts.loop,
+             parts.db,
+             parts.outbox,
+             parts.models,
+             blobs_,
+             downloads_,
+             threads_,
+             room_,
+             sources_,
+             parts.spawn,
+             parts.background,
              [this](const std::string& model_id, std::set<std::string> keys) { Keep(model_id, std::move(keys)); }} {
   sources_[v1::MODEL_SOURCE_OLLAMA] = std::make_unique<OllamaSource>(web_, WithoutSlash(settings.ollama_url));
-  sources_[v1::MODEL_SOURCE_HUGGINGFACE] =
-      std::make_unique<HuggingFaceSource>(web_, WithoutSlash(settings.huggingface_url), settings.huggingface_token_file);
-  sources_[v1::MODEL_SOURCE_MODELSCOPE] = std::make_unique<ModelScopeSource>(web_, WithoutSlash(settings.modelscope_url));
+  sources_[v1::MODEL_SOURCE_HUGGINGFACE] = std::make_unique<HuggingFaceSource>(
+      web_, WithoutSlash(settings.huggingface_url), settings.huggingface_token_file);
+  sources_[v1::MODEL_SOURCE_MODELSCOPE] =
+      std::make_unique<ModelScopeSource>(web_, WithoutSlash(settings.modelscope_url));
 }
 
 Pulls::~Pulls() { threads_.Stop(); }
@@ -103,7 +113,8 @@ Task<absl::Status> Pulls::Lock() {
   for (const absl::Time end = absl::Now() + kLockTime;;) {
     CO_ASSIGN_OR_RETURN(const bool locked, co_await threads_.RunQuick([blobs = &blobs_] { return blobs->Lock(); }));
     if (locked) co_return absl::OkStatus();
-    if (absl::Now() > end) co_return absl::FailedPreconditionError("another model service works in the same model.storage_dir");
+    if (absl::Now() > end)
+      co_return absl::FailedPreconditionError("another model service works in the same model.storage_dir");
     timer.expires_after(std::chrono::milliseconds(100));
     co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
   }
@@ -139,7 +150,8 @@ Task<absl::StatusOr<std::shared_ptr<PullRun>>> Pulls::Begin(const CallContext& c
     CO_ASSIGN_OR_RETURN(std::optional<PullRow> same, co_await store_.FindSame(call, wish));
     if (same) {
       if (!request.name().empty() && SlugOf(request.name()) != same->model_id) {
-        co_return Error(v1::MODEL_EXISTS, absl::StrCat("this is the model '", same->model_id, "' already"), {{"model_id", same->model_id}});
+        co_return Error(v1::MODEL_EXISTS, absl::StrCat("this is the model '", same->model_id, "' already"),
+                        {{"model_id", same->model_id}});
       }
       co_return co_await Again(call, *std::move(same), wish);
     }
@@ -164,7 +176,8 @@ Task<absl::StatusOr<std::shared_ptr<PullRun>>> Pulls::Again(const CallContext& c
   co_return Run(std::move(row), std::move(model));
 }
 
-Task<absl::StatusOr<std::shared_ptr<PullRun>>> Pulls::New(const CallContext& call, const Wish& wish, const std::string& name) {
+Task<absl::StatusOr<std::shared_ptr<PullRun>>> Pulls::New(const CallContext& call, const Wish& wish,
+                                                          const std::string& name) {
   v1::Model model;
   PullRow row;
   row.wish = wish;
@@ -173,7 +186,8 @@ Task<absl::StatusOr<std::shared_ptr<PullRun>>> Pulls::New(const CallContext& cal
   row.create_time = row.update_time = absl::Now();
   model.set_name(name.empty() ? NameFor(wish) : CleanText(name, 200));
   const std::string slug = SlugOf(model.name());
-  if (slug.empty()) co_return InvalidInput(name.empty() ? "repo" : "name", "has no letters or digits of which an id could be made");
+  if (slug.empty())
+    co_return InvalidInput(name.empty() ? "repo" : "name", "has no letters or digits of which an id could be made");
   CO_ASSIGN_OR_RETURN(const std::vector<std::string> taken, co_await parts_.models.IdsLike(call, slug));
   model.set_id(FreeId(taken, slug, wish.quantization));
   if (!name.empty() && model.id() != slug) {
@@ -281,7 +295,8 @@ struct Pulls::Survey {
   asio::steady_timer done;
 };
 
-Task<void> Pulls::Ask(std::shared_ptr<Survey> survey, v1::ModelSource name, Source& source, std::string words, int limit) {
+Task<void> Pulls::Ask(std::shared_ptr<Survey> survey, v1::ModelSource name, Source& source, std::string words,
+                      int limit) {
   absl::StatusOr<std::vector<v1::Offer>> offers = co_await source.Search(words, limit);
   survey->answers.insert_or_assign(name, std::move(offers));
   if (survey->answers.size() == survey->asked) survey->done.cancel();
@@ -306,7 +321,8 @@ Task<Pulls::Offers> Pulls::Search(const CallContext& call, v1::ModelSource sourc
     }
     v1::SourceProblem& problem = found.problems.emplace_back();
     problem.set_source(name);
-    problem.set_error(answer == survey->answers.end() ? "did not answer in time" : std::string(answer->second.status().message()));
+    problem.set_error(answer == survey->answers.end() ? "did not answer in time"
+                                                      : std::string(answer->second.status().message()));
   }
   co_return found;
 }

@@ -47,8 +47,8 @@ class Pulls {
   // The pull of this thing, begun if it is not going on.
   Task<absl::StatusOr<std::shared_ptr<PullRun>>> Begin(const CallContext& call, const v1::PullRequest& request);
 
-  // Ends the pull of a model, if there is one that is not ready, with all that it has fetched; a record that was made for
-  // it goes too. False if there is none.
+  // Ends the pull of a model, if there is one that is not ready, with all that it has fetched; a record that was made
+  // for it goes too. False if there is none.
   Task<absl::StatusOr<bool>> Cancel(const CallContext& call, const std::string& model_id);
 
   Task<absl::StatusOr<v1::PullsResponse>> List(const CallContext& call, int limit);
@@ -72,13 +72,15 @@ class Pulls {
  private:
   // Each source is asked by its own work, which may outlast the question.
   struct Survey;
-  static Task<void> Ask(std::shared_ptr<Survey> survey, v1::ModelSource name, Source& source, std::string words, int limit);
+  static Task<void> Ask(std::shared_ptr<Survey> survey, v1::ModelSource name, Source& source, std::string words,
+                        int limit);
 
   Task<absl::Status> Lock();
   std::shared_ptr<PullRun> Running(const std::string& model_id);
   std::shared_ptr<PullRun> Run(PullRow row, v1::Model model);
   Task<absl::StatusOr<std::shared_ptr<PullRun>>> Again(const CallContext& call, PullRow row, const Wish& wish);
-  Task<absl::StatusOr<std::shared_ptr<PullRun>>> New(const CallContext& call, const Wish& wish, const std::string& name);
+  Task<absl::StatusOr<std::shared_ptr<PullRun>>> New(const CallContext& call, const Wish& wish,
+                                                     const std::string& name);
   void Keep(const std::string& model_id, std::set<std::string> keys);
   Task<absl::Status> Erase(const CallContext& call, const PullRow& row);
 

@@ -16,7 +16,8 @@ using aima::testing::IsOk;
 constexpr char kDigest[] = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 
 std::string Layer(const std::string& kind, const std::string& digest, int64_t size = 5) {
-  return absl::StrCat(R"({"mediaType": "application/vnd.ollama.image.)", kind, R"(", "digest": ")", digest, R"(", "size": )", size, "}");
+  return absl::StrCat(R"({"mediaType": "application/vnd.ollama.image.)", kind, R"(", "digest": ")", digest,
+                      R"(", "size": )", size, "}");
 }
 absl::StatusOr<v1::PullPlan> Plan(const std::string& layers) {
   Wish wish;
@@ -28,7 +29,8 @@ absl::StatusOr<v1::PullPlan> Plan(const std::string& layers) {
 
 TEST(OllamaManifest, LayersBecomeFiles) {
   const std::string digest = absl::StrCat("sha256:", kDigest);
-  const auto plan = Plan(Layer("model", digest) + "," + Layer("license", digest) + "," + Layer("license", digest) + "," + Layer("future", digest));
+  const auto plan = Plan(Layer("model", digest) + "," + Layer("license", digest) + "," + Layer("license", digest) +
+                         "," + Layer("future", digest));
   ASSERT_THAT(plan, IsOk());
   ASSERT_EQ(plan->files_size(), 3);
   EXPECT_EQ(plan->files(0).name(), "model.gguf");
@@ -40,13 +42,15 @@ TEST(OllamaManifest, WhatIsNoDigestNeverBecomesAName) {
   for (const std::string bad : {"sha256:../../etc/passwd", "sha256:", "md5:abc", "sha256:2CF2", "sha256-x", ""}) {
     EXPECT_THAT(Plan(Layer("model", bad)), FailsWith(v1::MODEL_SOURCE_UNREACHABLE, "digest")) << bad;
   }
-  EXPECT_THAT(Plan(Layer("model", absl::StrCat("sha256:", kDigest), -1)), FailsWith(v1::MODEL_SOURCE_UNREACHABLE, "size"));
+  EXPECT_THAT(Plan(Layer("model", absl::StrCat("sha256:", kDigest), -1)),
+              FailsWith(v1::MODEL_SOURCE_UNREACHABLE, "size"));
 }
 
 TEST(OllamaManifest, WhatOnlyOllamaCanReadIsRefused) {
   const std::string digest = absl::StrCat("sha256:", kDigest);
   EXPECT_THAT(Plan(Layer("tensor", digest)), FailsWith(v1::MODEL_FORMAT_UNSUPPORTED, "tensor by tensor"));
-  EXPECT_THAT(Plan(Layer("model", digest) + "," + Layer("adapter", digest)), FailsWith(v1::MODEL_FORMAT_UNSUPPORTED, "adapter"));
+  EXPECT_THAT(Plan(Layer("model", digest) + "," + Layer("adapter", digest)),
+              FailsWith(v1::MODEL_FORMAT_UNSUPPORTED, "adapter"));
   EXPECT_THAT(Plan(Layer("license", digest)), FailsWith(v1::MODEL_FORMAT_UNSUPPORTED, "no layer with a model"));
 }
 
@@ -68,14 +72,18 @@ class SourcesTest : public ::testing::Test {
     } else if (target.starts_with("/v2/")) {
       if (exchange.request().headers.Get("authorization") != "Bearer let-me-in") {
         response.status = 401;
-        response.headers.Add("www-authenticate", absl::StrCat("Bearer realm=\"", Url(), "/token\",service=\"r\",scope=\"repository:library/x:pull\""));
+        response.headers.Add(
+            "www-authenticate",
+            absl::StrCat("Bearer realm=\"", Url(), "/token\",service=\"r\",scope=\"repository:library/x:pull\""));
       } else {
         response.body = absl::StrCat(R"({"layers": [)", Layer("model", absl::StrCat("sha256:", kDigest)), "]}");
       }
     } else if (target.starts_with("/api/models?search=smol%20lm")) {
-      response.body = R"([{"id": "a/SmolLM", "pipeline_tag": "text-generation", "downloads": 12, "likes": 3}, {"id": 7}, {"id": "b/SmolLM"}])";
+      response.body =
+          R"([{"id": "a/SmolLM", "pipeline_tag": "text-generation", "downloads": 12, "likes": 3}, {"id": 7}, {"id": "b/SmolLM"}])";
     } else if (target.starts_with("/openapi/v1/models?search=smol%20lm")) {
-      response.body = R"({"success": true, "data": {"models": [{"id": "c/SmolLM", "tasks": ["text-generation"], "downloads": 5}]}})";
+      response.body =
+          R"({"success": true, "data": {"models": [{"id": "c/SmolLM", "tasks": ["text-generation"], "downloads": 5}]}})";
     } else {
       response.status = 500;
     }

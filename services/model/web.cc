@@ -22,7 +22,8 @@ std::string HostOf(const std::string& url) {
 
 absl::Status NoAnswer(const std::string& url, const absl::Status& status) {
   const bool refused = absl::IsPermissionDenied(status) || absl::IsInvalidArgument(status);
-  return Error(refused ? v1::MODEL_MIRROR_REFUSED : v1::MODEL_SOURCE_UNREACHABLE, status.message(), {{"host", HostOf(url)}});
+  return Error(refused ? v1::MODEL_MIRROR_REFUSED : v1::MODEL_SOURCE_UNREACHABLE, status.message(),
+               {{"host", HostOf(url)}});
 }
 
 absl::Status BadAnswer(const std::string& url, int status, const std::string& what) {
@@ -32,14 +33,18 @@ absl::Status BadAnswer(const std::string& url, int status, const std::string& wh
     return Error(v1::MODEL_REPO_NOT_FOUND, absl::StrCat("'", host, "' has no ", what), metadata);
   }
   if (status == 401 || status == 403) {
-    return Error(v1::MODEL_SOURCE_DENIED,
-                 absl::StrCat("'", host, "' does not give ", what, " to everybody, or does not have it (HTTP ", status, ")"), metadata);
+    return Error(
+        v1::MODEL_SOURCE_DENIED,
+        absl::StrCat("'", host, "' does not give ", what, " to everybody, or does not have it (HTTP ", status, ")"),
+        metadata);
   }
-  return Error(v1::MODEL_SOURCE_UNREACHABLE, absl::StrCat("'", host, "' answers with HTTP ", status, " instead of ", what), metadata);
+  return Error(v1::MODEL_SOURCE_UNREACHABLE,
+               absl::StrCat("'", host, "' answers with HTTP ", status, " instead of ", what), metadata);
 }
 
 absl::Status Nonsense(const std::string& url, const std::string& why) {
-  return Error(v1::MODEL_SOURCE_UNREACHABLE, absl::StrCat("'", HostOf(url), "' does not answer as such a source does: ", why),
+  return Error(v1::MODEL_SOURCE_UNREACHABLE,
+               absl::StrCat("'", HostOf(url), "' does not answer as such a source does: ", why),
                {{"host", HostOf(url)}});
 }
 
@@ -49,7 +54,8 @@ absl::StatusOr<nlohmann::json> ParseJson(const std::string& url, const std::stri
   return json;
 }
 
-Task<absl::StatusOr<nlohmann::json>> GetJson(http::Outbound& web, std::string url, http::Headers headers, std::string what) {
+Task<absl::StatusOr<nlohmann::json>> GetJson(http::Outbound& web, std::string url, http::Headers headers,
+                                             std::string what) {
   absl::StatusOr<http::Url> parsed = http::ParseUrl(url);
   if (!parsed.ok()) co_return NoAnswer(url, parsed.status());
   headers.Set("accept", "application/json");

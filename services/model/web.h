@@ -19,7 +19,8 @@ absl::Status NoAnswer(const std::string& url, const absl::Status& status);
 absl::Status BadAnswer(const std::string& url, int status, const std::string& what);
 
 // The JSON object or list at an address.
-Task<absl::StatusOr<nlohmann::json>> GetJson(http::Outbound& web, std::string url, http::Headers headers, std::string what);
+Task<absl::StatusOr<nlohmann::json>> GetJson(http::Outbound& web, std::string url, http::Headers headers,
+                                             std::string what);
 absl::StatusOr<nlohmann::json> ParseJson(const std::string& url, const std::string& body);
 
 // A field of an object; empty or 0 if it is not there or of another type.

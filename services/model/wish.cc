@@ -21,9 +21,10 @@ namespace {
 constexpr size_t kDepthMax = 4;
 constexpr size_t kNameMax = 400;
 
-constexpr std::array<std::pair<v1::ModelSource, const char*>, 3> kNames = {{{v1::MODEL_SOURCE_OLLAMA, "ollama"},
-                                                                            {v1::MODEL_SOURCE_HUGGINGFACE, "huggingface"},
-                                                                            {v1::MODEL_SOURCE_MODELSCOPE, "modelscope"}}};
+constexpr std::array<std::pair<v1::ModelSource, const char*>, 3> kNames = {
+    {{v1::MODEL_SOURCE_OLLAMA, "ollama"},
+     {v1::MODEL_SOURCE_HUGGINGFACE, "huggingface"},
+     {v1::MODEL_SOURCE_MODELSCOPE, "modelscope"}}};
 
 }  // namespace
 
@@ -77,7 +78,8 @@ absl::StatusOr<Wish> ReadWish(const v1::PullRequest& request, v1::ModelSource de
   if (colon != std::string::npos) {
     const std::string behind = request.repo().substr(colon + 1);
     if (!RE2::FullMatch(behind, ollama ? kTag : kPacking)) {
-      return InvalidInput("repo", absl::StrCat("has behind its colon what is no ", ollama ? "tag" : "packing such as Q4_K_M"));
+      return InvalidInput("repo",
+                          absl::StrCat("has behind its colon what is no ", ollama ? "tag" : "packing such as Q4_K_M"));
     }
     if (!(ollama ? wish.tag : wish.quantization).empty()) {
       return InvalidInput(ollama ? "tag" : "quantization", "is given twice: here and behind the colon of repo");
@@ -89,14 +91,16 @@ absl::StatusOr<Wish> ReadWish(const v1::PullRequest& request, v1::ModelSource de
     }
   }
   if (!RE2::FullMatch(wish.repo, kRepo) || wish.repo.find("..") != std::string::npos) {
-    return InvalidInput("repo", "must be a name, or two with a slash between them, of letters, digits, '.', '_' and '-'");
+    return InvalidInput("repo",
+                        "must be a name, or two with a slash between them, of letters, digits, '.', '_' and '-'");
   }
   if (ollama && wish.repo.find('/') == std::string::npos) wish.repo = "library/" + wish.repo;
   if (wish.source == v1::MODEL_SOURCE_MODELSCOPE && wish.repo.find('/') == std::string::npos) {
     return InvalidInput("repo", "must be organisation/name on ModelScope");
   }
   if (ollama && !wish.quantization.empty()) {
-    return InvalidInput("quantization", "is chosen by the tag in an Ollama registry, such as llama3.2:1b-instruct-q4_K_M");
+    return InvalidInput("quantization",
+                        "is chosen by the tag in an Ollama registry, such as llama3.2:1b-instruct-q4_K_M");
   }
   if (wish.tag.empty()) {
     wish.tag = ollama ? "latest" : wish.source == v1::MODEL_SOURCE_MODELSCOPE ? "master" : "main";

@@ -47,7 +47,8 @@ TEST(Wish, BehindTheColonOfAHubsRepositoryIsItsPacking) {
 }
 
 TEST(Wish, WhatLeadsElsewhereIsRefusedByField) {
-  for (const char* repo : {"../x", "a/../b", "a/b/c", "/etc", "a b", "a\\b", ".x", "a/", "a?b", "a%2fb", "a#b", "\xc3\xa9"}) {
+  for (const char* repo :
+       {"../x", "a/../b", "a/b/c", "/etc", "a b", "a\\b", ".x", "a/", "a?b", "a%2fb", "a#b", "\xc3\xa9"}) {
     EXPECT_EQ(WrongField(Read(v1::MODEL_SOURCE_HUGGINGFACE, repo)), "repo") << repo;
   }
   for (const char* tag : {"../x", "a b", "/x", "a?x=1", "-x"}) {
@@ -64,8 +65,8 @@ TEST(Wish, NamesOfFilesLeadNowhereElse) {
   for (const char* name : {"a", "config.json", "1_Pooling/config.json", "a b.json", "a..b"}) {
     EXPECT_TRUE(IsSafeFileName(name)) << name;
   }
-  for (const char* name : {"", "/a", "../a", "a/../b", "a//b", "a/", ".git/config", "a/.b", "a\\b", "a:b", "\x01", "\xff",
-                           "a/b/c/d/e"}) {
+  for (const char* name :
+       {"", "/a", "../a", "a/../b", "a//b", "a/", ".git/config", "a/.b", "a\\b", "a:b", "\x01", "\xff", "a/b/c/d/e"}) {
     EXPECT_FALSE(IsSafeFileName(name)) << name;
   }
   EXPECT_FALSE(IsSafeFileName(std::string_view("a\0b", 3)));

@@ -3,7 +3,7 @@ import pytest
 
 COMMON = {"INVALID_INPUT", "UNAVAILABLE", "DEADLINE_EXCEEDED", "OVERLOADED", "CANCELLED"}
 # Streams that end only when their reader leaves, or units that work for long: their examples are run elsewhere.
-LONG = {"event.subscribe", "engine.install", "engine.start", "engine.restart"}
+LONG = {"event.subscribe", "engine.install", "engine.start", "engine.restart", "model.pull"}
 
 
 def test_each_example_runs_or_fails_as_declared(cluster, chat_model):

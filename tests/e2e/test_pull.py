@@ -1,15 +1,17 @@
 """model.pull through the shipped binaries, from real servers, over lines that fail."""
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
+import pty
 import signal
 import subprocess
 import threading
 
 import pytest
 
-from support.cluster import Cluster, Failed, bin_dir
+from support.cluster import Cluster, Failed, bin_dir, models_dir
 from support.pulling import MIB, blobs, files_of, pull, sets_for, slow, through
 from support.registries import COMMIT, Hub, Line, Registry, gguf, sha256
 
@@ -374,3 +376,49 @@ def test_an_update_at_the_source_replaces_the_files(pulling, registry):
     assert pull(pulling, "moving", source="ollama")["revision"] != first["revision"]
     assert files_of(pulling, "moving")["model.gguf"].read_bytes() == new
     assert f"sha256-{sha256(old)}" not in blobs(pulling)
+
+
+def test_the_command_line_shows_a_bar_and_interrupting_it_loses_nothing(pulling, hub):
+    weights = gguf(24, seed="bar")
+    hub.publish("acme/Bar-GGUF", {"bar-Q8_0.gguf": weights, "config.json": b"{}"})
+    ours, theirs = pty.openpty()
+    with Line(hub.cdn_port, slow) as line, through(hub, line):
+        aima = subprocess.Popen([bin_dir() / "aima", "exec", "model.pull", "--source", "huggingface", "--repo", "acme/Bar-GGUF"],
+                                env=pulling.environment(), stdout=subprocess.PIPE, stderr=theirs, stdin=subprocess.DEVNULL)
+        os.close(theirs)
+        shown = b""
+        while b"/s" not in shown or b"bar-Q8_0.gguf" not in shown:
+            shown += os.read(ours, 4096)
+        aima.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # the end of a terminal is an error
+            while piece := os.read(ours, 4096):
+                shown += piece
+        assert aima.wait(10) == 130
+        assert b"goes on" in shown and b"MB of 25.2 MB" in shown, shown[-2000:]
+        assert pulling.execute("model.get", {"model_id": "bar"})["status"] == "pulling"
+        again = pulling.cli("exec", "model.pull", "--source", "huggingface", "--repo", "acme/Bar-GGUF", "-o", "json")
+        assert json.loads(again.stdout)["status"] == "ready"
+    os.close(ours)
+
+
+def test_a_pulled_model_answers(pulling, hub):
+    """From a repository with two packings to a sentence of a real engine."""
+    weights = (models_dir() / "SmolLM2-135M-Instruct.Q4_1.gguf").read_bytes()
+    hub.publish("acme/SmolLM2-135M-Instruct-GGUF", {"SmolLM2-135M-Instruct.Q4_1.gguf": weights, "SmolLM2-135M-Instruct.F16.gguf": gguf(2)})
+    model_id = pull(pulling, "acme/SmolLM2-135M-Instruct-GGUF")["model_id"]
+    assert model_id == "smollm2-135m-instruct"
+    before = pulling.execute("model.compatibility")["items"]
+    fits = {fit["engine"]: fit for item in before if item["model_id"] == model_id for fit in item["engines"]}
+    assert not fits["llamacpp"]["runs"] and "engine.install" in fits["llamacpp"]["reason"]
+    pulling.cli("exec", "engine.install", "--name", "llamacpp", timeout=300)
+    matrix = pulling.resource("asms://models/compatibility")["items"]
+    fits = {fit["engine"]: fit for item in matrix if item["model_id"] == model_id for fit in item["engines"]}
+    assert fits["llamacpp"]["runs"], fits
+    answer = pulling.execute("inference.chat", {"model": model_id, "max_tokens": 8, "temperature": 0,
+                                                "messages": [{"role": "user", "content": "Say hello."}]}, timeout=120)
+    assert answer["usage"]["completion_tokens"] > 0
+    assert pulling.execute("model.get", {"model_id": model_id})["size"] == len(weights)
+    pulling.wait(lambda: pulling.execute("model.get", {"model_id": model_id}).get("use_time"), what="the time of use")
+    with pytest.raises(Failed) as failed:
+        pulling.execute("model.delete", {"model_id": model_id})
+    assert failed.value.code == "MODEL_IN_USE"

@@ -1,0 +1,143 @@
+#include "services/model/cache_room.h"
+
+#include <gmock/gmock.h>
+
+#include <set>
+
+#include "libs/events/events.h"
+#include "libs/rpc/client.h"
+#include "libs/testing/postgres.h"
+#include "libs/testing/status_matchers.h"
+#include "libs/testing/task.h"
+#include "services/model/digest.h"
+#include "services/model/model_files_for_test.h"
+
+namespace aima::model {
+namespace {
+
+using aima::testing::FailsWith;
+using aima::testing::IsOk;
+using ::testing::UnorderedElementsAre;
+
+// Engines that serve these models, or cannot be asked.
+struct FakeUsers : ModelUsers {
+  std::set<std::string> served;
+  bool reachable = true;
+
+  Task<absl::StatusOr<std::vector<std::string>>> InstancesOf(const CallContext&, const std::string& model_id) override {
+    if (!reachable) co_return absl::UnavailableError("engine is down");
+    co_return served.count(model_id) ? std::vector<std::string>{"instance"} : std::vector<std::string>();
+  }
+  Task<absl::StatusOr<std::vector<KnownEngine>>> Engines(const CallContext&) override {
+    co_return std::vector<KnownEngine>();
+  }
+};
+
+// Nobody to be called: events stay in the database.
+struct NoClient : rpc::Client {
+  Task<absl::Status> CallUntyped(const CallContext&, const google::protobuf::Message&,
+                                 google::protobuf::Message&) override {
+    co_return absl::UnavailableError("no service");
+  }
+  Task<absl::Status> CallDomain(const std::string&, const CallContext&, const google::protobuf::Message&,
+                                google::protobuf::Message&) override {
+    co_return absl::UnavailableError("no service");
+  }
+  std::unique_ptr<RawReader> StreamUntyped(const CallContext&, const google::protobuf::Message&) override {
+    return nullptr;
+  }
+};
+
+class CacheRoomTest : public ::testing::Test {
+ protected:
+  static constexpr int64_t kModel = 1 << 20;
+
+  // Three models of a mebibyte each: "oldest", "middle" and "newest".
+  CacheRoomTest()
+      : db_(aima::testing::Postgres::Shared().Open(loop_, "model", {AIMA_SOURCE_DIR "/services/model/migrations"})) {
+    int age = 3;
+    for (const char* id : {"oldest", "middle", "newest"}) Add(id, absl::Now() - absl::Hours(age--));
+  }
+
+  template <class T>
+  T Run(Task<T> task) {
+    return aima::testing::Run(loop_, std::move(task));
+  }
+
+  void Add(const std::string& id, absl::Time made) {
+    const std::string bytes(static_cast<size_t>(kModel), id[0]);
+    const auto go_on = [] { return absl::OkStatus(); };
+    const auto part = blobs_.OpenPart("sha256-" + HashText(bytes), kModel, kModel, go_on);
+    EXPECT_THAT(part, IsOk());
+    EXPECT_THAT((*part)->Write(0, bytes), IsOk());
+    EXPECT_THAT(blobs_.Commit(**part, HashText(bytes)), IsOk());
+    v1::Model model;
+    model.set_id(id);
+    model.set_name(id);
+    model.set_status(v1::MODEL_STATUS_READY);
+    model.set_path(*blobs_.Place(id, {{"model.gguf", HashText(bytes)}}) + "/model.gguf");
+    model.set_digest(HashText(bytes));
+    model.set_size(kModel);
+    model.set_stored(true);
+    *model.mutable_create_time() = TimestampOf(made);
+    EXPECT_THAT(Run(store_.Insert(call_, model, {})), IsOk());
+  }
+
+  absl::Status Make(int64_t bytes, int64_t allowed = 3 * kModel + kModel / 2) {
+    CacheRoom room(store_, *outbox_, blobs_, threads_, users_, allowed);
+    return Run(room.Make(call_, "wanted", bytes));
+  }
+  std::vector<std::string> Left() {
+    ModelStore::Page page;
+    const auto models = Run(store_.List(call_, ModelFilter{}, page));
+    std::vector<std::string> ids;
+    for (const v1::Model& model : *models) ids.push_back(model.id());
+    return ids;
+  }
+
+  Loop loop_;
+  CallContext call_;
+  testing::TemporaryDirectory dir_;
+  std::unique_ptr<pg::Database> db_;
+  NoClient client_;
+  std::unique_ptr<events::EventOutbox> outbox_ = std::make_unique<events::EventOutbox>(loop_, *db_, client_);
+  ModelStore store_{*db_};
+  BlobStore blobs_{dir_.path()};
+  FileThreads threads_;
+  FakeUsers users_;
+};
+
+TEST_F(CacheRoomTest, NothingGoesWhileThereIsRoom) {
+  EXPECT_THAT(Make(kModel / 4), IsOk());
+  EXPECT_THAT(Left(), UnorderedElementsAre("oldest", "middle", "newest"));
+}
+
+TEST_F(CacheRoomTest, WhatWasNotUsedForLongestGoesFirstAndNoMoreThanIsNeeded) {
+  EXPECT_THAT(Run(store_.SetUsed(call_, "oldest")), IsOk());
+  EXPECT_THAT(Make(kModel), IsOk());
+  EXPECT_THAT(Left(), UnorderedElementsAre("oldest", "newest"));
+  EXPECT_LE(blobs_.UsedBytes(), 2 * kModel + 16384);
+}
+
+TEST_F(CacheRoomTest, ModelsThatAreServedOrPinnedStay) {
+  users_.served = {"oldest"};
+  EXPECT_THAT(Run(store_.SetPinned(call_, "middle", true, {})), IsOk());
+  EXPECT_THAT(Make(kModel), IsOk());
+  EXPECT_THAT(Left(), UnorderedElementsAre("oldest", "middle"));
+  EXPECT_THAT(Make(2 * kModel), FailsWith(v1::MODEL_STORAGE_FULL, "neither pinned nor in use"));
+  EXPECT_THAT(Left(), UnorderedElementsAre("oldest", "middle"));
+}
+
+TEST_F(CacheRoomTest, WhatFitsInNoCaseCostsNoModel) {
+  EXPECT_THAT(Make(4 * kModel), FailsWith(v1::MODEL_STORAGE_FULL, "model.max_cache_gb"));
+  EXPECT_THAT(Left(), UnorderedElementsAre("oldest", "middle", "newest"));
+}
+
+TEST_F(CacheRoomTest, NothingIsRemovedWhileItIsNotKnownWhatIsServed) {
+  users_.reachable = false;
+  EXPECT_THAT(Make(kModel), FailsWith(v1::MODEL_STORAGE_FULL, "wanted"));
+  EXPECT_THAT(Left(), UnorderedElementsAre("oldest", "middle", "newest"));
+}
+
+}  // namespace
+}  // namespace aima::model
