@@ -144,7 +144,7 @@ TEST_F(EngineRestartTest, AStopOfAStartThatWaitsForItsTurnIsQuickAndFinal) {
 }
 
 TEST_F(EngineRestartTest, AnOrderlyEndOfTheServiceIsNoReasonToForgetWhatIsToRun) {
-  Impatient(absl::Seconds(7));
+  Impatient(absl::Seconds(3));
   Model("smol", "");
   const absl::StatusOr<v1::StartResponse> first = Start("smol");
   ASSERT_THAT(first, IsOk());
