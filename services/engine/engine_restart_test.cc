@@ -241,6 +241,18 @@ TEST_F(EngineRestartTest, AShimThatSaysItIsAnotherInstancesIsNotAdopted) {
       << "its marker proves that it is ours to end";
 }
 
+TEST_F(EngineRestartTest, AShimOtherThanTheOneInTheRowIsNotAdopted) {
+  Model("smol", "");
+  ASSERT_THAT(Start("smol"), IsOk());
+  Record record = service_->instances.Find("smol")->record();
+  service_->Die(loop_);
+  record.shim.start_time -= 1;  // the same number, but of a process before it
+  auto db = pg::Open(loop_, database_);
+  ASSERT_THAT(Await(db->Write(call_, {InstanceStore(*db, "node").Save(record)})), IsOk());
+  Restart();
+  EXPECT_TRUE(Eventually([&] { return Failed("smol"); }));
+}
+
 TEST_F(EngineRestartTest, FiftyRoundsLeaveNoProcessFilePortOrSlot) {
   const auto open_files = [] {
     return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
