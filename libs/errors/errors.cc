@@ -7,6 +7,8 @@
 #include <optional>
 
 #include "aima/unit/v1/unit.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 
 namespace aima {
 namespace {
@@ -47,7 +49,7 @@ v1::CommonReason CommonReasonOf(absl::StatusCode code) {
 absl::Status ErrorOf(const EnumValueDescriptor* value, absl::string_view message, Metadata metadata) {
   const v1::Reason& reason = value->options().GetExtension(v1::reason);
   absl::Status status(static_cast<absl::StatusCode>(reason.code()), message);
-  v1::ErrorInfo info;
+  google::rpc::ErrorInfo info;
   info.set_reason(value->name());
   info.set_domain("aima");
   for (auto& [key, text] : metadata) (*info.mutable_metadata())[key] = text;
@@ -58,7 +60,7 @@ absl::Status ErrorOf(const EnumValueDescriptor* value, absl::string_view message
 }
 
 absl::Status InvalidInput(std::vector<FieldViolation> violations) {
-  v1::BadRequest bad;
+  google::rpc::BadRequest bad;
   std::vector<std::string> texts;
   for (const FieldViolation& violation : violations) {
     auto* added = bad.add_field_violations();
@@ -80,7 +82,7 @@ ErrorDetails DetailsOf(const absl::Status& status) {
   ErrorDetails details;
   details.message = std::string(status.message());
   v1::Reason reason;
-  if (std::optional<v1::ErrorInfo> info = PayloadOf<v1::ErrorInfo>(status, kErrorInfoUrl)) {
+  if (std::optional<google::rpc::ErrorInfo> info = PayloadOf<google::rpc::ErrorInfo>(status, kErrorInfoUrl)) {
     details.reason = info->reason();
     details.metadata.insert(info->metadata().begin(), info->metadata().end());
     reason = PayloadOf<v1::Reason>(status, kReasonUrl).value_or(v1::Reason());
@@ -91,7 +93,7 @@ ErrorDetails DetailsOf(const absl::Status& status) {
   }
   details.remedy = reason.remedy();
   details.retryable = reason.retryable();
-  if (std::optional<v1::BadRequest> bad = PayloadOf<v1::BadRequest>(status, kBadRequestUrl)) {
+  if (std::optional<google::rpc::BadRequest> bad = PayloadOf<google::rpc::BadRequest>(status, kBadRequestUrl)) {
     for (const auto& violation : bad->field_violations()) {
       details.violations.push_back({violation.field(), violation.description()});
     }
@@ -121,7 +123,7 @@ int HttpStatusOf(const absl::Status& status) {
 }
 
 std::string SerializeDetails(const absl::Status& status) {
-  v1::Status wire;
+  google::rpc::Status wire;
   wire.set_code(static_cast<int>(status.code()));
   wire.set_message(std::string(status.message()));
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
@@ -135,7 +137,7 @@ std::string SerializeDetails(const absl::Status& status) {
 absl::Status StatusFromWire(int code, absl::string_view message, absl::string_view details) {
   if (code == 0) return absl::OkStatus();
   absl::Status status(static_cast<absl::StatusCode>(code), message);
-  v1::Status wire;
+  google::rpc::Status wire;
   if (!details.empty() && wire.ParseFromArray(details.data(), static_cast<int>(details.size()))) {
     for (const auto& any : wire.details()) status.SetPayload(any.type_url(), absl::Cord(any.value()));
   }

@@ -2,6 +2,8 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/connect.hpp>
@@ -13,7 +15,7 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/http/parser.h"
-#include "libs/http/stream.h"
+#include "libs/net/stream.h"
 
 namespace aima::http {
 
@@ -66,12 +68,13 @@ absl::Status Check(const Request& request) {
 }
 
 struct Connection {
-  Connection(Loop& loop, std::string name) : stream(tcp::socket(loop)), resolver(loop), timer(loop), name(std::move(name)) {}
+  Connection(Loop& loop, std::string name) : stream(net::Socket(loop)), resolver(loop), timer(loop), name(std::move(name)) {}
 
-  Stream stream;
+  net::Stream stream;
   tcp::resolver resolver;
   asio::steady_timer timer;
   const std::string name;
+  std::string certificate;  // that its server had to show
   std::string buffer;
   size_t filled = 0;
   bool reused = false;
@@ -99,11 +102,39 @@ absl::Status Failed(const Connection& connection, std::string_view what, const s
   return absl::UnavailableError(absl::StrCat(connection.name, " ", absl::string_view(what.data(), what.size()), ": ", why));
 }
 
+// What the servers at an endpoint have to show to be believed.
+class Trust {
+ public:
+  Trust() : context_(asio::ssl::context::tls_client) {
+    boost::system::error_code ignored;
+    context_.set_default_verify_paths(ignored);
+    context_.set_verify_mode(asio::ssl::verify_peer);
+  }
+
+  // This very certificate. Its key is proved by the handshake, so neither names nor authorities matter.
+  explicit Trust(const std::string& file) : Trust() {
+    if (FILE* pem = std::fopen(file.c_str(), "r")) {
+      certificate_.reset(PEM_read_X509(pem, nullptr, nullptr, nullptr));
+      std::fclose(pem);
+    }
+    const auto is_it = [](X509_STORE_CTX* shown, void* wanted) {
+      return wanted && X509_cmp(X509_STORE_CTX_get0_cert(shown), static_cast<X509*>(wanted)) == 0 ? 1 : 0;
+    };
+    SSL_CTX_set_cert_verify_callback(context_.native_handle(), is_it, certificate_.get());
+  }
+
+  asio::ssl::context& context() { return context_; }
+
+ private:
+  asio::ssl::context context_;
+  std::unique_ptr<X509, decltype(&X509_free)> certificate_{nullptr, X509_free};
+};
+
 }  // namespace
 
 class Client::Pool {
  public:
-  explicit Pool(Loop& loop) : loop_(loop) {}
+  Pool(Loop& loop, AddressCheck check) : loop_(loop), check_(std::move(check)) {}
 
   // An idle connection, or one that is still to be connected.
   std::shared_ptr<Connection> Take(const Endpoint& endpoint, bool fresh) {
@@ -112,7 +143,7 @@ class Client::Pool {
     while (!fresh && !idle.empty()) {
       auto connection = std::move(idle.back());
       idle.pop_back();
-      if (!IsQuiet(*connection)) continue;
+      if (!IsQuiet(*connection) || connection->certificate != endpoint.certificate) continue;
       connection->reused = true;
       ++connection->use;
       return connection;
@@ -134,22 +165,38 @@ class Client::Pool {
   }
 
   Task<absl::Status> Connect(Connection& connection, const Endpoint& endpoint) {
-    Stream::Socket& socket = connection.stream.socket();
+    net::Socket& socket = connection.stream.socket();
     boost::system::error_code error;
+    std::vector<tcp::endpoint> places;
     const auto address = asio::ip::make_address(endpoint.host, error);
     if (!error) {
-      auto [failure] = co_await socket.async_connect({address, static_cast<uint16_t>(endpoint.port)}, kTuple);
-      error = failure;
+      places.emplace_back(address, static_cast<uint16_t>(endpoint.port));
     } else {
       auto [unknown, found] = co_await connection.resolver.async_resolve(endpoint.host, std::to_string(endpoint.port), kTuple);
       if (unknown || connection.timed_out) co_return Failed(connection, "cannot be found", unknown.message());
-      auto [failure, used] = co_await asio::async_connect(socket, found, kTuple);
+      for (const auto& entry : found) places.push_back(entry.endpoint());
+    }
+    if (check_) {
+      absl::Status refused;
+      std::erase_if(places, [&](const tcp::endpoint& place) {
+        const absl::Status allowed = check_(endpoint, place.address());
+        if (!allowed.ok()) refused = allowed;
+        return !allowed.ok();
+      });
+      if (places.empty() && !refused.ok()) co_return refused;
+    }
+    for (const tcp::endpoint& place : places) {
+      boost::system::error_code ignored;
+      socket.close(ignored);
+      auto [failure] = co_await socket.async_connect(place, kTuple);
       error = failure;
+      if (!error || connection.timed_out) break;
     }
     if (error) co_return Failed(connection, "cannot be reached", error.message());
-    socket.set_option(tcp::no_delay(true), error);
+    connection.stream.Prepare();
     if (endpoint.tls) {
-      error = co_await connection.stream.ConnectTls(Tls(), endpoint.host);
+      error = co_await connection.stream.ConnectTls(TrustFor(endpoint).context(), endpoint.host);
+      connection.certificate = endpoint.certificate;
       if (error) co_return Failed(connection, "cannot be reached over TLS", error.message());
     }
     co_return absl::OkStatus();
@@ -159,24 +206,23 @@ class Client::Pool {
   // False if the server closed it, or sent what nobody asked for.
   static bool IsQuiet(Connection& connection) {
     if (Clock::now() - connection.idle_since > kIdleTime) return false;
-    Stream::Socket& socket = connection.stream.socket();
+    net::Socket& socket = connection.stream.socket();
     char byte = 0;
     return recv(socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
   }
 
-  asio::ssl::context& Tls() {
-    if (!tls_) {
-      tls_.emplace(asio::ssl::context::tls_client);
-      boost::system::error_code ignored;
-      tls_->set_default_verify_paths(ignored);
-      tls_->set_verify_mode(asio::ssl::verify_peer);
+  Trust& TrustFor(const Endpoint& endpoint) {
+    std::unique_ptr<Trust>& trust = trust_[endpoint.certificate];
+    if (!trust) {
+      trust = endpoint.certificate.empty() ? std::make_unique<Trust>() : std::make_unique<Trust>(endpoint.certificate);
     }
-    return *tls_;
+    return *trust;
   }
 
   Loop& loop_;
+  const AddressCheck check_;
   std::map<std::string, std::vector<std::shared_ptr<Connection>>> idle_;
-  std::optional<asio::ssl::context> tls_;
+  std::map<std::string, std::unique_ptr<Trust>> trust_;  // by the certificate asked for
 };
 
 class ClientStream : public ResponseStream {
@@ -196,6 +242,12 @@ class ClientStream : public ResponseStream {
 
   int status() const override { return parser_->message().status; }
   const Headers& headers() const override { return parser_->message().headers; }
+  void SetDeadline(absl::Time deadline) override {
+    if (!connection_ || connection_->timed_out) return;
+    ++connection_->use;
+    connection_->timer.cancel();
+    http::SetDeadline(connection_, deadline);
+  }
   Response TakeResponse() { return std::move(parser_->message()); }
 
   // Sends the request and reads the head of the answer. `answered` tells whether any byte of it came.
@@ -261,7 +313,7 @@ class ClientStream : public ResponseStream {
     std::string& buffer = connection_->buffer;
     if (buffer.size() < connection_->filled + kReadSize / 4) buffer.resize(connection_->filled + kReadSize);
     const auto space = asio::buffer(buffer.data() + connection_->filled, buffer.size() - connection_->filled);
-    auto [error, size] = co_await asio::async_initiate<decltype(kTuple), void(Stream::Error, size_t)>(
+    auto [error, size] = co_await asio::async_initiate<decltype(kTuple), void(net::Stream::Error, size_t)>(
         [this, space](auto handler) { connection_->stream.ReadSome(space, std::move(handler)); }, kTuple);
     connection_->filled += size;
     if (!error) {
@@ -339,7 +391,7 @@ Task<absl::StatusOr<std::unique_ptr<ClientStream>>> Begin(std::shared_ptr<Client
 
 }  // namespace
 
-Client::Client(Loop& loop) : pool_(std::make_shared<Pool>(loop)) {}
+Client::Client(Loop& loop, AddressCheck check) : pool_(std::make_shared<Pool>(loop, std::move(check))) {}
 Client::~Client() = default;
 
 Task<absl::StatusOr<Response>> Client::Send(Endpoint endpoint, Request request, absl::Time deadline, size_t max_body) {

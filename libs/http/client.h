@@ -4,6 +4,8 @@
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
+#include <boost/asio/ip/address.hpp>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +20,9 @@ struct Endpoint {
   std::string host;  // name or address
   int port = 80;
   bool tls = false;
+  // PEM file of the only certificate that the server may show, whatever names it bears; empty is any for `host` that an
+  // authority of the system vouches for.
+  std::string certificate;
 };
 
 // An answer read as it arrives. Must not outlive the client. Destroying it before its end closes the connection,
@@ -32,7 +37,13 @@ class ResponseStream {
   // The bytes of the body that have arrived, at least one; waits for them. nullopt at the end of a whole answer, an
   // error if the connection ends before that or the deadline passes.
   virtual Task<absl::StatusOr<std::optional<std::string>>> Next() = 0;
+
+  // Replaces the deadline of the stream, also for a Next that is waiting. What has passed already ends it.
+  virtual void SetDeadline(absl::Time deadline) = 0;
 };
+
+// Decides whether a connection to an endpoint may go to this address, which its name was resolved to.
+using AddressCheck = std::function<absl::Status(const Endpoint&, const boost::asio::ip::address&)>;
 
 // Keeps connections open and uses them again. A request on a connection that was open already and ends before the
 // first byte of an answer is sent again on a fresh one: servers close idle connections when they like.
@@ -41,7 +52,8 @@ class ResponseStream {
 // body is larger than allowed; the text names the endpoint. Any status that the server sends is a success here.
 class Client {
  public:
-  explicit Client(Loop& loop);
+  // Without a check, connections go everywhere. A refusal is the error of the request.
+  explicit Client(Loop& loop, AddressCheck check = nullptr);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;

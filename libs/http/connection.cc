@@ -1,7 +1,6 @@
 #include "libs/http/connection.h"
 
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_format.h>
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -33,16 +32,9 @@ std::string_view MessageFor(int status) {
 
 }  // namespace
 
-Connection::Connection(ConnectionOwner& owner, Stream::Socket socket) : owner_(owner), stream_(std::move(socket)) {
-  Stream::Error error;
-  const auto endpoint = stream_.socket().remote_endpoint(error);
-  auto address = endpoint.address();
-  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
-    address = asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
-  }
-  if (!error) peer_ = address.to_string();
-  peer_is_loopback_ = !error && address.is_loopback();
-  stream_.socket().set_option(asio::ip::tcp::no_delay(true), error);
+Connection::Connection(ConnectionOwner& owner, net::Socket socket)
+    : owner_(owner), stream_(std::move(socket)), peer_(net::PeerOf(stream_.socket())) {
+  stream_.Prepare();
 }
 
 Task<void> Connection::Run(bool busy) {
@@ -147,10 +139,10 @@ void Connection::StartRead() {
   const size_t want = parser_->is_header_done() && !parser_->is_done() ? 4 * kReadSize : kReadSize;
   if (buffer_.size() < filled_ + want / 4) buffer_.resize(filled_ + want);
   stream_.ReadSome(asio::buffer(buffer_.data() + filled_, buffer_.size() - filled_),
-                   [self = shared_from_this()](Stream::Error error, size_t size) { self->ReadDone(error, size); });
+                   [self = shared_from_this()](net::Stream::Error error, size_t size) { self->ReadDone(error, size); });
 }
 
-void Connection::ReadDone(Stream::Error error, size_t size) {
+void Connection::ReadDone(net::Stream::Error error, size_t size) {
   read_pending_ = false;
   filled_ += size;
   if (error) closed_ = true;
@@ -242,10 +234,10 @@ std::string Connection::Head(int status, const Headers& headers, std::optional<s
   return head.append("\r\n");
 }
 
-Task<absl::Status> Connection::Put(Stream::Pieces pieces) {
+Task<absl::Status> Connection::Put(net::Stream::Pieces pieces) {
   if (cancelled_) co_return absl::CancelledError("the client has gone");
   ExpireIn(owner_.options().idle_timeout);
-  const Stream::Error error = co_await stream_.Write(pieces);
+  const net::Stream::Error error = co_await stream_.Write(pieces);
   expires_ = Clock::time_point::max();
   if (!error) co_return absl::OkStatus();
   keep_alive_ = false;
@@ -276,12 +268,28 @@ Task<absl::Status> Connection::StartStream(int status, Headers headers) {
 }
 
 Task<absl::Status> Connection::Write(std::string_view bytes) {
-  if (answer_ != Answer::kStreaming) co_return absl::FailedPreconditionError("no stream has been started");
-  if (bytes.empty() || request().method == "HEAD") co_return absl::OkStatus();
+  if (answer_ == Answer::kStreaming && WriteNow(bytes)) co_return absl::OkStatus();
+  co_return co_await Flush();
+}
+
+bool Connection::WriteNow(std::string_view bytes) {
+  if (answer_ != Answer::kStreaming || cancelled_) return false;
+  if (bytes.empty() || request().method == "HEAD") return true;
   bytes_sent_ += bytes.size();
-  if (!chunked_) co_return co_await Put({asio::buffer(bytes.data(), bytes.size())});
-  const std::string head = absl::StrFormat("%x\r\n", bytes.size());
-  co_return co_await Put({asio::buffer(head), asio::buffer(bytes.data(), bytes.size()), asio::buffer("\r\n", 2)});
+  char head[20];
+  const int head_size = chunked_ ? snprintf(head, sizeof head, "%zx\r\n", bytes.size()) : 0;
+  net::Stream::Pieces pieces = {asio::buffer(head, head_size), asio::buffer(bytes.data(), bytes.size()),
+                                asio::buffer("\r\n", chunked_ ? 2 : 0)};
+  net::Stream::Error error;
+  if (unsent_.empty()) stream_.TryWrite(pieces, error);
+  for (const asio::const_buffer& piece : pieces) unsent_.append(static_cast<const char*>(piece.data()), piece.size());
+  return unsent_.empty();
+}
+
+Task<absl::Status> Connection::Flush() {
+  if (answer_ != Answer::kStreaming) co_return absl::FailedPreconditionError("no stream has been started");
+  const std::string rest = std::exchange(unsent_, {});
+  co_return co_await Put({asio::buffer(rest)});
 }
 
 Task<absl::Status> Connection::Finish() {
@@ -299,7 +307,7 @@ void Connection::Tick(Clock::time_point now) {
   // The read that is pending ends by it, and its coroutine goes on.
   timed_out_ = true;
   if (received_ > 0 && read_waiter_) {
-    Stream::Error ignored;
+    net::Stream::Error ignored;
     stream_.socket().cancel(ignored);
   } else {
     stream_.Close();

@@ -10,7 +10,7 @@
 
 #include "libs/http/parser.h"
 #include "libs/http/server.h"
-#include "libs/http/stream.h"
+#include "libs/net/stream.h"
 
 namespace aima::http {
 
@@ -31,7 +31,7 @@ class ConnectionOwner {
 // Reads requests, runs the handler, writes answers. Timeouts have no timers of their own: the server ticks.
 class Connection : public Exchange, public std::enable_shared_from_this<Connection> {
  public:
-  Connection(ConnectionOwner& owner, Stream::Socket socket);
+  Connection(ConnectionOwner& owner, net::Socket socket);
 
   // Serves until the connection ends. `busy` servers only refuse.
   Task<void> Run(bool busy);
@@ -47,11 +47,13 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   void Abandon();
 
   Request& request() override { return parser_->message(); }
-  const std::string& peer() const override { return peer_; }
-  bool peer_is_loopback() const override { return peer_is_loopback_; }
+  const std::string& peer() const override { return peer_.address; }
+  bool peer_is_loopback() const override { return peer_.loopback; }
   Task<absl::Status> Send(Response response) override;
   Task<absl::Status> StartStream(int status, Headers headers) override;
   Task<absl::Status> Write(std::string_view bytes) override;
+  bool WriteNow(std::string_view bytes) override;
+  Task<absl::Status> Flush() override;
   Task<absl::Status> Finish() override;
   void EndOnDrain() override { ends_on_drain_ = true; }
   bool started() const override { return answer_ != Answer::kNone; }
@@ -69,20 +71,19 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   void ForgetParsed(size_t size);
   // Reads once more into the buffer, in the background; a client that goes away meanwhile ends the handler.
   void StartRead();
-  void ReadDone(Stream::Error error, size_t size);
+  void ReadDone(net::Stream::Error error, size_t size);
   Task<void> AwaitRead();
   Task<void> Serve();
   Task<void> Refuse(int status);
   // Lets the client read our answer: closing with unread bytes would reset the connection.
   Task<void> Linger();
-  Task<absl::Status> Put(Stream::Pieces pieces);
+  Task<absl::Status> Put(net::Stream::Pieces pieces);
   std::string Head(int status, const Headers& headers, std::optional<size_t> length);
   void ExpireIn(absl::Duration time) { expires_ = Clock::now() + absl::ToChronoMilliseconds(time); }
 
   ConnectionOwner& owner_;
-  Stream stream_;
-  std::string peer_;
-  bool peer_is_loopback_ = false;
+  net::Stream stream_;
+  const net::Peer peer_;
   boost::asio::cancellation_signal cancel_;
 
   std::string buffer_;   // received and not yet parsed: [parsed_, filled_)
@@ -107,6 +108,7 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   bool chunked_ = false;
   int status_ = 0;
   size_t bytes_sent_ = 0;
+  std::string unsent_;  // what WriteNow has left for Flush
 };
 
 }  // namespace aima::http

@@ -12,31 +12,27 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/http/connection.h"
+#include "libs/net/listener.h"
 
 namespace aima::http {
 
 namespace asio = boost::asio;
-using asio::ip::tcp;
 
 namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr auto kTick = std::chrono::milliseconds(250);
 
-absl::Status CannotListen(const std::string& address, const std::string& why) {
-  return absl::UnavailableError(absl::StrCat("cannot listen on ", address, ": ", why));
-}
-
 }  // namespace
 
 class Server::Impl : public ConnectionOwner, public std::enable_shared_from_this<Impl> {
  public:
   Impl(Loop& loop, ServerOptions options, Handler handler)
-      : loop_(loop), options_(std::move(options)), handler_(std::move(handler)), acceptor_(loop), timer_(loop), empty_(loop) {}
+      : loop_(loop), options_(std::move(options)), handler_(std::move(handler)), timer_(loop), empty_(loop) {}
 
   const ServerOptions& options() const override { return options_; }
   const Handler& handler() const override { return handler_; }
-  asio::ssl::context* tls() override { return tls_ ? &*tls_ : nullptr; }
+  asio::ssl::context* tls() override { return tls_.get(); }
   bool draining() const override { return draining_; }
   const std::string& date() override {
     const absl::Time now = absl::Now();
@@ -48,31 +44,14 @@ class Server::Impl : public ConnectionOwner, public std::enable_shared_from_this
   }
 
   absl::Status Start() {
-    RETURN_IF_ERROR(SetUpTls());
-    ASSIGN_OR_RETURN(const Address address, ParseAddress(options_.address));
-    boost::system::error_code error;
-    tcp::endpoint endpoint(asio::ip::make_address(address.host, error), static_cast<uint16_t>(address.port));
-    if (error) {
-      tcp::resolver resolver(loop_);
-      const auto found = resolver.resolve(tcp::v4(), address.host, std::to_string(address.port), error);
-      if (error || found.empty()) return CannotListen(options_.address, error.message());
-      endpoint = found.begin()->endpoint();
+    if (!options_.tls_cert.empty() || !options_.tls_key.empty()) {
+      ASSIGN_OR_RETURN(tls_, net::ServerTls(options_.tls_cert, options_.tls_key));
     }
-    acceptor_.open(endpoint.protocol(), error);
-    if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
-    if (!error) acceptor_.bind(endpoint, error);
-    if (!error) acceptor_.listen(1024, error);
-    if (error) {
-      boost::system::error_code ignored;
-      acceptor_.close(ignored);
-      return CannotListen(options_.address, error.message());
-    }
-    port_ = acceptor_.local_endpoint().port();
-    asio::co_spawn(loop_, Accept(), [self = shared_from_this()](std::exception_ptr) {});
-    return absl::OkStatus();
+    listener_.emplace(loop_, [this](net::Socket socket) { Accept(std::move(socket)); });
+    return listener_->Start(options_.address);
   }
 
-  int port() const { return port_; }
+  int port() const { return listener_ ? listener_->port() : 0; }
   int connections() const { return static_cast<int>(connections_.size()); }
 
   Task<void> Shutdown(absl::Time deadline) {
@@ -88,8 +67,7 @@ class Server::Impl : public ConnectionOwner, public std::enable_shared_from_this
 
   void Stop() {
     draining_ = true;
-    boost::system::error_code ignored;
-    acceptor_.close(ignored);
+    if (listener_) listener_->Close();
   }
 
   void Abandon() {
@@ -99,42 +77,18 @@ class Server::Impl : public ConnectionOwner, public std::enable_shared_from_this
   }
 
  private:
-  absl::Status SetUpTls() {
-    if (options_.tls_cert.empty() && options_.tls_key.empty()) return absl::OkStatus();
-    boost::system::error_code error;
-    tls_.emplace(asio::ssl::context::tls_server);
-    tls_->set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
-                      asio::ssl::context::no_tlsv1_1);
-    tls_->use_certificate_chain_file(options_.tls_cert, error);
-    if (error) return absl::InvalidArgumentError(absl::StrCat("certificate ", options_.tls_cert, ": ", error.message()));
-    tls_->use_private_key_file(options_.tls_key, asio::ssl::context::pem, error);
-    if (error) return absl::InvalidArgumentError(absl::StrCat("private key ", options_.tls_key, ": ", error.message()));
-    return absl::OkStatus();
-  }
-
-  Task<void> Accept() {
-    auto self = shared_from_this();
-    while (!draining_) {
-      auto [error, socket] = co_await acceptor_.async_accept(kTuple);
-      if (error == asio::error::operation_aborted || draining_) break;
-      if (error) {
-        // Out of file descriptors, most likely: some will be closed.
-        spdlog::warn("cannot accept a connection: {}", error.message());
-        asio::steady_timer pause(loop_, std::chrono::milliseconds(100));
-        (void)co_await pause.async_wait(kTuple);
-        continue;
-      }
-      auto connection = std::make_shared<Connection>(*this, std::move(socket));
-      const bool busy = static_cast<int>(connections_.size()) >= options_.max_connections;
-      connections_.insert(connection);
-      if (connections_.size() == 1 && !ticking_) Tick();
-      asio::co_spawn(loop_, connection->Run(busy),
-                     asio::bind_cancellation_slot(connection->slot(), [self, connection](std::exception_ptr) {
-                       connection->Abort();
-                       self->connections_.erase(connection);
-                       if (self->connections_.empty()) self->empty_.cancel();
-                     }));
-    }
+  void Accept(net::Socket socket) {
+    auto connection = std::make_shared<Connection>(*this, std::move(socket));
+    const bool busy = static_cast<int>(connections_.size()) >= options_.max_connections;
+    connections_.insert(connection);
+    if (connections_.size() == 1 && !ticking_) Tick();
+    asio::co_spawn(loop_, connection->Run(busy),
+                   asio::bind_cancellation_slot(
+                       connection->slot(), [self = shared_from_this(), connection](std::exception_ptr) {
+                         connection->Abort();
+                         self->connections_.erase(connection);
+                         if (self->connections_.empty()) self->empty_.cancel();
+                       }));
   }
 
   // Runs while there are connections.
@@ -157,12 +111,11 @@ class Server::Impl : public ConnectionOwner, public std::enable_shared_from_this
   Loop& loop_;
   const ServerOptions options_;
   const Handler handler_;
-  tcp::acceptor acceptor_;
   asio::steady_timer timer_;
   asio::steady_timer empty_;  // cancelled when the last connection ends
-  std::optional<asio::ssl::context> tls_;
+  std::shared_ptr<asio::ssl::context> tls_;
+  std::optional<net::Listener> listener_;
   absl::flat_hash_set<std::shared_ptr<Connection>> connections_;
-  int port_ = 0;
   bool draining_ = false;
   bool ticking_ = false;
   std::string date_;

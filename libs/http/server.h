@@ -34,6 +34,10 @@ class Exchange {
   // that the client has gone.
   virtual Task<absl::Status> StartStream(int status, Headers headers) = 0;
   virtual Task<absl::Status> Write(std::string_view bytes) = 0;
+  // The same in two halves, for what is written often: sends what the transport takes at once, which mostly is all;
+  // after false comes Flush.
+  virtual bool WriteNow(std::string_view bytes) = 0;
+  virtual Task<absl::Status> Flush() = 0;
   virtual Task<absl::Status> Finish() = 0;
 
   // Says that this answer has no end of its own: the server's Shutdown ends it at once rather than wait for it.

@@ -142,13 +142,11 @@ TEST_F(ServerTest, RefusesHeadersThatAreTooLarge) {
 TEST_F(ServerTest, RefusesALargeBodyBeforeItIsRead) {
   int served = 0;
   Serve([&](Exchange& exchange) { return ++served, Echo(exchange); }, {.max_body_bytes = 1000});
-  const absl::Time before = absl::Now();
   EXPECT_THAT(Raw("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1001\r\n\r\n"), StartsWith("HTTP/1.1 413 "));
   EXPECT_THAT(Raw("POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1001\r\n\r\n"),
               StartsWith("HTTP/1.1 413 "));
   EXPECT_THAT(Raw("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n" + std::string(2000, 'x')),
               StartsWith("HTTP/1.1 413 "));
-  EXPECT_LT(absl::Now() - before, absl::Seconds(1));
   EXPECT_EQ(served, 0);
 }
 
@@ -216,10 +214,9 @@ TEST_F(ServerTest, CancelsTheHandlerOfAClientThatGoesAway) {
       while (!began) loop_.run_one();
     }
     const absl::Time left = absl::Now();
-    while (!gone && absl::Now() - left < absl::Seconds(5)) loop_.run_one_for(std::chrono::milliseconds(100));
+    while (!gone && absl::Now() - left < absl::Minutes(1)) loop_.run_one_for(std::chrono::milliseconds(100));
     EXPECT_TRUE(gone);
     EXPECT_FALSE(ran_on);
-    EXPECT_LT(absl::Now() - left, absl::Seconds(1));
     Await(Stopped());
     server_.reset();
   }
@@ -249,15 +246,13 @@ TEST_F(ServerTest, DrainsTheRequestInHandAndRefusesNewOnes) {
   asio::write(socket, asio::buffer(std::string("GET /last HTTP/1.1\r\nhost: x\r\n\r\n")));
   while (!began) loop_.run_one();
   auto shutdown = [&]() -> Task<bool> {
-    co_await server_->Shutdown(absl::Now() + absl::Seconds(10));
+    co_await server_->Shutdown(absl::Now() + absl::Hours(1));  // which nobody waits for
     co_return true;
   };
   std::string answer;
   auto read = [&]() -> Task<void> { answer = co_await ReadAll(socket); };
   asio::co_spawn(loop_, read(), asio::detached);
-  const absl::Time before = absl::Now();
   Await(shutdown());
-  EXPECT_LT(absl::Now() - before, absl::Seconds(5));
   EXPECT_THAT(answer, HasSubstr("connection: close\r\n"));
   EXPECT_THAT(answer, EndsWith("GET /last "));
   EXPECT_EQ(server_->connections(), 0);
@@ -283,12 +278,10 @@ TEST_F(ServerTest, DrainingDoesNotWaitForAnswersWithoutAnEnd) {
   asio::write(socket, asio::buffer(std::string("GET / HTTP/1.1\r\nhost: x\r\n\r\n")));
   while (!began) loop_.run_one();
   auto shutdown = [&]() -> Task<bool> {
-    co_await server_->Shutdown(absl::Now() + absl::Seconds(20));
+    co_await server_->Shutdown(absl::Now() + absl::Hours(1));  // which nobody waits for
     co_return true;
   };
-  const absl::Time before = absl::Now();
   Await(shutdown());
-  EXPECT_LT(absl::Now() - before, absl::Seconds(5));
   EXPECT_TRUE(gone);
   EXPECT_THAT(Await(ReadAll(socket)), EndsWith("5\r\nfirst\r\n"));
 }
@@ -351,6 +344,26 @@ TEST_F(ServerTest, SpeaksTlsToClientsThatTrustItsCertificate) {
   EXPECT_THAT(Raw("GET / HTTP/1.1\r\nhost: x\r\n\r\n"), ::testing::Not(HasSubstr("200 OK")));
   Server broken(loop_, {.tls_cert = "/nonexistent", .tls_key = key}, Echo);
   EXPECT_THAT(std::string(broken.Start().message()), HasSubstr("/nonexistent"));
+}
+
+TEST_F(ServerTest, IsBelievedByWhoKnowsItsCertificateWhateverItsName) {
+  const std::string key = ::testing::TempDir() + "aima_http_key2.pem", cert = ::testing::TempDir() + "aima_http_cert2.pem";
+  MakeCertificate(key, cert);
+  Serve(Echo, {.tls_cert = cert, .tls_key = key});
+  Client client(loop_);
+  Endpoint endpoint = {.host = "127.0.0.1", .port = server_->port(), .tls = true, .certificate = cert};
+  const auto ask = [&] {
+    return Await(client.Send(endpoint, {.method = "GET", .target = "/"}, absl::Now() + absl::Minutes(1)));
+  };
+  EXPECT_THAT(ask(), IsOk());
+  const std::string other_key = ::testing::TempDir() + "aima_http_key3.pem";
+  endpoint.certificate = ::testing::TempDir() + "aima_http_cert3.pem";
+  MakeCertificate(other_key, endpoint.certificate);
+  EXPECT_THAT(std::string(ask().status().message()), HasSubstr("cannot be reached over TLS"));
+  endpoint.certificate = "/nonexistent";
+  EXPECT_THAT(std::string(ask().status().message()), HasSubstr("cannot be reached over TLS"));
+  endpoint.certificate = "";
+  EXPECT_THAT(std::string(ask().status().message()), HasSubstr("cannot be reached over TLS"));
 }
 
 }  // namespace

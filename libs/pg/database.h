@@ -55,6 +55,12 @@ struct Options {
 //
 // Lost connections come back by themselves. While there is none, calls fail with UNAVAILABLE. A write whose
 // connection is lost after it was sent fails with OUTCOME_UNKNOWN: it may have been applied.
+//
+// A caller that leaves, or whose deadline passes, is answered at once, but a statement that the server has already got
+// runs to its end: PostgreSQL's cancel request names a connection, not a statement, and would meet whichever caller's
+// statement runs there when it arrives. Those who share the connection wait for it, at most for statement_timeout, and
+// for 5 s of that while it waits for a lock.
+//
 // Errors of the server keep their SQLSTATE (see SqlState in result.h). Not thread-safe: use it on its loop.
 class Database {
  public:

@@ -1,8 +1,11 @@
 #include "libs/rpc/channels.h"
 
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
-#include <grpcpp/support/channel_arguments.h>
+#include <absl/strings/str_cat.h>
+
+#include <boost/asio/local/stream_protocol.hpp>
+
+#include "aima/unit/v1/errors.pb.h"
+#include "libs/errors/errors.h"
 
 namespace aima::rpc {
 
@@ -10,20 +13,23 @@ std::string Channels::AddressOf(std::string_view run_dir, std::string_view domai
   return "unix:" + std::string(run_dir) + "/" + std::string(domain) + ".sock";
 }
 
-std::shared_ptr<grpc::Channel> Channels::To(const std::string& domain) {
-  std::lock_guard lock(mutex_);
-  std::shared_ptr<grpc::Channel>& channel = channels_[domain];
-  if (!channel) {
-    grpc::ChannelArguments arguments;
-    // A process that was restarted is back within a second; do not wait for it longer than that.
-    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
-    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-    arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // what may be repeated is decided per unit, by the client
-    arguments.SetMaxReceiveMessageSize(64 << 20);
-    channel = grpc::CreateCustomChannel(AddressOf(run_dir_, domain), grpc::InsecureChannelCredentials(), arguments);
+Channels::~Channels() {
+  for (auto& [domain, connection] : connections_) connection->Close();
+}
+
+std::shared_ptr<Stream> Channels::Open(const std::string& domain, const std::string& path, const Headers& headers,
+                                       absl::Time deadline, std::shared_ptr<Receiver> receiver) {
+  std::shared_ptr<Connection>& connection = connections_[domain];
+  if (!connection || !connection->open()) {
+    const std::string socket = AddressOf(run_dir_, domain).substr(sizeof("unix:") - 1);
+    connection = Connection::Connect(loop_, boost::asio::local::stream_protocol::endpoint(socket));
   }
-  return channel;
+  return connection->Open(path, headers, deadline, std::move(receiver));
+}
+
+absl::Status NameUnreached(const Ending& ending, const std::string& domain) {
+  if (ending.answered || ending.status.code() != absl::StatusCode::kUnavailable) return ending.status;
+  return Error(unit::v1::UNAVAILABLE, absl::StrCat("the ", domain, " service cannot be reached"), {{"service", domain}});
 }
 
 }  // namespace aima::rpc

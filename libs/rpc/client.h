@@ -10,12 +10,14 @@
 #include "libs/base/status_macros.h"
 #include "libs/base/stream.h"
 #include "libs/base/task.h"
+#include "libs/rpc/channels.h"
 
 namespace aima::rpc {
 
 // Calls units by their request type: every request message belongs to exactly one unit, whose package names the
-// service's process; a unit's unary and streaming forms may share it. Deadline, trace and principal travel along. A call to a QUERY or an idempotent COMMAND is
-// tried again (3 attempts in all) when the service cannot be reached; others never are.
+// service's process; a unit's unary and streaming forms may share it. Deadline, trace and principal travel along. A call
+// that has not reached the service is tried again (3 attempts in all); one that may have reached it only if it is a
+// QUERY or an idempotent COMMAND.
 class Client {
  public:
   virtual ~Client() = default;
@@ -67,5 +69,8 @@ class Client {
     std::unique_ptr<RawReader> raw_;
   };
 };
+
+// Calls are made and answered on `loop`. `channels` must outlive the client.
+std::unique_ptr<Client> MakeClient(Loop& loop, Channels& channels);
 
 }  // namespace aima::rpc

@@ -24,7 +24,7 @@
 namespace aima::runtime {
 
 // A unit's implementation with its types erased.
-using UnaryHandler = std::function<Task<absl::Status>(CallContext&, const google::protobuf::Message& request,
+using UnaryHandler = std::function<Task<absl::Status>(CallContext&, google::protobuf::Message& request,
                                                       google::protobuf::Message& response)>;
 using StreamHandler =
     std::function<Task<absl::Status>(CallContext&, const google::protobuf::Message& request,
@@ -46,7 +46,8 @@ class ServiceBinder {
  public:
   ServiceBinder(RpcBinder& binder, std::string service) : binder_(binder), service_(std::move(service)) {}
 
-  // Task<absl::StatusOr<Response>> Units::Method(CallContext&, const Request&), or for a streaming rpc
+  // Task<absl::StatusOr<Response>> Units::Method(CallContext&, const Request&), where the request may also be taken by
+  // value by a method that keeps what is in it, or for a streaming rpc
   // Task<absl::Status> Units::Method(CallContext&, const Request&, StreamWriter<Response>&).
   template <auto method, class Units>
   ServiceBinder& Bind(Units& units) {
@@ -57,6 +58,8 @@ class ServiceBinder {
  private:
   template <class Units, class Request, class Response>
   void BindMember(Units& units, Task<absl::StatusOr<Response>> (Units::*method)(CallContext&, const Request&));
+  template <class Units, class Request, class Response>
+  void BindMember(Units& units, Task<absl::StatusOr<Response>> (Units::*method)(CallContext&, Request));
   template <class Units, class Request, class Response>
   void BindMember(Units& units,
                   Task<absl::Status> (Units::*method)(CallContext&, const Request&, StreamWriter<Response>&));
@@ -119,10 +122,23 @@ template <class Units, class Request, class Response>
 void ServiceBinder::BindMember(Units& units,
                                Task<absl::StatusOr<Response>> (Units::*method)(CallContext&, const Request&)) {
   binder_.BindUnary(service_, Request::descriptor(), Response::default_instance(),
-                  [&units, method](CallContext& call, const google::protobuf::Message& request,
+                  [&units, method](CallContext& call, google::protobuf::Message& request,
                                    google::protobuf::Message& response) -> Task<absl::Status> {
                     absl::StatusOr<Response> result =
                         co_await (units.*method)(call, static_cast<const Request&>(request));
+                    if (!result.ok()) co_return result.status();
+                    static_cast<Response&>(response) = *std::move(result);
+                    co_return absl::OkStatus();
+                  });
+}
+
+template <class Units, class Request, class Response>
+void ServiceBinder::BindMember(Units& units, Task<absl::StatusOr<Response>> (Units::*method)(CallContext&, Request)) {
+  binder_.BindUnary(service_, Request::descriptor(), Response::default_instance(),
+                  [&units, method](CallContext& call, google::protobuf::Message& request,
+                                   google::protobuf::Message& response) -> Task<absl::Status> {
+                    absl::StatusOr<Response> result =
+                        co_await (units.*method)(call, std::move(static_cast<Request&>(request)));
                     if (!result.ok()) co_return result.status();
                     static_cast<Response&>(response) = *std::move(result);
                     co_return absl::OkStatus();

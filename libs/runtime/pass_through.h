@@ -2,9 +2,9 @@
 #pragma once
 
 #include <google/protobuf/descriptor.h>
-#include <grpcpp/generic/async_generic_service.h>
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "libs/rpc/channels.h"
@@ -13,22 +13,19 @@
 namespace aima::runtime {
 
 // The gateway's public port: unary and streaming rpcs, deadlines, metadata, cancellation and status details arrive at
-// either end as they were sent. `admission` decides about each call, on the loop.
+// either end as they were sent. `admission` decides about each call.
 class PassThrough {
  public:
-  PassThrough(Loop& loop, rpc::Channels& channels, Admission admission)
-      : loop_(loop), channels_(channels), admission_(std::move(admission)) {}
+  PassThrough(rpc::Channels& channels, Admission admission)
+      : channels_(channels), admission_(std::move(admission)) {}
 
   // Offers an rpc. Others are not known. Before the server starts.
   void Offer(const google::protobuf::MethodDescriptor& method, std::string domain);
 
   // A Server's Fallback.
-  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context);
+  std::shared_ptr<rpc::Receiver> Serve(const std::shared_ptr<rpc::Stream>& stream);
 
  private:
-  friend class ForwardedCall;
-
-  Loop& loop_;
   rpc::Channels& channels_;
   const Admission admission_;
   std::map<std::string, std::string, std::less<>> domains_;  // by path

@@ -2,11 +2,11 @@
 
 #include <google/protobuf/descriptor.pb.h>
 
+#include <deque>
 #include <set>
 #include <utility>
 
 #include "grpc/reflection/v1/reflection.pb.h"
-#include "libs/rpc/wire.h"
 
 namespace aima::runtime {
 namespace {
@@ -15,38 +15,44 @@ namespace v1 = grpc::reflection::v1;
 using google::protobuf::DescriptorPool;
 using google::protobuf::FileDescriptor;
 
-class ReflectionCall : public grpc::ServerGenericBidiReactor {
+class ReflectionCall : public rpc::Receiver {
  public:
-  ReflectionCall(const DescriptorPool& pool, std::vector<std::string> services)
-      : pool_(pool), services_(std::move(services)) {
-    StartRead(&buffer_);
+  ReflectionCall(std::shared_ptr<rpc::Stream> stream, const DescriptorPool& pool, std::vector<std::string> services)
+      : stream_(std::move(stream)), pool_(pool), services_(std::move(services)) {}
+
+  // Answers are larger than requests: they are made when there is room for them.
+  void OnMessage(absl::string_view bytes) override {
+    requests_.emplace_back(bytes);
+    AnswerAll();
   }
 
-  void OnReadDone(bool ok) override {
-    if (!ok) return Finish(grpc::Status::OK);
-    v1::ServerReflectionRequest request;
-    if (!rpc::Parse(buffer_, request)) {
-      return Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "the request cannot be parsed"));
-    }
-    v1::ServerReflectionResponse response;
-    response.set_valid_host(request.host());
-    *response.mutable_original_request() = request;
-    Answer(request, response);
-    rpc::Serialize(response, buffer_);
-    StartWrite(&buffer_);
+  void OnWritable() override { AnswerAll(); }
+
+  void OnHalfClose() override {
+    half_closed_ = true;
+    AnswerAll();
   }
 
-  void OnWriteDone(bool ok) override {
-    if (ok) {
-      StartRead(&buffer_);
-    } else {
-      Finish(grpc::Status::CANCELLED);
-    }
-  }
-
-  void OnDone() override { delete this; }
+  void OnEnd(const rpc::Ending&) override {}
 
  private:
+  void AnswerAll() {
+    while (!requests_.empty() && stream_->has_room()) {
+      v1::ServerReflectionRequest request;
+      if (!request.ParseFromString(requests_.front())) {
+        return stream_->Finish(absl::InvalidArgumentError("the request cannot be parsed"));
+      }
+      requests_.pop_front();
+      v1::ServerReflectionResponse response;
+      response.set_valid_host(request.host());
+      *response.mutable_original_request() = request;
+      Answer(request, response);
+      stream_->Send(response);
+    }
+    if (requests_.empty() && half_closed_) return stream_->Finish(absl::OkStatus());
+    stream_->Pause(!requests_.empty());
+  }
+
   void Answer(const v1::ServerReflectionRequest& request, v1::ServerReflectionResponse& response) {
     switch (request.message_request_case()) {
       case v1::ServerReflectionRequest::kListServices:
@@ -75,7 +81,7 @@ class ReflectionCall : public grpc::ServerGenericBidiReactor {
         return;
       }
       default:
-        response.mutable_error_response()->set_error_code(grpc::StatusCode::INVALID_ARGUMENT);
+        response.mutable_error_response()->set_error_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
         response.mutable_error_response()->set_error_message("nothing was asked");
     }
   }
@@ -97,13 +103,15 @@ class ReflectionCall : public grpc::ServerGenericBidiReactor {
   }
 
   static void NotFound(const std::string& name, v1::ServerReflectionResponse& response) {
-    response.mutable_error_response()->set_error_code(grpc::StatusCode::NOT_FOUND);
+    response.mutable_error_response()->set_error_code(static_cast<int>(absl::StatusCode::kNotFound));
     response.mutable_error_response()->set_error_message(name + " is not known");
   }
 
+  const std::shared_ptr<rpc::Stream> stream_;
   const DescriptorPool& pool_;
   const std::vector<std::string> services_;
-  grpc::ByteBuffer buffer_;
+  std::deque<std::string> requests_;  // not answered yet
+  bool half_closed_ = false;
 };
 
 }  // namespace
@@ -113,8 +121,9 @@ bool IsReflection(std::string_view path) {
          path == "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 }
 
-grpc::ServerGenericBidiReactor* NewReflectionCall(const DescriptorPool& pool, std::vector<std::string> services) {
-  return new ReflectionCall(pool, std::move(services));
+std::shared_ptr<rpc::Receiver> NewReflectionCall(std::shared_ptr<rpc::Stream> stream, const DescriptorPool& pool,
+                                                 std::vector<std::string> services) {
+  return std::make_shared<ReflectionCall>(std::move(stream), pool, std::move(services));
 }
 
 }  // namespace aima::runtime

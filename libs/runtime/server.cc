@@ -1,12 +1,11 @@
 #include "libs/runtime/server.h"
 
 #include <absl/strings/str_cat.h>
-#include <grpcpp/security/server_credentials.h>
-#include <grpcpp/server_builder.h>
 #include <spdlog/spdlog.h>
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/post.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <exception>
 #include <set>
 #include <utility>
@@ -27,9 +26,11 @@ using google::protobuf::Message;
 
 namespace {
 
-std::string MetadataOf(const grpc::GenericCallbackServerContext& context, const char* name) {
-  const auto found = context.client_metadata().find(name);
-  return found == context.client_metadata().end() ? "" : std::string(found->second.data(), found->second.size());
+constexpr int kMaxConnections = 4096;
+
+std::string HeaderOf(const rpc::Stream& stream, absl::string_view name) {
+  const std::string* value = rpc::Find(stream.headers(), name);
+  return value ? *value : "";
 }
 
 // The value of the request's idempotency_key field; empty if it has none.
@@ -42,57 +43,55 @@ std::string IdempotencyKeyOf(const Message& request) {
 
 }  // namespace
 
-// One call. gRPC holds it until OnDone, the loop until its coroutine has ended.
-class ServerCall : public grpc::ServerGenericBidiReactor,
+// One call. Its stream holds it until the last word, the loop until its coroutine has ended.
+class ServerCall : public rpc::Receiver,
                    public StreamWriter<Message>,
                    public std::enable_shared_from_this<ServerCall> {
  public:
-  ServerCall(Server& server, const Method& method, grpc::GenericCallbackServerContext& context)
-      : server_(server), method_(method), context_(context) {}
+  ServerCall(Server& server, const Method& method, std::shared_ptr<rpc::Stream> stream)
+      : server_(server), method_(method), stream_(std::move(stream)) {}
 
-  void Begin() {
-    self_ = shared_from_this();
-    StartRead(&buffer_);
+  void OnMessage(absl::string_view bytes) override {
+    if (request_) return;  // there is one request
+    request_.reset(method_.request->New());
+    if (!request_->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+      return stream_->Finish(InvalidInput("", "the request cannot be parsed"));
+    }
+    Begin();
   }
 
-  void OnReadDone(bool ok) override {
-    if (!ok) return Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "the call brings no request"));
-    asio::post(server_.loop_, [self = shared_from_this()] { self->Admit(); });
+  void OnHalfClose() override {
+    if (!request_) stream_->Finish(absl::InvalidArgumentError("the call brings no request"));
   }
 
-  void OnWriteDone(bool ok) override {
-    asio::post(server_.loop_, [self = shared_from_this(), ok] {
-      self->write_waiter_.Resume(ok);
-    });
+  void OnWritable() override { room_.Resume(); }
+
+  void OnDeadline() override {
+    deadline_passed_ = true;
+    if (!request_) return stream_->Finish(Error(unit::v1::DEADLINE_EXCEEDED, "no request came before the deadline"));
+    Interrupt();
   }
 
-  void OnCancel() override {
-    asio::post(server_.loop_, [self = shared_from_this()] {
-      self->cancelled_ = true;
-      self->cancel_.emit(asio::cancellation_type::terminal);
-    });
+  void OnEnd(const rpc::Ending&) override {
+    cancelled_ = true;
+    Interrupt();
   }
-
-  void OnDone() override { self_.reset(); }
 
   // Ends a stream for which the process does not wait.
   void Cut() {
     cut_ = true;
-    cancel_.emit(asio::cancellation_type::terminal);
+    Interrupt();
   }
 
-  // StreamWriter: hands one message to gRPC and waits until it is taken.
+  // StreamWriter: waits while much is still to be sent.
   Task<absl::Status> Write(const Message& message) override {
     if (cancelled_) co_return Gone();
-    if (!rpc::Serialize(message, buffer_)) co_return absl::InternalError("the message cannot be serialized");
-    const bool ok = co_await asio::async_initiate<decltype(asio::use_awaitable), void(bool)>(
-        [this](auto handler) {
-          write_waiter_.Set(std::move(handler));
-          StartWrite(&buffer_);
-        },
-        asio::use_awaitable);
-    if (ok) co_return absl::OkStatus();
-    co_return Gone();
+    if (!stream_->Send(message)) {
+      co_await asio::async_initiate<decltype(asio::use_awaitable), void()>(
+          [this](auto handler) { room_.Set(std::move(handler)); }, asio::use_awaitable);
+      if (cancelled_) co_return Gone();
+    }
+    co_return absl::OkStatus();
   }
 
  private:
@@ -103,24 +102,27 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
   int& InFlight() { return method_.stream ? server_.streams_in_flight_ : server_.unary_in_flight_; }
   int Limit() const { return method_.stream ? server_.limits_.streams : server_.limits_.unary; }
 
-  void Admit() {
-    if (server_.admission_) {
-      if (absl::Status refused = server_.admission_(context_, call_); !refused.ok()) return Finish(rpc::ToGrpc(refused));
-    }
+  // Ends the handler, also where it waits for room.
+  void Interrupt() {
+    cancel_.emit(asio::cancellation_type::terminal);
+    room_.Resume();
+  }
+
+  void Begin() {
     if (InFlight() >= Limit()) {
-      return Finish(rpc::ToGrpc(Error(unit::v1::OVERLOADED, absl::StrCat("already serving ", Limit(), " calls"))));
+      return stream_->Finish(Error(unit::v1::OVERLOADED, absl::StrCat("already serving ", Limit(), " calls")));
     }
     if (QueryStream()) {
-      if (server_.ending_) return Finish(rpc::ToGrpc(Stopping()));
+      if (server_.ending_) return stream_->Finish(Stopping());
       server_.query_streams_.insert(this);
     }
     ++InFlight();
+    SetContext();
     asio::co_spawn(server_.loop_, Run(),
                    asio::bind_cancellation_slot(
                        cancel_.slot(), [self = shared_from_this()](std::exception_ptr error, absl::Status status) {
                          --self->InFlight();
-                         self->server_.query_streams_.erase(self.get());
-                         self->deadline_timer_.reset();
+                         if (self->QueryStream()) self->server_.query_streams_.erase(self.get());
                          self->End(error ? self->Thrown(error) : status);
                        }));
   }
@@ -141,9 +143,6 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
   }
 
   Task<absl::Status> Run() {
-    request_.reset(method_.request->New());
-    if (!rpc::Parse(buffer_, *request_)) co_return InvalidInput("", "the request cannot be parsed");
-    SetContext();
     if (method_.stream) {
       co_return co_await Within(nullptr, [this]() { return method_.stream(call_, *request_, *this); });
     }
@@ -167,64 +166,45 @@ class ServerCall : public grpc::ServerGenericBidiReactor,
 
   void SetContext() {
     call_.unit = method_.unit;
-    call_.trace_id = MetadataOf(context_, rpc::kTraceHeader);
-    call_.request_id = MetadataOf(context_, rpc::kRequestHeader);
-    if (call_.principal.empty()) call_.principal = MetadataOf(context_, rpc::kPrincipalHeader);
-    if (call_.request_id.empty()) call_.request_id = NewId("req_");
+    call_.trace_id = HeaderOf(*stream_, rpc::kTraceHeader);
+    call_.request_id = HeaderOf(*stream_, rpc::kRequestHeader);
+    if (call_.principal.empty()) call_.principal = HeaderOf(*stream_, rpc::kPrincipalHeader);
+    if (call_.request_id.empty()) call_.request_id = call_.trace_id.empty() ? NewId("req_") : call_.trace_id;
     if (call_.trace_id.empty()) call_.trace_id = call_.request_id;
     call_.idempotency_key = IdempotencyKeyOf(*request_);
-    call_.deadline = absl::FromChrono(context_.deadline());
-    const int timeout = method_.options.timeout_ms() ? method_.options.timeout_ms() : 30'000;
-    if (context_.deadline() == std::chrono::system_clock::time_point::max() && !method_.unit.empty()) {
-      call_.deadline = absl::Now() + absl::Milliseconds(timeout);
-      deadline_timer_ = std::make_unique<asio::steady_timer>(server_.loop_, std::chrono::milliseconds(timeout));
-      deadline_timer_->async_wait([weak = weak_from_this()](boost::system::error_code error) {
-        auto self = weak.lock();
-        if (error || !self) return;
-        self->deadline_passed_ = true;
-        self->cancel_.emit(asio::cancellation_type::terminal);
-      });
+    if (stream_->deadline() == absl::InfiniteFuture() && !method_.unit.empty()) {
+      const int timeout = method_.options.timeout_ms() ? method_.options.timeout_ms() : 30'000;
+      stream_->SetDeadline(absl::Now() + absl::Milliseconds(timeout));
     }
+    call_.deadline = stream_->deadline();
   }
 
   void End(const absl::Status& status) {
-    if (status.ok() && response_) {
-      if (!rpc::Serialize(*response_, buffer_)) {
-        return Finish(grpc::Status(grpc::StatusCode::INTERNAL, "the response cannot be serialized"));
-      }
-      return StartWriteAndFinish(&buffer_, {}, grpc::Status::OK);
-    }
-    Finish(rpc::ToGrpc(status));
+    if (status.ok() && response_) stream_->Send(*response_);
+    stream_->Finish(status);
   }
 
   Server& server_;
   const Method& method_;
-  grpc::GenericCallbackServerContext& context_;
-  std::shared_ptr<ServerCall> self_;
-  grpc::ByteBuffer buffer_;  // the request, then each response
+  const std::shared_ptr<rpc::Stream> stream_;
   std::unique_ptr<Message> request_;
   std::unique_ptr<Message> response_;
   CallContext call_;
   asio::cancellation_signal cancel_;
-  Waiter<bool> write_waiter_;
-  std::unique_ptr<asio::steady_timer> deadline_timer_;
+  Waiter<> room_;
   bool cancelled_ = false;
   bool deadline_passed_ = false;
   bool cut_ = false;
+
+  friend class Server;
 };
 
-namespace {
+Server::Server(Loop& loop, Limits limits) : loop_(loop), limits_(limits), empty_(loop) {}
 
-// Answers a call to an rpc that is not there.
-class Refusal : public grpc::ServerGenericBidiReactor {
- public:
-  explicit Refusal(const std::string& path) {
-    Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, absl::StrCat("there is no rpc ", path)));
-  }
-  void OnDone() override { delete this; }
-};
-
-}  // namespace
+Server::~Server() {
+  listener_.reset();
+  for (const auto& connection : std::exchange(connections_, {})) connection->Close();
+}
 
 void Server::BindUnary(const std::string& service, const google::protobuf::Descriptor* request,
                             const Message& response, UnaryHandler handler) {
@@ -274,18 +254,24 @@ std::vector<std::string> Server::Services() const {
   return {names.begin(), names.end()};
 }
 
-grpc::ServerGenericBidiReactor* Server::CreateReactor(grpc::GenericCallbackServerContext* context) {
-  const auto found = methods_.find(context->method());
+std::shared_ptr<rpc::Receiver> Server::Serve(const std::shared_ptr<rpc::Stream>& stream) {
+  const auto found = methods_.find(stream->path());
   if (found != methods_.end()) {
-    auto call = std::make_shared<ServerCall>(*this, found->second, *context);
-    call->Begin();
-    return call.get();
+    auto call = std::make_shared<ServerCall>(*this, found->second, stream);
+    if (admission_) {
+      if (absl::Status refused = admission_(*stream, call->call_); !refused.ok()) {
+        stream->Finish(refused);
+        return nullptr;
+      }
+    }
+    return call;
   }
-  if (IsReflection(context->method())) {
-    return NewReflectionCall(*reflection_pool_, reflected_.empty() ? Services() : reflected_);
+  if (IsReflection(stream->path())) {
+    return NewReflectionCall(stream, *reflection_pool_, reflected_.empty() ? Services() : reflected_);
   }
-  if (grpc::ServerGenericBidiReactor* forwarded = fallback_ ? fallback_(context) : nullptr) return forwarded;
-  return new Refusal(context->method());
+  if (auto forwarded = fallback_ ? fallback_(stream) : nullptr) return forwarded;
+  stream->Finish(absl::UnimplementedError(absl::StrCat("there is no rpc ", stream->path())));
+  return nullptr;
 }
 
 void Server::SetReflection(const google::protobuf::DescriptorPool& pool, std::vector<std::string> services) {
@@ -293,23 +279,24 @@ void Server::SetReflection(const google::protobuf::DescriptorPool& pool, std::ve
   reflected_ = std::move(services);
 }
 
-absl::Status Server::Start(const std::string& address, const std::optional<Tls>& tls) {
-  std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
-  if (tls) {
-    grpc::SslServerCredentialsOptions options;
-    options.pem_key_cert_pairs.push_back({tls->private_key, tls->certificate_chain});
-    credentials = grpc::SslServerCredentials(options);
-  }
-  grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort(address, credentials, &port);
-  builder.RegisterCallbackGenericService(this);
-  builder.SetMaxReceiveMessageSize(64 << 20);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits_.unary + limits_.streams);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  server_ = builder.BuildAndStart();
-  if (!server_ || port == 0) return absl::UnavailableError(absl::StrCat("cannot listen on ", address));
-  return absl::OkStatus();
+absl::Status Server::Start(const std::string& address, std::shared_ptr<asio::ssl::context> tls) {
+  tls_ = std::move(tls);
+  if (tls_) rpc::OfferHttp2(*tls_);
+  listener_ = std::make_unique<net::Listener>(loop_, [this](net::Socket socket) { Accept(std::move(socket)); });
+  return listener_->Start(address);
+}
+
+void Server::Accept(net::Socket socket) {
+  if (connections_.size() >= kMaxConnections) return;  // closes it
+  rpc::ConnectionLimits limits;
+  limits.streams = limits_.unary + limits_.streams;
+  connections_.insert(rpc::Connection::Accept(
+      loop_, std::move(socket), limits, receiving_, tls_,
+      [this](const std::shared_ptr<rpc::Stream>& stream) { return Serve(stream); },
+      [this](const std::shared_ptr<rpc::Connection>& connection) {
+        connections_.erase(connection);
+        if (connections_.empty()) empty_.cancel();
+      }));
 }
 
 void Server::EndQueryStreams() {
@@ -319,8 +306,15 @@ void Server::EndQueryStreams() {
   for (auto& call : streams) call->Cut();
 }
 
-void Server::Shutdown(absl::Time deadline) {
-  if (server_) server_->Shutdown(absl::ToChronoTime(deadline));
+Task<void> Server::Shutdown(absl::Time deadline) {
+  if (!listener_) co_return;
+  listener_->Close();
+  const auto open = connections_;  // each that ends takes itself out
+  for (const auto& connection : open) connection->GoAway();
+  empty_.expires_after(absl::ToChronoMilliseconds(std::max(deadline - absl::Now(), absl::ZeroDuration())));
+  if (!connections_.empty()) co_await empty_.async_wait(asio::as_tuple(asio::use_awaitable));
+  const auto late = connections_;
+  for (const auto& connection : late) connection->Close();
 }
 
 }  // namespace aima::runtime

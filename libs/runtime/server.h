@@ -4,15 +4,16 @@
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
 #include <absl/status/status.h>
-#include <grpcpp/generic/async_generic_service.h>
-#include <grpcpp/server.h>
 
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "libs/net/listener.h"
+#include "libs/rpc/connection.h"
 #include "libs/runtime/method.h"
 
 namespace aima::runtime {
@@ -29,27 +30,20 @@ using Middleware = std::function<Task<absl::Status>(CallContext& call, const Met
                                                     google::protobuf::Message* response,
                                                     std::function<Task<absl::Status>()> next)>;
 
-// Decides about a call before anything else is done for it, on the loop; may fill in who calls. gRPC metadata of the
-// caller is in `context`. An error ends the call.
-using Admission =
-    std::function<absl::Status(const grpc::GenericCallbackServerContext& context, CallContext& call)>;
+// Decides about a call before anything else is done for it; may fill in who calls. An error ends the call.
+using Admission = std::function<absl::Status(const rpc::Stream& stream, CallContext& call)>;
 
 // Serves rpcs that are not bound; returns null for those that it does not know either.
-using Fallback = std::function<grpc::ServerGenericBidiReactor*(grpc::GenericCallbackServerContext* context)>;
-
-// PEM texts of a TLS listener.
-struct Tls {
-  std::string certificate_chain;
-  std::string private_key;
-};
+using Fallback = std::function<std::shared_ptr<rpc::Receiver>(const std::shared_ptr<rpc::Stream>& stream)>;
 
 class ServerCall;
 
-// Serves unary and server-streaming rpcs by name, whatever their types. Handlers run on the loop; an rpc that is not
-// bound answers UNIMPLEMENTED. Bind everything before Start.
-class Server : public grpc::CallbackGenericService, public RpcBinder {
+// Serves unary and server-streaming rpcs by name, whatever their types. Everything happens on the loop; an rpc that is
+// not bound answers UNIMPLEMENTED. Bind everything before Start.
+class Server : public RpcBinder {
  public:
-  Server(Loop& loop, Limits limits) : loop_(loop), limits_(limits) {}
+  Server(Loop& loop, Limits limits);
+  ~Server();
 
   // A handler for an rpc that is not there, or that has one already, ends the process with the rpc's name.
   void BindUnary(const std::string& service, const google::protobuf::Descriptor* request,
@@ -68,18 +62,16 @@ class Server : public grpc::CallbackGenericService, public RpcBinder {
   std::vector<std::string> Services() const;
 
   // Listens on `address` ("unix:/…" or "127.0.0.1:50051"). The error says why it cannot.
-  absl::Status Start(const std::string& address, const std::optional<Tls>& tls = std::nullopt);
-  // Ends the streams of queries (subscriptions, watches), which end by themselves only when their caller leaves. On the
-  // loop, before Shutdown.
+  absl::Status Start(const std::string& address, std::shared_ptr<boost::asio::ssl::context> tls = nullptr);
+  // Ends the streams of queries (subscriptions, watches), which end by themselves only when their caller leaves.
   void EndQueryStreams();
-  // Refuses new calls, waits until the running ones are done or `deadline` has passed, then cuts them off. Blocks:
-  // call it from a thread that is not the loop's.
-  void Shutdown(absl::Time deadline);
-
-  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
+  // Refuses new calls, waits until the running ones are done or `deadline` has passed, then cuts them off.
+  Task<void> Shutdown(absl::Time deadline);
 
  private:
   friend class ServerCall;
+  void Accept(net::Socket socket);
+  std::shared_ptr<rpc::Receiver> Serve(const std::shared_ptr<rpc::Stream>& stream);
   void Bind(const std::string& service, Method method, const google::protobuf::Descriptor* request);
 
   Loop& loop_;
@@ -90,11 +82,15 @@ class Server : public grpc::CallbackGenericService, public RpcBinder {
   const google::protobuf::DescriptorPool* reflection_pool_ = google::protobuf::DescriptorPool::generated_pool();
   std::vector<std::string> reflected_;
   absl::flat_hash_map<std::string, Method> methods_;  // by path; not changed after Start
-  int unary_in_flight_ = 0;                           // touched on the loop only
+  int unary_in_flight_ = 0;
   int streams_in_flight_ = 0;
   bool ending_ = false;                              // accepts no more streams of queries
   absl::flat_hash_set<ServerCall*> query_streams_;
-  std::unique_ptr<grpc::Server> server_;
+  std::shared_ptr<boost::asio::ssl::context> tls_;
+  std::unique_ptr<net::Listener> listener_;
+  absl::flat_hash_set<std::shared_ptr<rpc::Connection>> connections_;
+  std::shared_ptr<size_t> receiving_ = std::make_shared<size_t>(0);
+  boost::asio::steady_timer empty_;  // cancelled when the last connection ends
 };
 
 }  // namespace aima::runtime

@@ -6,11 +6,10 @@
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <filesystem>
-#include <thread>
 
 #include "aima/event/v1/event.pb.h"
 #include "aima/unit/v1/errors.pb.h"
-#include "libs/rpc/grpc_client.h"
+#include "libs/rpc/client.h"
 #include "libs/runtime/health.h"
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
@@ -76,13 +75,13 @@ class ServerTest : public ::testing::Test {
     dir_ = mkdtemp(name);
     ServiceBinder(server_, "aima.event.v1.EventService").Bind<&Units::Query>(units_).Bind<&Units::Replay>(units_);
     ServiceBinder(server_, "grpc.health.v1.Health").Bind<&Health::Check>(health_).Bind<&Health::Watch>(health_);
-    channels_ = std::make_unique<rpc::Channels>(dir_);
-    client_ = rpc::MakeGrpcClient(loop_, *channels_);
+    channels_ = std::make_unique<rpc::Channels>(loop_, dir_);
+    client_ = rpc::MakeClient(loop_, *channels_);
     EXPECT_THAT(server_.Start(rpc::Channels::AddressOf(dir_, "event")), IsOk());
   }
 
   ~ServerTest() override {
-    std::thread([&] { server_.Shutdown(absl::Now()); }).join();
+    testing::Run(loop_, server_.Shutdown(absl::Now()));
     Spin(absl::Milliseconds(50));
     std::filesystem::remove_all(dir_);
   }
@@ -187,8 +186,8 @@ TEST_F(ServerTest, AReaderThatLeavesEndsTheStream) {
 }
 
 TEST_F(ServerTest, AServiceThatIsNotThereIsNamed) {
-  rpc::Channels nowhere("/tmp/aima-no-such-dir");
-  const auto client = rpc::MakeGrpcClient(loop_, nowhere);
+  rpc::Channels nowhere(loop_, "/tmp/aima-no-such-dir");
+  const auto client = rpc::MakeClient(loop_, nowhere);
   CallContext call;
   call.deadline = absl::Now() + absl::Seconds(5);
   EXPECT_THAT(testing::Run(loop_, client->Call<QueryResponse>(call, QueryRequest())),

@@ -3,19 +3,16 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <filesystem>
-#include <thread>
 
 #include "aima/runtime/v1/runtime.pb.h"
 #include "libs/base/ids.h"
 #include "libs/events/events.h"
-#include "libs/rpc/grpc_client.h"
+#include "libs/rpc/client.h"
 #include "libs/rpc/wire.h"
 #include "libs/runtime/notify.h"
 #include "libs/runtime/reflection.h"
@@ -63,8 +60,8 @@ ServiceHost::ServiceHost(Loop& loop, std::string domain, config::v1::Config conf
       config_(std::move(config)),
       share_dir_(std::move(share_dir)),
       run_dir_(data_dir() + "/run"),
-      channels_(run_dir_),
-      rpc_(rpc::MakeGrpcClient(loop, channels_)),
+      channels_(loop, run_dir_),
+      rpc_(rpc::MakeClient(loop, channels_)),
       pg_(pg::Open(loop, {.url = config_.database().url(), .schema = domain_})),
       outbox_(events::MakeOutbox(loop, *pg_, *rpc_)),
       subscriber_(events::MakeSubscriber(loop, *rpc_)),
@@ -97,7 +94,6 @@ Task<absl::Status> ServiceHost::Run(std::function<Task<absl::Status>(Host&)> wir
   services_ = server_->Services();
   health_.SetServices(services_);
   const std::string address = rpc::Channels::AddressOf(run_dir_, domain_);
-  ::unlink((run_dir_ + "/" + domain_ + ".sock").c_str());
   CO_RETURN_IF_ERROR(server_->Start(address));
   health_.SetServing(true);
   absl::Status dialled = co_await Dial();
@@ -141,14 +137,7 @@ Task<void> ServiceHost::Drain() {
   draining_ = true;
   health_.SetServing(false);
   server_->EndQueryStreams();
-  // Shutdown blocks until the calls in hand are done, and those are served by this very loop.
-  asio::steady_timer ended(loop_, asio::steady_timer::time_point::max());
-  std::thread blocking([&] {
-    server_->Shutdown(absl::Now() + kDrainTime);
-    asio::post(loop_, [&] { ended.expires_at(asio::steady_timer::time_point::min()); });
-  });
-  co_await ended.async_wait(asio::as_tuple(asio::use_awaitable));
-  blocking.join();
+  co_await server_->Shutdown(absl::Now() + kDrainTime);
   for (auto& work : drains_) co_await work();
   co_await outbox_->Flush(absl::Now() + kFlushTime);
   const auto running = background_;  // each that ends takes itself out

@@ -19,7 +19,7 @@
 
 namespace aima::runtime {
 
-// Runs one domain. Everything happens on the loop, except the server's blocking Shutdown.
+// Runs one domain. Everything happens on the loop.
 class ServiceHost : public Host {
  public:
   ServiceHost(Loop& loop, std::string domain, config::v1::Config config, std::string share_dir);

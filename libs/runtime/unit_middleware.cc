@@ -2,6 +2,8 @@
 
 #include <absl/cleanup/cleanup.h>
 #include <absl/strings/str_cat.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -21,7 +23,13 @@ namespace {
 // every process and release.
 std::string FingerprintOf(const Message& request) {
   std::string bytes;
-  request.SerializeToString(&bytes);
+  {
+    // Maps in a fixed order: a command that is repeated after a restart must be the same bytes.
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream out(&stream);
+    out.SetSerializationDeterministic(true);
+    request.SerializeToCodedStream(&out);
+  }
   uint64_t hash = 14695981039346656037u;
   for (unsigned char byte : bytes) hash = (hash ^ byte) * 1099511628211u;
   return absl::StrCat(absl::Hex(hash, absl::kZeroPad16), "-", bytes.size());

@@ -1,6 +1,7 @@
 #include "libs/runtime/unit_middleware.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/struct.pb.h>
 #include <gtest/gtest.h>
 
 #include "aima/event/v1/event.pb.h"
@@ -67,6 +68,24 @@ TEST_F(UnitMiddlewareTest, ARepeatedCommandGetsTheFirstReply) {
 TEST_F(UnitMiddlewareTest, AKeyBelongsToOneCommand) {
   EXPECT_THAT(Run("key", "a"), IsOk());
   EXPECT_THAT(Run("key", "b"), FailsWith(unit::v1::IDEMPOTENCY_KEY_REUSED, "'key' was used for another event.publish"));
+  EXPECT_EQ(applied_, 1);
+}
+
+TEST_F(UnitMiddlewareTest, ACommandWithAMapIsTheSameCommandInWhateverOrderItCame) {
+  const auto run = [&](int from, int to, int step) {
+    CallContext call;
+    call.unit = method_.unit;
+    call.idempotency_key = "key";
+    google::protobuf::Struct request;
+    for (int i = from; i != to; i += step) (*request.mutable_fields())["field" + std::to_string(i)].set_number_value(i);
+    PublishResponse response;
+    return testing::Run(loop_, middleware_(call, method_, request, &response, [&]() -> Task<absl::Status> {
+      ++applied_;
+      co_return absl::OkStatus();
+    }));
+  };
+  EXPECT_THAT(run(0, 50, 1), IsOk());
+  EXPECT_THAT(run(49, -1, -1), IsOk());
   EXPECT_EQ(applied_, 1);
 }
 

@@ -26,4 +26,11 @@ T Run(Loop& loop, Task<T> task) {
   return std::move(result).value();
 }
 
+inline void Run(Loop& loop, Task<void> task) {
+  Run(loop, [](Task<void> inner) -> Task<bool> {
+    co_await std::move(inner);
+    co_return true;
+  }(std::move(task)));
+}
+
 }  // namespace aima::testing

@@ -2,8 +2,8 @@
 //
 // The form: field names as in the proto; 64-bit integers are numbers; enum values are lower case without their
 // prefix (MODEL_TYPE_LLM is "llm"); Timestamp is RFC 3339, Duration is "1.5s", bytes are base64, Struct and Value
-// are plain JSON, Any is the message inside. Lists and plain scalars are always written; optional fields and messages
-// only when set. In input null is absence, and a single value stands for a list of one.
+// are plain JSON, Any is the message inside. Lists and plain scalars are always written, empty ones too unless their
+// rules say `omit_empty`; optional fields and messages only when set. In input null is absence, and a single value stands for a list of one.
 #pragma once
 
 #include <absl/status/status.h>

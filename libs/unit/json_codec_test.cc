@@ -8,6 +8,7 @@
 
 #include "aima/config/v1/config.pb.h"
 #include "aima/event/v1/event.pb.h"
+#include "aima/inference/v1/inference.pb.h"
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/testing/status_matchers.h"
 
@@ -52,6 +53,15 @@ TEST(JsonCodec, AnAnyIsWrittenAsTheMessageInside) {
   inside.set_domain("x");
   event.mutable_payload()->PackFrom(inside);
   EXPECT_THAT(ToJson(event), HasSubstr(R"("payload":{"types":[],"domain":"x"})"));
+}
+
+TEST(JsonCodec, AnEmptyListIsWrittenUnlessItsRulesLeaveItOut) {
+  EXPECT_EQ(ToJson(inference::v1::ModelsResponse()), R"({"models":[]})");
+  inference::v1::ChatChunk piece;
+  piece.set_content("Hi");
+  EXPECT_EQ(ToJson(piece), R"({"content":"Hi"})");
+  piece.add_tool_calls()->set_name("weather");
+  EXPECT_THAT(ToJson(piece), HasSubstr(R"("tool_calls":[{"id":"","name":"weather","arguments":""}])"));
 }
 
 TEST(JsonCodec, AStructIsFreeJsonAlsoAtTheTop) {

@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "aima/unit/v1/unit.pb.h"
 #include "libs/unit/json_codec.h"
 
 namespace aima {
@@ -58,6 +59,10 @@ class Writer {
     for (int i = 0; i < type.field_count(); ++i) {
       const FieldDescriptor& field = *type.field(i);
       if (field.has_presence() && !reflection.HasField(message, &field)) continue;
+      if (field.is_repeated() && reflection.FieldSize(message, &field) == 0 &&
+          field.options().GetExtension(unit::v1::rules).omit_empty()) {
+        continue;
+      }
       if (!first) out_ += ',';
       first = false;
       out_ += '"';

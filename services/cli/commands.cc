@@ -38,6 +38,7 @@ and besides:
   --input JSON          the whole input: '{…}', @file or - for standard input; flags come on top
   --stream              print the output as it arrives (units that stream)
   --timeout 30s         deadline
+  --async               do not wait: print the operation, which goes on by itself (`aima units operation.wait`)
 A flag behind -- is the unit's even if aima has one of this name.
 
 Examples:

@@ -61,7 +61,7 @@ std::vector<std::string> Candidates(Session& session, const std::vector<std::str
   if (words.size() == 2) return UnitNames(session, **client);
   const absl::StatusOr<ordered_json> unit =
       Await(session.loop, (*client)->Get("units/" + words[1], absl::Seconds(2)));
-  std::vector<std::string> flags = {"--input", "--timeout", "--output"};
+  std::vector<std::string> flags = {"--input", "--timeout", "--async", "--output"};
   if (!unit.ok()) return flags;
   if (unit->value("streaming", false)) flags.push_back("--stream");
   for (const FlagHelp& flag : FlagsOf(unit->value("input_schema", ordered_json::object()))) {

@@ -73,6 +73,8 @@ absl::StatusOr<Execution> ReadExecution(const ordered_json& schema, std::vector<
     const size_t length = equals == std::string::npos ? 1 : 0;
     if (name == "--stream" && equals == std::string::npos) {
       execution.stream = true;
+    } else if (name == "--async" && equals == std::string::npos && !HasField(schema, "async")) {
+      execution.options.async = true;
     } else if (name == "--timeout" && !HasField(schema, "timeout") && value()) {
       execution.options.timeout = *value();
       i += length;
@@ -171,6 +173,9 @@ absl::Status RunUnit(Session& session, GatewayClient& client, const std::string&
   if (tell) std::cerr << "\r\033[K" << std::flush;
   if (!output.ok()) return output.status();
   std::cout << Format(*output, session.globals.output) << std::flush;
+  if (execution.options.async && tell) {
+    std::cerr << "`aima exec operation.wait --operation-id " << output->value("id", "") << "` waits for its end.\n";
+  }
   return absl::OkStatus();
 }
 
@@ -238,6 +243,10 @@ absl::Status ExecCommand(Session& session) {
   ASSIGN_OR_RETURN(Execution execution,
                    ReadExecution(description.value("input_schema", ordered_json::object()), std::move(words)));
   const bool streaming = description.value("streaming", false);
+  if (execution.options.async) {
+    if (execution.stream) return UsageError("--async and --stream exclude each other");
+    return RunUnit(session, *client, *unit, execution);
+  }
   if (execution.stream && !streaming) return UsageError(*unit + " does not stream; leave out --stream");
   if (streaming && (session.globals.output == "ndjson" || description.value("streaming_only", false))) {
     execution.stream = true;

@@ -165,6 +165,13 @@ TEST_F(CommandsTest, AStreamThatFailsOrBreaksOffIsAFailure) {
   EXPECT_THAT(early.err, HasSubstr("the stream ended early"));
 }
 
+TEST_F(CommandsTest, AnAsynchronousCallIsAskedForAsOne) {
+  EXPECT_EQ(Run({"exec", "demo.run", "--text", "hi", "--async", "--timeout", "5s"}).exit, kOk);
+  EXPECT_EQ(gateway_.LastBody().dump(),
+            R"({"unit":"demo.run","input":{"text":"hi"},"options":{"timeout":"5s","async":true}})");
+  EXPECT_EQ(Run({"exec", "demo.run", "--async", "--stream"}).exit, kUsage);
+}
+
 TEST_F(CommandsTest, HelpOfAUnitShowsItsFlags) {
   for (const std::vector<std::string>& words :
        {std::vector<std::string>{"exec", "demo.run", "--help"}, std::vector<std::string>{"units", "demo.run"}}) {

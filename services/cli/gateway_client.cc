@@ -26,6 +26,8 @@ absl::StatusOr<http::Endpoint> EndpointOf(const std::string& data_dir) {
   ASSIGN_OR_RETURN(const config::v1::Config config, config::Load(sources));
   ASSIGN_OR_RETURN(http::Endpoint endpoint, ParseServer(config.api().listen_addr()));
   endpoint.tls = !config.api().tls_cert().empty();
+  // Its own certificate, which need not be signed by anybody nor bear the name of this address.
+  endpoint.certificate = config.api().tls_cert();
   if (endpoint.host == "0.0.0.0" || endpoint.host == "*") endpoint.host = "127.0.0.1";
   if (endpoint.host == "::") endpoint.host = "::1";
   return endpoint;
@@ -63,6 +65,7 @@ std::string Text(const ordered_json& object, const char* key) {
 ordered_json Body(const std::string& unit, const ordered_json& input, const CallOptions& options) {
   ordered_json body = {{"unit", unit}, {"input", input}};
   if (!options.timeout.empty()) body["options"]["timeout"] = options.timeout;
+  if (options.async) body["options"]["async"] = true;
   return body;
 }
 

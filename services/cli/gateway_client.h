@@ -16,6 +16,7 @@ namespace aima::cli {
 // How a unit is to be run.
 struct CallOptions {
   std::string timeout;  // such as "30s"; empty is the unit's own deadline
+  bool async = false;   // answer with an operation at once
 };
 
 class GatewayClient {

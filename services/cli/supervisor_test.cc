@@ -75,7 +75,7 @@ class SupervisorTest : public ::testing::Test {
 
   // Lets the loop work until `condition` holds.
   bool RunUntil(const std::function<bool()>& condition) {
-    const absl::Time end = absl::Now() + absl::Seconds(20);
+    const absl::Time end = absl::Now() + absl::Minutes(2);
     loop_.restart();
     while (!condition() && absl::Now() < end) loop_.run_one_for(std::chrono::milliseconds(50));
     return condition();

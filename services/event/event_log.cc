@@ -113,7 +113,7 @@ Task<absl::Status> EventLog::AppendBatch(const Batch& batch) {
 Task<absl::Status> EventLog::AppendNew(const Batch& batch, absl::flat_hash_map<std::string, int64_t>& known) {
   const int64_t head = head_;
   int64_t next = head;
-  absl::flat_hash_map<std::string, int64_t> given;
+  absl::flat_hash_map<std::string_view, int64_t> given;
   std::vector<v1::Event*> fresh;
   for (auto& publish : batch) {
     publish->sequences.clear();

@@ -80,13 +80,14 @@ EventUnits::EventUnits(Loop& loop, EventLog& log, FeedLimits limits) : loop_(loo
   log_.SetListener([this](const std::vector<EventPtr>& events) { feeds_.Deliver(events); });
 }
 
-Task<absl::StatusOr<v1::PublishResponse>> EventUnits::Publish(CallContext& call, const v1::PublishRequest& request) {
+Task<absl::StatusOr<v1::PublishResponse>> EventUnits::Publish(CallContext& call, v1::PublishRequest request) {
   std::vector<FieldViolation> violations;
   for (int i = 0; i < request.events_size(); ++i) {
     if (auto wrong = Check(request.events(i), i)) violations.push_back(*std::move(wrong));
   }
   if (!violations.empty()) co_return InvalidInput(std::move(violations));
-  std::vector<v1::Event> events(request.events().begin(), request.events().end());
+  std::vector<v1::Event> events(std::make_move_iterator(request.mutable_events()->begin()),
+                                std::make_move_iterator(request.mutable_events()->end()));
   for (v1::Event& event : events) {
     event.set_domain(DomainOf(event.type()));
     // A time that is far ahead of its place would keep retention by age from whatever comes after it.

@@ -17,7 +17,7 @@ class EventUnits {
  public:
   EventUnits(Loop& loop, EventLog& log, FeedLimits limits = {});
 
-  Task<absl::StatusOr<v1::PublishResponse>> Publish(CallContext& call, const v1::PublishRequest& request);
+  Task<absl::StatusOr<v1::PublishResponse>> Publish(CallContext& call, v1::PublishRequest request);
   Task<absl::StatusOr<v1::QueryResponse>> Query(CallContext& call, const v1::QueryRequest& request);
   Task<absl::Status> Replay(CallContext& call, const v1::ReplayRequest& request, StreamWriter<v1::Batch>& out);
   Task<absl::Status> Subscribe(CallContext& call, const v1::SubscribeRequest& request, StreamWriter<v1::Batch>& out);

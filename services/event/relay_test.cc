@@ -182,7 +182,7 @@ TEST_F(RelayTest, AnEmittedEventReachesTheLogSoonAfterItsCommit) {
   const absl::Time start = absl::Now();
   ASSERT_THAT(Emit("m1"), IsOk());
   ASSERT_TRUE(RunUntilHead(1));
-  EXPECT_LT(absl::Now() - start, absl::Seconds(2));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(20)) << "nobody waited for the look that comes every 30 s";
   const std::vector<v1::Event> log = Log();
   ASSERT_EQ(log.size(), 1u);
   EXPECT_EQ(log[0].type(), "model.deleted");
@@ -273,7 +273,7 @@ TEST_F(RelayTest, FlushReturnsWhenEverythingIsPublished) {
   outbox_->Tell(call_, Deleted("b"));
   bool flushed = false;
   auto flush = [&]() -> Task<void> {
-    co_await outbox_->Flush(absl::Now() + absl::Seconds(5));
+    co_await outbox_->Flush(absl::Now() + absl::Hours(1));
     flushed = true;
   };
   asio::co_spawn(loop_, flush(), asio::detached);

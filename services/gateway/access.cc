@@ -21,6 +21,7 @@ namespace aima::gateway {
 namespace {
 
 constexpr size_t kMaxBuckets = 10'000;
+constexpr char kConfigured[] = "config";  // principal of the key in the configuration
 
 Role RoleOf(const std::string& name) {
   if (name == "read") return Role::kRead;
@@ -44,6 +45,15 @@ absl::Status BadKey() { return Error(unit::v1::UNAUTHENTICATED, "the key is not 
 
 }  // namespace
 
+const char* RoleName(Role role) {
+  switch (role) {
+    case Role::kRead: return "read";
+    case Role::kOperate: return "operate";
+    case Role::kAdmin: return "admin";
+    default: return "";
+  }
+}
+
 std::string Sha256Hex(std::string_view text) {
   unsigned char digest[SHA256_DIGEST_LENGTH];
   SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
@@ -61,7 +71,7 @@ bool KeyRing::empty() {
 absl::StatusOr<Caller> KeyRing::Find(std::string_view text) {
   Reload();
   const std::string sha256 = Sha256Hex(text);
-  if (!admin_sha256_.empty() && SameText(sha256, admin_sha256_)) return Caller{"config", Role::kAdmin};
+  if (!admin_sha256_.empty() && SameText(sha256, admin_sha256_)) return Caller{kConfigured, Role::kAdmin};
   const std::vector<std::string> parts = absl::StrSplit(absl::string_view(text.data(), text.size()), '_');
   if (parts.size() != 3 || parts[0] != "aima") return BadKey();
   const auto found = keys_.find(parts[1]);
@@ -69,6 +79,15 @@ absl::StatusOr<Caller> KeyRing::Find(std::string_view text) {
     return BadKey();
   }
   return Caller{found->first, found->second.role};
+}
+
+Caller KeyRing::Named(const std::string& principal) {
+  if (principal.empty()) return Caller{"", Role::kOperate};
+  if (principal == kConfigured && !admin_sha256_.empty()) return Caller{principal, Role::kAdmin};
+  Reload();
+  const auto found = keys_.find(principal);
+  const bool valid = found != keys_.end() && found->second.expires > absl::Now();
+  return Caller{principal, valid ? found->second.role : Role::kNone};
 }
 
 void KeyRing::Reload() {

@@ -15,6 +15,9 @@ namespace aima::gateway {
 // What a caller may do; each role includes those before it.
 enum class Role { kNone, kRead, kOperate, kAdmin };
 
+// "read", "operate", "admin"; empty for kNone.
+const char* RoleName(Role role);
+
 // What a caller shows.
 struct Credentials {
   std::string key;        // text of the key; empty if there is none
@@ -38,6 +41,9 @@ class KeyRing {
   bool empty();
   // The caller behind a key's text; UNAUTHENTICATED if it is none, or has expired.
   absl::StatusOr<Caller> Find(std::string_view text);
+  // The caller of whom only the principal is known: admitted before, or by another process. Its role is that of its key
+  // now; one without a key is a program on this machine.
+  Caller Named(const std::string& principal);
 
  private:
   struct Key {

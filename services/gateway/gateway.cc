@@ -4,19 +4,17 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <fstream>
-#include <sstream>
-#include <thread>
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
 #include "libs/events/events.h"
-#include "libs/rpc/grpc_client.h"
+#include "libs/net/listener.h"
+#include "libs/rpc/client.h"
 #include "libs/runtime/notify.h"
 #include "services/gateway/grpc_face.h"
 #include "services/gateway/http_face.h"
+#include "services/gateway/operation_service.h"
 
 namespace aima::gateway {
 namespace {
@@ -24,22 +22,6 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr absl::Duration kDrainTime = absl::Seconds(25);
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat("cannot read ", path));
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-absl::StatusOr<std::optional<runtime::Tls>> TlsOf(const config::v1::Api& api) {
-  if (api.tls_cert().empty() && api.tls_key().empty()) return std::optional<runtime::Tls>();
-  runtime::Tls tls;
-  ASSIGN_OR_RETURN(tls.certificate_chain, ReadFile(api.tls_cert()));
-  ASSIGN_OR_RETURN(tls.private_key, ReadFile(api.tls_key()));
-  return std::optional(tls);
-}
 
 http::Response Refused(int status, std::string_view message) {
   const absl::Status error = status == 413 ? Error(unit::v1::TOO_LARGE, absl::string_view(message.data(), message.size()))
@@ -51,31 +33,35 @@ http::Response Refused(int status, std::string_view message) {
 
 class Gateway {
  public:
-  Gateway(Loop& loop, const config::v1::Config& config, std::unique_ptr<Catalogue> catalogue)
+  Gateway(Loop& loop, const config::v1::Config& config, const std::string& share_dir, std::unique_ptr<Catalogue> catalogue)
       : loop_(loop),
         config_(config),
         catalogue_(std::move(catalogue)),
         keys_(config.general().data_dir() + "/keys/keys.json", config.security().api_key()),
         access_(keys_, config.security().rate_limit_per_min()),
         edge_(config.api()),
-        channels_(config.general().data_dir() + "/run"),
-        rpc_(rpc::MakeGrpcClient(loop, channels_)),
+        channels_(loop, config.general().data_dir() + "/run"),
+        rpc_(rpc::MakeClient(loop, channels_)),
         subscriber_(events::MakeSubscriber(loop, *rpc_)),
         runner_(*catalogue_, *rpc_),
         watch_(loop, *catalogue_, runner_, *subscriber_),
-        operations_(loop),
+        operations_(loop, config, share_dir, *catalogue_, runner_, *rpc_, keys_),
         units_(*catalogue_),
         health_(loop, *catalogue_, *rpc_),
         generic_(runner_, watch_, health_),
         grpc_(loop, *catalogue_, channels_, access_, generic_),
-        face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_, units_, health_, registry_}) {}
+        face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_.units(), units_, health_, registry_}) {}
 
   Task<absl::Status> Run() {
     asio::signal_set signals(loop_, SIGTERM, SIGINT);
     const config::v1::Api& api = config_.api();
-    CO_ASSIGN_OR_RETURN(const std::optional<runtime::Tls> tls, TlsOf(api));
-    CO_RETURN_IF_ERROR(CheckListener("api.listen_addr", api.listen_addr(), tls.has_value(), !keys_.empty()));
-    CO_RETURN_IF_ERROR(CheckListener("api.grpc_addr", api.grpc_addr(), tls.has_value(), !keys_.empty()));
+    const bool has_tls = !api.tls_cert().empty() || !api.tls_key().empty();
+    CO_RETURN_IF_ERROR(CheckListener("api.listen_addr", api.listen_addr(), has_tls, !keys_.empty()));
+    CO_RETURN_IF_ERROR(CheckListener("api.grpc_addr", api.grpc_addr(), has_tls, !keys_.empty()));
+    std::shared_ptr<asio::ssl::context> tls;
+    if (has_tls) {
+      CO_ASSIGN_OR_RETURN(tls, net::ServerTls(api.tls_cert(), api.tls_key()));
+    }
     http::ServerOptions options;
     options.address = api.listen_addr();
     options.max_body_bytes = config_.gateway().max_request_size();
@@ -83,6 +69,7 @@ class Gateway {
     options.tls_key = api.tls_key();
     options.error_response = Refused;
     http::Server http(loop_, std::move(options), [this](http::Exchange& exchange) { return face_.Handle(exchange); });
+    CO_RETURN_IF_ERROR(operations_.Start());
     CO_RETURN_IF_ERROR(http.Start());
     if (!api.grpc_addr().empty()) CO_RETURN_IF_ERROR(grpc_.Start(api.grpc_addr(), tls));
     spdlog::info("serving http={} grpc={}", api.listen_addr(), api.grpc_addr());
@@ -91,15 +78,14 @@ class Gateway {
     runtime::Notify("STOPPING=1\nSTATUS=draining");
     spdlog::info("draining");
     const absl::Time deadline = absl::Now() + kDrainTime;
-    asio::steady_timer ended(loop_, asio::steady_timer::time_point::max());
-    // gRPC's shutdown blocks until its calls are done, and this loop serves them.
-    std::thread blocking([&] {
-      grpc_.Shutdown(deadline);
-      asio::post(loop_, [&] { ended.expires_at(asio::steady_timer::time_point::min()); });
+    co_await operations_.Stop();
+    asio::steady_timer grpc_ended(loop_, asio::steady_timer::time_point::max());
+    asio::co_spawn(loop_, grpc_.Shutdown(deadline), [&](std::exception_ptr) {
+      grpc_ended.expires_at(asio::steady_timer::time_point::min());
     });
     co_await http.Shutdown(deadline);
-    co_await ended.async_wait(asio::as_tuple(asio::use_awaitable));
-    blocking.join();
+    co_await grpc_ended.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await operations_.Shutdown(deadline);
     co_return absl::OkStatus();
   }
 
@@ -116,7 +102,7 @@ class Gateway {
   const std::unique_ptr<events::EventSubscriber> subscriber_;
   UnitRunner runner_;
   ResourceWatch watch_;
-  Operations operations_;
+  OperationService operations_;
   const UnitsJson units_;
   HealthReport health_;
   GenericUnits generic_;
@@ -131,7 +117,7 @@ absl::Status Serve(const config::v1::Config& config, const std::string& share_di
   Loop loop(1);
   absl::Status result;
   {
-    Gateway gateway(loop, config, std::move(catalogue));
+    Gateway gateway(loop, config, share_dir, std::move(catalogue));
     asio::co_spawn(loop, gateway.Run(), [&](std::exception_ptr error, absl::Status status) {
       result = error ? absl::InternalError("the gateway ended by an exception") : status;
       loop.stop();

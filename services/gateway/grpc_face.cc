@@ -48,21 +48,14 @@ RunOptions OptionsOf(const v1::RequestOptions& options, CallContext& call) {
   return {.timeout = absl::Milliseconds(options.timeout_ms()), .idempotency_key = options.idempotency_key()};
 }
 
-std::string Text(grpc::string_ref text) { return std::string(text.data(), text.size()); }
-
-Credentials CredentialsOf(const grpc::GenericCallbackServerContext& context) {
+Credentials CredentialsOf(const rpc::Stream& stream) {
   Credentials credentials;
-  const std::string peer = context.peer();  // ipv4:127.0.0.1:5123 or ipv6:%5B::1%5D:5123
-  credentials.loopback = absl::StartsWith(peer, "ipv4:127.") || absl::StartsWith(peer, "ipv6:%5B::1%5D:") ||
-                         absl::StartsWith(peer, "ipv6:[::1]:");
-  credentials.address = peer.substr(0, peer.rfind(':'));
-  for (const auto& [name, value] : context.client_metadata()) {
-    if (name == "authorization") {
-      const std::string text = Text(value);
-      credentials.key = absl::StartsWithIgnoreCase(text, "Bearer ") ? text.substr(7) : "?";
-    } else if (name == "x-api-key" && credentials.key.empty()) {
-      credentials.key = Text(value);
-    }
+  credentials.loopback = stream.peer().loopback;
+  credentials.address = stream.peer().address;
+  if (const std::string* authorization = rpc::Find(stream.headers(), "authorization")) {
+    credentials.key = absl::StartsWithIgnoreCase(*authorization, "Bearer ") ? authorization->substr(7) : "?";
+  } else if (const std::string* key = rpc::Find(stream.headers(), "x-api-key")) {
+    credentials.key = *key;
   }
   return credentials;
 }
@@ -148,7 +141,7 @@ GrpcFace::GrpcFace(Loop& loop, const Catalogue& catalogue, rpc::Channels& channe
       access_(access),
       health_(loop),
       server_(loop, runtime::Limits{}),
-      pass_through_(loop, channels, [this](const auto& context, CallContext& call) { return Admit(context, call); }) {
+      pass_through_(channels, [this](const rpc::Stream& stream, CallContext& call) { return Admit(stream, call); }) {
   runtime::ServiceBinder(server_, "aima.gateway.v1.AIMAService")
       .Bind<&GenericUnits::Execute>(units)
       .Bind<&GenericUnits::ExecuteStream>(units)
@@ -170,26 +163,29 @@ GrpcFace::GrpcFace(Loop& loop, const Catalogue& catalogue, rpc::Channels& channe
   }
   health_.SetServices({services.begin(), services.end()});
   server_.SetReflection(catalogue_.pool(), {services.begin(), services.end()});
-  server_.SetAdmission([this](const auto& context, CallContext& call) { return Admit(context, call); });
-  server_.SetFallback([this](grpc::GenericCallbackServerContext* context) { return pass_through_.CreateReactor(context); });
+  server_.SetAdmission([this](const rpc::Stream& stream, CallContext& call) { return Admit(stream, call); });
+  server_.SetFallback([this](const auto& stream) { return pass_through_.Serve(stream); });
 }
 
-absl::Status GrpcFace::Admit(const grpc::GenericCallbackServerContext& context, CallContext& call) {
-  if (absl::StartsWith(context.method(), "/grpc.health.v1.")) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const Caller caller, access_.Admit(CredentialsOf(context)));
+absl::Status GrpcFace::Admit(const rpc::Stream& stream, CallContext& call) {
+  if (absl::StartsWith(stream.path(), "/grpc.health.v1.")) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const Caller caller, access_.Admit(CredentialsOf(stream)));
   call.principal = caller.principal;
   call.role = NameOf(caller.role);
-  const auto unit = units_.find(context.method());
+  const auto unit = units_.find(stream.path());
   if (unit == units_.end()) return absl::OkStatus();  // AIMAService asks again, about the unit inside
   return Access::Check(caller, unit->second->options.access(), unit->second->name);
 }
 
-absl::Status GrpcFace::Start(const std::string& address, const std::optional<runtime::Tls>& tls) {
-  RETURN_IF_ERROR(server_.Start(address, tls));
+absl::Status GrpcFace::Start(const std::string& address, std::shared_ptr<boost::asio::ssl::context> tls) {
+  RETURN_IF_ERROR(server_.Start(address, std::move(tls)));
   health_.SetServing(true);
   return absl::OkStatus();
 }
 
-void GrpcFace::Shutdown(absl::Time deadline) { server_.Shutdown(deadline); }
+Task<void> GrpcFace::Shutdown(absl::Time deadline) {
+  server_.EndQueryStreams();
+  return server_.Shutdown(deadline);
+}
 
 }  // namespace aima::gateway

@@ -41,13 +41,13 @@ class GrpcFace {
  public:
   GrpcFace(Loop& loop, const Catalogue& catalogue, rpc::Channels& channels, Access& access, GenericUnits& units);
 
-  absl::Status Start(const std::string& address, const std::optional<runtime::Tls>& tls);
-  // Blocks: call it from a thread that is not the loop's.
-  void Shutdown(absl::Time deadline);
+  absl::Status Start(const std::string& address, std::shared_ptr<boost::asio::ssl::context> tls);
+  // Waits for the calls in hand until `deadline`.
+  Task<void> Shutdown(absl::Time deadline);
 
  private:
   // Who calls; for a unit's own rpc also whether they may.
-  absl::Status Admit(const grpc::GenericCallbackServerContext& context, CallContext& call);
+  absl::Status Admit(const rpc::Stream& stream, CallContext& call);
 
   const Catalogue& catalogue_;
   Access& access_;

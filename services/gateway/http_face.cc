@@ -5,6 +5,7 @@
 #include <absl/strings/strip.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "aima/unit/v1/errors.pb.h"
@@ -94,7 +95,10 @@ Task<void> HttpFace::Api(Visit& visit, std::string_view path) {
   if (get && Consume(path, "units/")) co_return co_await Units(visit, path);
   if (get && path == "health") co_return co_await Health(visit);
   if (get && path == "metrics") co_return co_await Metrics(visit);
-  if (get && Consume(path, "operations/")) co_return co_await OperationState(visit, path);
+  if (path == "operations" || absl::StartsWith(absl::string_view(path.data(), path.size()), "operations/")) {
+    path.remove_prefix(std::min<size_t>(path.size(), 11));
+    co_return co_await Operations(visit, path);
+  }
   co_await Fail(visit, NoSuchPath(absl::StrCat(method, " ", visit.path)));
 }
 
@@ -103,6 +107,7 @@ CallContext HttpFace::CallOf(const Visit& visit) const {
   call.request_id = visit.meta.request_id;
   call.trace_id = visit.meta.trace_id;
   call.principal = visit.caller.principal;
+  call.role = RoleName(visit.caller.role);
   return call;
 }
 
@@ -135,16 +140,6 @@ Task<void> HttpFace::Metrics(Visit& visit) {
   response.headers.Add("Content-Type", "text/plain; version=0.0.4");
   response.body = MetricsText(parts_.registry) + co_await parts_.health.Metrics();
   co_await Answer(visit, std::move(response));
-}
-
-Task<void> HttpFace::OperationState(Visit& visit, std::string_view id) {
-  visit.unit = "gateway.operation";
-  const Operation* operation = parts_.operations.Find(id);
-  // Somebody else's operation is nobody's business, and an admin's.
-  if (!operation || (operation->principal != visit.caller.principal && visit.caller.role != Role::kAdmin)) {
-    co_return co_await Fail(visit, Error(unit::v1::RESOURCE_NOT_FOUND, "there is no such operation; the newest thousand are kept"));
-  }
-  co_await Answer(visit, SuccessResponse({Operations::ToJson(*operation), {}}, visit.meta));
 }
 
 Task<void> HttpFace::Answer(Visit& visit, http::Response response) {

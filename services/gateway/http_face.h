@@ -15,7 +15,7 @@
 #include "services/gateway/edge.h"
 #include "services/gateway/envelope.h"
 #include "services/gateway/health_report.h"
-#include "services/gateway/operations.h"
+#include "services/gateway/operation_units.h"
 #include "services/gateway/resource_watch.h"
 #include "services/gateway/unit_runner.h"
 #include "services/gateway/units_json.h"
@@ -31,7 +31,7 @@ struct Parts {
   Access& access;
   const Edge& edge;
   ResourceWatch& watch;
-  Operations& operations;
+  OperationUnits& operations;
   const UnitsJson& units;
   HealthReport& health;
   prometheus::Registry& registry;
@@ -71,6 +71,9 @@ class HttpFace {
 
   Task<void> Execute(Visit& visit);
   Task<void> Stream(Visit& visit);
+  Task<void> RunStream(Visit& visit, Execution execution);
+  // /api/v2/operations/…: the units operation.list, get, wait and cancel by addresses of their own.
+  Task<void> Operations(Visit& visit, std::string_view rest);
   Task<void> RunNamed(Visit& visit, std::string_view kind, std::string_view unit);
   Task<void> Run(Visit& visit, Execution execution);
   Task<void> Resource(Visit& visit, std::string_view uri);
@@ -78,7 +81,6 @@ class HttpFace {
   Task<void> Units(Visit& visit, std::string_view name);
   Task<void> Health(Visit& visit);
   Task<void> Metrics(Visit& visit);
-  Task<void> OperationState(Visit& visit, std::string_view id);
   Task<void> OpenAi(Visit& visit);
   Task<void> FailAsOpenAi(Visit& visit, const absl::Status& status);
 
@@ -86,6 +88,7 @@ class HttpFace {
   absl::StatusOr<Execution> ReadExecution(Visit& visit) const;
   absl::StatusOr<nlohmann::json> InputFromQuery(const UnitInfo& unit, std::string_view query) const;
   CallContext CallOf(const Visit& visit) const;
+  std::string JsonOf(const google::protobuf::Message& message) const;
 
   Task<void> Answer(Visit& visit, http::Response response);
   Task<void> Fail(Visit& visit, const absl::Status& status);

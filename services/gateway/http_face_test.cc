@@ -4,14 +4,18 @@
 #include <absl/strings/match.h>
 #include <gmock/gmock.h>
 
+#include <boost/asio/detached.hpp>
+
 #include "aima/inference/v1/inference.pb.h"
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/errors/errors.h"
 #include "libs/http/client.h"
 #include "libs/http/sse.h"
+#include "libs/testing/postgres.h"
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
 #include "libs/unit/json_codec.h"
+#include "services/gateway/unit_calls.h"
 
 namespace aima::gateway {
 namespace {
@@ -28,6 +32,9 @@ class Services : public rpc::Client {
   Task<absl::Status> CallUntyped(const CallContext& call, const Message& request, Message& response) override {
     last_call = call;
     last_request = json::parse(ToJson(request));
+    if (gateway && request.GetDescriptor()->file()->package() == "aima.gateway.v1") {
+      co_return co_await gateway(call, request, response);
+    }
     const auto found = answers.find(request.GetDescriptor()->full_name());
     if (found == answers.end()) co_return Error(unit::v1::UNAVAILABLE, "the service cannot be reached");
     co_return ParseJson(json::parse(found->second), response);
@@ -44,6 +51,7 @@ class Services : public rpc::Client {
   }
 
   std::map<std::string, std::string> answers;
+  std::function<Task<absl::Status>(const CallContext&, const Message&, Message&)> gateway;  // serves its own units
   std::vector<std::string> stream;
   absl::Status stream_end;
   CallContext last_call;
@@ -79,14 +87,16 @@ class NoEvents : public events::Subscriber {
 
 class HttpFaceTest : public ::testing::Test {
  protected:
-  HttpFaceTest() {
+  HttpFaceTest() { Serve(operations_); }
+  void Serve(OperationUnits& operations) {
     config_.mutable_api()->set_listen_addr("127.0.0.1:9090");
-    face_ = std::make_unique<HttpFace>(Parts{config_, *catalogue_, services_, runner_, access_, edge_, watch_, operations_,
+    face_ = std::make_unique<HttpFace>(Parts{config_, *catalogue_, services_, runner_, access_, edge_, watch_, operations,
                                              units_, health_, registry_});
     server_ = std::make_unique<http::Server>(loop_, http::ServerOptions{},
                                              [this](http::Exchange& exchange) { return face_->Handle(exchange); });
     EXPECT_THAT(server_->Start(), IsOk());
     endpoint_ = {.host = "127.0.0.1", .port = server_->port()};
+    config_.mutable_gateway()->set_request_timeout(30'000);
   }
   ~HttpFaceTest() override { Await(Stop()); }
   Task<bool> Stop() {
@@ -133,7 +143,7 @@ class HttpFaceTest : public ::testing::Test {
   }()};
   UnitRunner runner_{*catalogue_, services_};
   ResourceWatch watch_{loop_, *catalogue_, runner_, events_};
-  Operations operations_{loop_};
+  OperationUnits operations_{{*catalogue_, runner_, keys_, nullptr}, absl::Hours(1)};  // no database
   const UnitsJson units_{*catalogue_};
   HealthReport health_{loop_, *catalogue_, services_};
   std::unique_ptr<HttpFace> face_;
@@ -232,14 +242,85 @@ TEST_F(HttpFaceTest, StreamsMessagesAsEventsAndSaysHowItEnded) {
   ExpectError(Ask("POST", "/api/v2/stream", R"({"unit":"event.query"})"), 400, "INVALID_INPUT", "does not stream");
 }
 
-TEST_F(HttpFaceTest, AnAsynchronousCallIsAnOperation) {
+TEST_F(HttpFaceTest, WithoutADatabaseOnlyAsynchronousCallsAreRefused) {
   services_.answers[kQuery] = kAnswer;
-  const auto accepted = Ask("POST", "/api/v2/execute", R"({"unit":"event.query","options":{"async":true}})");
+  ExpectError(Ask("POST", "/api/v2/execute", R"({"unit":"event.query","options":{"async":true}})"), 503, "UNAVAILABLE",
+              "database.url");
+  EXPECT_EQ(Ask("POST", "/api/v2/execute", R"({"unit":"event.query"})").status, 200);
+}
+
+TEST_F(HttpFaceTest, AddressesOfOperationsAreUnits) {
+  services_.answers["aima.gateway.v1.GetRequest"] = R"({"id": "op_1", "status": "running"})";
+  services_.answers["aima.gateway.v1.CancelRequest"] = R"({"id": "op_1", "status": "cancelled"})";
+  services_.answers["aima.gateway.v1.WaitRequest"] = R"({"id": "op_1", "status": "failed"})";
+  services_.answers["aima.gateway.v1.ListRequest"] = R"({"operations": [{"id": "op_1"}], "next_page_token": "op_1"})";
+  EXPECT_EQ(json::parse(Ask("GET", "/api/v2/operations/op_1").body)["data"]["status"], "running");
+  EXPECT_EQ(services_.last_request["operation_id"], "op_1");
+  EXPECT_EQ(json::parse(Ask("POST", "/api/v2/operations/op_1/cancel").body)["data"]["status"], "cancelled");
+  EXPECT_EQ(services_.last_request["operation_id"], "op_1");
+  EXPECT_EQ(json::parse(Ask("GET", "/api/v2/operations/op_1/wait?timeout=5s").body)["data"]["status"], "failed");
+  EXPECT_EQ(services_.last_request["timeout"], 5000);
+  const json page = json::parse(Ask("GET", "/api/v2/operations?status=running&unit=a.b&limit=1").body);
+  EXPECT_EQ(page["data"]["operations"][0]["id"], "op_1");
+  EXPECT_EQ(page["meta"]["pagination"]["next_page_token"], "op_1");
+  EXPECT_EQ(services_.last_request["status"], "running");
+  services_.stream = {R"({"id": "op_1", "status": "running"})", R"({"id": "op_1", "status": "succeeded"})"};
+  EXPECT_THAT(Ask("GET", "/api/v2/operations/op_1/events").body, HasSubstr("event: done"));
+  ExpectError(Ask("GET", "/api/v2/operations?status=asleep"), 400, "INVALID_INPUT", "status");
+  ExpectError(Ask("GET", "/api/v2/operations/op_1/wait?timeout=soon"), 400, "INVALID_INPUT", "timeout");
+  ExpectError(Ask("DELETE", "/api/v2/operations/op_1"), 404, "RESOURCE_NOT_FOUND", "DELETE");
+  ExpectError(Ask("GET", "/api/v2/operations/op_1/cancel"), 404, "RESOURCE_NOT_FOUND", "cancel");
+}
+
+// With operations that are kept.
+class HttpOperationsTest : public HttpFaceTest {
+ protected:
+  HttpOperationsTest() {
+    EXPECT_THAT(Await(db_->Migrate(AIMA_SOURCE_DIR "/libs/operations/migrations")), IsOk());
+    boost::asio::co_spawn(loop_, library_.Run(), boost::asio::detached);
+    services_.gateway = [this](const CallContext& call, const Message& request, Message& response) -> Task<absl::Status> {
+      v1::GetRequest typed;
+      typed.ParseFromString(request.SerializeAsString());
+      CallContext copy = call;
+      const absl::StatusOr<v1::Operation> operation = co_await kept_.Get(copy, typed);
+      if (!operation.ok()) co_return operation.status();
+      response.ParseFromString(operation->SerializeAsString());
+      co_return absl::OkStatus();
+    };
+    Await(Stop());
+    Serve(kept_);
+  }
+  ~HttpOperationsTest() override { Await(StopLibrary()); }
+  Task<bool> StopLibrary() {
+    co_await library_.Stop();
+    co_return true;
+  }
+
+  std::unique_ptr<pg::Database> db_ = testing::Postgres::Shared().Open(loop_, "gateway");
+  UnitCalls calls_{*catalogue_, services_};
+  operations::Operations library_{loop_, *db_, calls_, {.owner = "me"}};
+  OperationUnits kept_{{*catalogue_, runner_, keys_, &library_}, absl::Hours(1)};
+};
+
+TEST_F(HttpOperationsTest, AnAsynchronousCallIsAnOperation) {
+  services_.answers[kQuery] = kAnswer;
+  constexpr char kAsync[] = R"({"unit":"event.query","options":{"async":true,"idempotency_key":"k","trace_id":"t"}})";
+  const http::Response accepted = Ask("POST", "/api/v2/execute", kAsync);
   ASSERT_EQ(accepted.status, 202) << accepted.body;
-  const json operation = json::parse(Ask("GET", std::string(accepted.headers.Get("location"))).body)["data"];
+  EXPECT_EQ(json::parse(accepted.body)["data"]["status"], "running");
+  const std::string location(accepted.headers.Get("location"));
+  json operation = json::parse(Ask("GET", location).body)["data"];
+  while (operation["status"] == "running") operation = json::parse(Ask("GET", location).body)["data"];
   EXPECT_EQ(operation["status"], "succeeded");
-  EXPECT_EQ(operation["result"]["next_after"], 7);
-  EXPECT_EQ(Ask("GET", "/api/v2/operations/op_none").status, 404);
+  EXPECT_EQ(operation["unit"], "event.query");
+  EXPECT_EQ(operation["result"]["latest"], 9007199254740993) << "exactly as the unit answered";
+  EXPECT_EQ(operation["trace_id"], "t");
+  const json again = json::parse(Ask("POST", "/api/v2/execute", kAsync).body)["data"];
+  EXPECT_EQ(again["id"], operation["id"]);
+  EXPECT_EQ(again["result"]["latest"], 9007199254740993);
+  ExpectError(Ask("GET", "/api/v2/operations/op_none"), 404, "OPERATION_NOT_FOUND", "op_none");
+  ExpectError(Ask("POST", "/api/v2/execute", R"({"unit":"event.query","input":{"limit":0},"options":{"async":true}})"), 400,
+              "INVALID_INPUT", "limit");
 }
 
 TEST_F(HttpFaceTest, ForwardsTheOpenAiSurfaceByteByByte) {

@@ -119,11 +119,12 @@ Task<void> HttpFace::Run(Visit& visit, Execution execution) {
   }
   CallContext call = CallOf(visit);
   if (execution.async) {
-    absl::StatusOr<const Operation*> operation = parts_.operations.Start(
-        parts_.runner, std::move(call), **unit, std::move(execution.input), std::move(execution.options));
+    call.deadline = absl::Now() + absl::Milliseconds(parts_.config.gateway().request_timeout());  // to be accepted
+    const absl::StatusOr<v1::Operation> operation =
+        co_await parts_.operations.Begin(call, **unit, execution.input, execution.options);
     if (!operation.ok()) co_return co_await Fail(visit, operation.status());
-    http::Response response = SuccessResponse({Operations::ToJson(**operation), {}}, visit.meta, 202);
-    response.headers.Add("Location", "/api/v2/operations/" + (*operation)->id);
+    http::Response response = SuccessResponse({JsonOf(*operation), {}}, visit.meta, 202);
+    response.headers.Add("Location", "/api/v2/operations/" + operation->id());
     co_return co_await Answer(visit, std::move(response));
   }
   const absl::StatusOr<Output> output = co_await parts_.runner.Run(call, **unit, execution.input, execution.options);
@@ -134,11 +135,15 @@ Task<void> HttpFace::Run(Visit& visit, Execution execution) {
 Task<void> HttpFace::Stream(Visit& visit) {
   absl::StatusOr<Execution> execution = ReadExecution(visit);
   if (!execution.ok()) co_return co_await Fail(visit, execution.status());
-  absl::StatusOr<const UnitInfo*> unit = parts_.runner.Find(execution->unit, execution->type, visit.caller);
+  co_await RunStream(visit, *std::move(execution));
+}
+
+Task<void> HttpFace::RunStream(Visit& visit, Execution execution) {
+  absl::StatusOr<const UnitInfo*> unit = parts_.runner.Find(execution.unit, execution.type, visit.caller);
   if (!unit.ok()) co_return co_await Fail(visit, unit.status());
   visit.unit = (*unit)->name;
-  if (execution->options.idempotency_key.empty()) {
-    execution->options.idempotency_key = std::string(visit.request.headers.Get("Idempotency-Key"));
+  if (execution.options.idempotency_key.empty()) {
+    execution.options.idempotency_key = std::string(visit.request.headers.Get("Idempotency-Key"));
   }
   if (!(*unit)->unary) visit.exchange.EndOnDrain();  // such streams go on for as long as their readers like
   CallContext call = CallOf(visit);
@@ -154,12 +159,20 @@ Task<void> HttpFace::Stream(Visit& visit) {
     }
     co_return co_await visit.exchange.Write(http::FormatSse("data", json));
   };
-  const absl::Status status = co_await parts_.runner.Stream(call, **unit, execution->input, execution->options, sink);
+  const absl::Status status = co_await parts_.runner.Stream(call, **unit, execution.input, execution.options, sink);
   if (!status.ok()) visit.outcome = DetailsOf(status).reason;
   if (!begun && !status.ok()) co_return co_await Fail(visit, status);
   if (!begun) (co_await visit.exchange.StartStream(200, StreamHeaders())).IgnoreError();
   const std::string last = status.ok() ? http::FormatSse("done", "{}") : http::FormatSse("error", ErrorJson(status));
   if ((co_await visit.exchange.Write(last)).ok()) (co_await visit.exchange.Finish()).IgnoreError();
+}
+
+// A message of this program as JSON. What is inside of it may be of a type that only the catalogue knows.
+std::string HttpFace::JsonOf(const google::protobuf::Message& message) const {
+  const auto* type = parts_.catalogue.pool().FindMessageTypeByName(message.GetDescriptor()->full_name());
+  const std::unique_ptr<google::protobuf::Message> same = parts_.catalogue.New(*type);
+  same->ParseFromString(message.SerializeAsString());
+  return ToJson(*same, &parts_.catalogue.factory());
 }
 
 // The fields of a query string as JSON of the types that the unit's request declares.
@@ -244,27 +257,29 @@ Task<void> HttpFace::OpenAi(Visit& visit) {
   request.set_body(std::move(visit.request.body));
   CallContext call = CallOf(visit);
   call.deadline = absl::Now() + absl::Minutes(10);
-  const auto reader = parts_.rpc.Stream<inference::v1::ForwardChunk>(call, request);
+  const auto reader = parts_.rpc.StreamUntyped(call, request);
+  inference::v1::ForwardChunk chunk;
   bool begun = false;
   for (;;) {
-    absl::StatusOr<std::optional<inference::v1::ForwardChunk>> chunk = co_await reader->Next();
-    if (!chunk.ok()) {
-      visit.outcome = DetailsOf(chunk.status()).reason;
+    const absl::StatusOr<bool> more = co_await reader->Next(chunk);
+    if (!more.ok()) {
+      visit.outcome = DetailsOf(more.status()).reason;
       // Once bytes are out, breaking off is the only way to say that the answer is not whole.
-      if (!begun) co_await FailAsOpenAi(visit, chunk.status());
+      if (!begun) co_await FailAsOpenAi(visit, more.status());
       co_return;
     }
-    if (!*chunk) break;
+    if (!*more) break;
     if (!begun) {
       begun = true;
       http::Headers headers;
-      for (const auto& header : (*chunk)->headers()) headers.Add(header.name(), header.value());
+      for (const auto& header : chunk.headers()) headers.Add(header.name(), header.value());
       headers.Add("X-Request-Id", visit.meta.request_id);
       parts_.edge.AllowOrigin(visit.request, headers);
-      if ((*chunk)->status() >= 400) visit.outcome = absl::StrCat("HTTP_", (*chunk)->status());
-      if (!(co_await visit.exchange.StartStream((*chunk)->status(), std::move(headers))).ok()) co_return;
+      if (chunk.status() >= 400) visit.outcome = absl::StrCat("HTTP_", chunk.status());
+      if (!(co_await visit.exchange.StartStream(chunk.status(), std::move(headers))).ok()) co_return;
     }
-    if (!(*chunk)->body().empty() && !(co_await visit.exchange.Write((*chunk)->body())).ok()) co_return;
+    // Tokens are many and small: no coroutine for each.
+    if (!visit.exchange.WriteNow(chunk.body()) && !(co_await visit.exchange.Flush()).ok()) co_return;
   }
   if (begun) (co_await visit.exchange.Finish()).IgnoreError();
 }

@@ -10,6 +10,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
 #include "libs/unit/json_codec.h"
+#include "libs/unit/rules.h"
 
 namespace aima::gateway {
 namespace {
@@ -64,12 +65,19 @@ absl::StatusOr<const UnitInfo*> UnitRunner::Find(std::string_view name, std::str
 }
 
 absl::StatusOr<std::unique_ptr<Message>> UnitRunner::Read(const MethodDescriptor& method, const nlohmann::json& input,
-                                                          const RunOptions& options) const {
+                                                          const RunOptions& options, bool check) const {
   std::unique_ptr<Message> request = catalogue_.New(*method.input_type());
   if (!input.is_null()) RETURN_IF_ERROR(ParseJson(input, *request));
   const FieldDescriptor* key = request->GetDescriptor()->FindFieldByName("idempotency_key");
   if (key && !options.idempotency_key.empty() && request->GetReflection()->GetString(*request, key).empty()) {
     request->GetReflection()->SetString(request.get(), key, options.idempotency_key);
+  }
+  if (check) {
+    // On a copy: with its defaults written out it would be another request to the service.
+    const std::unique_ptr<Message> whole(request->New());
+    whole->CopyFrom(*request);
+    ApplyDefaults(*whole);
+    if (std::vector<FieldViolation> broken = BrokenRules(*whole); !broken.empty()) return InvalidInput(std::move(broken));
   }
   return request;
 }

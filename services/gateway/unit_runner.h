@@ -51,6 +51,11 @@ class UnitRunner {
   Task<absl::StatusOr<Output>> Run(CallContext& call, const UnitInfo& unit, const nlohmann::json& input,
                                    const RunOptions& options);
 
+  // The unit's request. With `check`, a field that breaks its rules is refused here rather than by the service.
+  absl::StatusOr<std::unique_ptr<google::protobuf::Message>> Read(const google::protobuf::MethodDescriptor& method,
+                                                                  const nlohmann::json& input,
+                                                                  const RunOptions& options, bool check = false) const;
+
   // Runs the streaming form and hands each message on as JSON; an error of `sink` ends the call.
   using Sink = std::function<Task<absl::Status>(const std::string& json)>;
   Task<absl::Status> Stream(CallContext& call, const UnitInfo& unit, const nlohmann::json& input,
@@ -60,9 +65,6 @@ class UnitRunner {
   absl::StatusOr<std::pair<const ViewInfo*, nlohmann::json>> Resolve(std::string_view uri) const;
 
  private:
-  absl::StatusOr<std::unique_ptr<google::protobuf::Message>> Read(const google::protobuf::MethodDescriptor& method,
-                                                                  const nlohmann::json& input,
-                                                                  const RunOptions& options) const;
   static void SetDeadline(CallContext& call, const UnitInfo& unit, const RunOptions& options);
 
   const Catalogue& catalogue_;

@@ -1,7 +1,11 @@
 #include "services/model/compatibility.h"
 
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 #include <initializer_list>
+
+#include "libs/unit/json_codec.h"
 
 namespace aima::model {
 
@@ -32,9 +36,25 @@ constexpr Family kFamilies[] = {
      {kEmbedding, kRerank, v1::MODEL_TYPE_ASR, v1::MODEL_TYPE_TTS, v1::MODEL_TYPE_IMAGE, v1::MODEL_TYPE_DETECTION}},
 };
 
+bool Has(const std::vector<std::string>& list, const std::string& wanted) {
+  return std::find(list.begin(), list.end(), wanted) != list.end();
+}
+
+// Why this engine cannot run the model; empty if it can.
+std::string ReasonAgainst(const v1::Model& model, const KnownEngine& engine) {
+  const std::string format = EnumText(*v1::ModelFormat_descriptor()->FindValueByNumber(model.format()));
+  const std::string type = EnumText(*v1::ModelType_descriptor()->FindValueByNumber(model.type()));
+  if (model.path().empty()) return "The model has no files yet.";
+  if (!Has(engine.formats, format)) return absl::StrCat("It does not read ", format, ".");
+  if (!Has(engine.model_types, type)) return absl::StrCat("It does not serve models of type ", type, ".");
+  if (model.status() == v1::MODEL_STATUS_ERROR) return "The model's files are missing or were changed.";
+  if (!engine.installed) return absl::StrCat("It is not installed: `aima exec engine.install --name ", engine.name, "`.");
+  return "";
+}
+
 }  // namespace
 
-v1::ModelCompatibility CompatibilityOf(const v1::Model& model) {
+v1::ModelCompatibility CompatibilityOf(const v1::Model& model, const std::vector<KnownEngine>& engines) {
   v1::ModelCompatibility compatibility;
   compatibility.set_model_id(model.id());
   compatibility.set_type(model.type());
@@ -53,6 +73,13 @@ v1::ModelCompatibility CompatibilityOf(const v1::Model& model) {
   } else if (model.details().custom_code()) {
     compatibility.set_note("The model comes with Python code of its own, which AIMA does not run; engines that do "
                            "not know its architecture cannot serve it.");
+  }
+  for (const KnownEngine& engine : engines) {
+    v1::EngineFit& fit = *compatibility.add_engines();
+    fit.set_engine(engine.name);
+    fit.set_engine_type(engine.type);
+    fit.set_reason(ReasonAgainst(model, engine));
+    fit.set_runs(fit.reason().empty());
   }
   return compatibility;
 }

@@ -1,11 +1,24 @@
-// Which families of engines can serve which models.
+// Which engines can serve which models.
 #pragma once
+
+#include <string>
+#include <vector>
 
 #include "aima/model/v1/model.pb.h"
 
 namespace aima::model {
 
-// By format and type alone; what is installed here plays no part.
-v1::ModelCompatibility CompatibilityOf(const v1::Model& model);
+// An engine of this machine, as far as models are concerned. Formats and types are written as in JSON, such as gguf and
+// llm.
+struct KnownEngine {
+  std::string name;
+  std::string type;
+  bool installed = false;
+  std::vector<std::string> formats;
+  std::vector<std::string> model_types;
+};
+
+// Families follow from format and type alone; `engines` are told one by one, with why they cannot run the model.
+v1::ModelCompatibility CompatibilityOf(const v1::Model& model, const std::vector<KnownEngine>& engines);
 
 }  // namespace aima::model

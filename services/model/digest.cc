@@ -14,10 +14,10 @@ namespace {
 
 constexpr size_t kChunk = 1024 * 1024;
 
-class Sha256 {
+class Hash {
  public:
-  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
+  explicit Hash(const EVP_MD* kind) : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    EVP_DigestInit_ex(context_.get(), kind, nullptr);
   }
   void Add(std::string_view bytes) { EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()); }
   std::string Hex() {
@@ -34,20 +34,28 @@ class Sha256 {
 }  // namespace
 
 absl::StatusOr<std::string> HashFile(const FileBytes& file, const std::function<absl::Status()>& go_on) {
+  ASSIGN_OR_RETURN(FileDigests digests, HashBlob(file, /*git_id=*/false, go_on));
+  return std::move(digests.sha256);
+}
+
+absl::StatusOr<FileDigests> HashBlob(const FileBytes& file, bool git_id, const std::function<absl::Status()>& go_on) {
   ::posix_fadvise(file.descriptor(), 0, 0, POSIX_FADV_SEQUENTIAL);
-  Sha256 hash;
+  Hash sha256(EVP_sha256());
+  Hash git(EVP_sha1());
+  git.Add(absl::StrCat("blob ", file.size()) + '\0');
   std::string chunk(kChunk, '\0');
   for (uint64_t at = 0; at < file.size(); at += chunk.size()) {
     RETURN_IF_ERROR(go_on());
     chunk.resize(std::min<uint64_t>(kChunk, file.size() - at));
     RETURN_IF_ERROR(file.ReadAt(at, chunk.data(), chunk.size()));
-    hash.Add(chunk);
+    sha256.Add(chunk);
+    if (git_id) git.Add(chunk);
   }
-  return hash.Hex();
+  return FileDigests{sha256.Hex(), git_id ? git.Hex() : ""};
 }
 
 std::string HashText(std::string_view text) {
-  Sha256 hash;
+  Hash hash(EVP_sha256());
   hash.Add(text);
   return hash.Hex();
 }

@@ -16,6 +16,13 @@ namespace aima::model {
 // error.
 absl::StatusOr<std::string> HashFile(const FileBytes& file, const std::function<absl::Status()>& go_on);
 
+// Both names that a file may have at a source: its SHA-256, and its id in git ("blob", its size, its bytes).
+struct FileDigests {
+  std::string sha256;
+  std::string git_id;  // empty if it was not asked for
+};
+absl::StatusOr<FileDigests> HashBlob(const FileBytes& file, bool git_id, const std::function<absl::Status()>& go_on);
+
 // SHA-256 of a text.
 std::string HashText(std::string_view text);
 

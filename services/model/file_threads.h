@@ -6,6 +6,7 @@
 #include <absl/time/time.h>
 
 #include <atomic>
+#include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -37,30 +38,35 @@ class FileThreads {
   // `work` must keep all that it uses: the caller may be gone when it runs.
   template <class Work>
   Task<std::invoke_result_t<Work>> RunQuick(Work work) {
-    return RunOn(quick_, std::move(work));
-  }
-  template <class Work>
-  Task<std::invoke_result_t<Work>> RunSlow(Work work) {
-    return RunOn(slow_, std::move(work));
+    return RunOn(quick_, std::move(work), nullptr);
   }
 
   // Asked now and then by slow work: an error once the caller no longer waits or the process ends.
-  std::function<absl::Status()> GoOnUntil(absl::Time deadline) const {
-    return [stopping = stopping_, deadline] {
+  using GoOn = std::function<absl::Status()>;
+  template <class Work>
+  Task<std::invoke_result_t<Work, GoOn>> RunSlow(absl::Time deadline, Work work) {
+    const auto gone = std::make_shared<std::atomic<bool>>(false);
+    GoOn go_on = [stopping = stopping_, gone, deadline]() -> absl::Status {
       if (*stopping) return absl::UnavailableError("the model service is stopping");
+      if (*gone) return absl::CancelledError("the caller has gone");
       if (absl::Now() > deadline) return absl::DeadlineExceededError("reading the files took longer than allowed");
       return absl::OkStatus();
     };
+    return RunOn(slow_, [work = std::move(work), go_on = std::move(go_on)]() mutable { return work(go_on); }, gone);
   }
 
   // Slow work ends soon after, with an error.
   void Stop() { *stopping_ = true; }
 
  private:
+  // Sets `gone` when whoever waits is cancelled.
   template <class Work>
-  static Task<std::invoke_result_t<Work>> RunOn(boost::asio::thread_pool& pool, Work work) {
+  static Task<std::invoke_result_t<Work>> RunOn(boost::asio::thread_pool& pool, Work work,
+                                                std::shared_ptr<std::atomic<bool>> gone) {
     using Result = std::invoke_result_t<Work>;
-    auto start = [&pool](auto handler, Work work) {
+    auto start = [&pool, gone](auto handler, Work work) {
+      auto slot = boost::asio::get_associated_cancellation_slot(handler);
+      if (gone && slot.is_connected()) slot.assign([gone](boost::asio::cancellation_type) { *gone = true; });
       auto executor = boost::asio::get_associated_executor(handler);
       boost::asio::post(pool, [handler = std::move(handler), work = std::move(work), executor,
                                guard = boost::asio::make_work_guard(executor)]() mutable {

@@ -125,6 +125,8 @@ absl::StatusOr<Inspection> Inspect(const ImportRoots& roots, const std::string& 
 }
 
 absl::Status CheckHeader(const FileBytes& file, v1::ModelFormat format) {
+  static const RE2 kCompanion(R"((?i).*(\.(json|txt|md|jinja|model|tiktoken|gotmpl)|/(licen[cs]e|notice)[^/]*))");
+  if (RE2::FullMatch(file.name(), kCompanion)) return absl::OkStatus();
   if (format == v1::MODEL_FORMAT_GGUF) return ReadGguf(file).status();
   if (absl::EndsWith(file.name(), ".safetensors")) return ReadSafetensors(file).status();
   return absl::OkStatus();

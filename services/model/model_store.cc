@@ -12,7 +12,7 @@ namespace {
 
 #define MODEL_COLUMNS                                                                                           \
   "id, name, type, format, status, source, path, size_bytes, digest, stored, error, details, files, create_time, " \
-  "update_time, verify_time"
+  "update_time, verify_time, repo, revision, pinned, use_time"
 
 constexpr pg::Statement kFind = {"model_find", "SELECT " MODEL_COLUMNS " FROM models WHERE id = $1"};
 constexpr pg::Statement kFindByPath = {"model_find_by_path",
@@ -41,12 +41,24 @@ constexpr pg::Statement kWithoutDigest = {
 constexpr pg::Statement kInsert = {
     "model_insert",
     "INSERT INTO models (id, name, type, format, status, source, path, size_bytes, digest, stored, architecture, "
-    "details, files, create_time, update_time) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)"};
+    "details, files, create_time, update_time, repo) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $15)"};
 constexpr pg::Statement kFill = {
     "model_fill",
     "UPDATE models SET type = $2, format = $3, status = $4, source = $5, path = $6, size_bytes = $7, digest = $8, "
     "stored = $9, architecture = $10, details = $11, files = $12, update_time = $13 WHERE id = $1 AND path = ''"};
+constexpr pg::Statement kPlace = {
+    "model_place",
+    "UPDATE models SET type = $2, format = $3, status = $4, source = $5, path = $6, size_bytes = $7, digest = $8, "
+    "stored = $9, architecture = $10, details = $11, files = $12, update_time = $13, repo = $14, revision = $15, "
+    "error = '', verify_time = $13 WHERE id = $1"};
+constexpr pg::Statement kSetStatus = {
+    "model_set_status", "UPDATE models SET status = $2, error = $3, update_time = $4 WHERE id = $1 AND path = ''"};
+constexpr pg::Statement kSetPinned = {"model_set_pinned", "UPDATE models SET pinned = $2 WHERE id = $1"};
+constexpr pg::Statement kSetUsed = {"model_set_used", "UPDATE models SET use_time = $2 WHERE id = $1"};
+constexpr pg::Statement kStored = {
+    "model_stored",
+    "SELECT " MODEL_COLUMNS " FROM models WHERE stored ORDER BY coalesce(use_time, create_time), id"};
 constexpr pg::Statement kUpdate = {
     "model_update",
     "UPDATE models SET status = $2, error = $3, digest = $4, files = $5, update_time = $6, verify_time = $7 "
@@ -77,6 +89,10 @@ absl::StatusOr<v1::Model> ModelOf(const pg::Row& row) {
   *model.mutable_create_time() = TimestampOf(row.Get<absl::Time>(13));
   *model.mutable_update_time() = TimestampOf(row.Get<absl::Time>(14));
   if (!row.IsNull(15)) *model.mutable_verify_time() = TimestampOf(row.Get<absl::Time>(15));
+  model.set_repo(row.Get<std::string>(16));
+  model.set_revision(row.Get<std::string>(17));
+  model.set_pinned(row.Get<bool>(18));
+  if (!row.IsNull(19)) *model.mutable_use_time() = TimestampOf(row.Get<absl::Time>(19));
   return model;
 }
 
@@ -181,7 +197,7 @@ Task<absl::StatusOr<std::vector<std::string>>> ModelStore::WithoutDigest(const C
   co_return ids;
 }
 
-Task<absl::Status> ModelStore::Insert(const CallContext& call, const v1::Model& model, Also also) {
+pg::Operation ModelStore::InsertOf(const v1::Model& model) {
   pg::Values values{model.id(),
                     model.name(),
                     static_cast<int>(model.type()),
@@ -195,8 +211,17 @@ Task<absl::Status> ModelStore::Insert(const CallContext& call, const v1::Model& 
                     model.details().architecture(),
                     pg::Bytes{model.details().SerializeAsString()},
                     FilesOf(model),
-                    TimeOf(model.create_time())};
-  also.insert(also.begin(), pg::Operation{kInsert, std::move(values), nullptr});
+                    TimeOf(model.create_time()),
+                    model.repo()};
+  return {kInsert, std::move(values), nullptr};
+}
+
+pg::Operation ModelStore::SetStatusOf(const std::string& id, v1::ModelStatus status, const std::string& error) {
+  return {kSetStatus, pg::Values{id, static_cast<int>(status), error, absl::Now()}, nullptr};
+}
+
+Task<absl::Status> ModelStore::Insert(const CallContext& call, const v1::Model& model, Also also) {
+  also.insert(also.begin(), InsertOf(model));
   CO_RETURN_IF_ERROR((co_await db_.Write(call, std::move(also))).status());
   co_return absl::OkStatus();
 }
@@ -216,6 +241,39 @@ Task<absl::Status> ModelStore::Fill(const CallContext& call, const v1::Model& mo
                     FilesOf(model),
                     TimeOf(model.update_time())};
   co_return co_await Change(call, model.id(), pg::Operation{kFill, std::move(values), nullptr}, std::move(also));
+}
+
+Task<absl::Status> ModelStore::Place(const CallContext& call, const v1::Model& model, Also also) {
+  pg::Values values{model.id(),
+                    static_cast<int>(model.type()),
+                    static_cast<int>(model.format()),
+                    static_cast<int>(model.status()),
+                    model.source(),
+                    model.path(),
+                    model.size(),
+                    model.digest(),
+                    model.stored(),
+                    model.details().architecture(),
+                    pg::Bytes{model.details().SerializeAsString()},
+                    FilesOf(model),
+                    TimeOf(model.update_time()),
+                    model.repo(),
+                    model.revision()};
+  co_return co_await Change(call, model.id(), pg::Operation{kPlace, std::move(values), nullptr}, std::move(also));
+}
+
+Task<absl::Status> ModelStore::SetPinned(const CallContext& call, const std::string& id, bool pinned, Also also) {
+  co_return co_await Change(call, id, pg::Operation{kSetPinned, pg::Values{id, pinned}, nullptr}, std::move(also));
+}
+
+Task<absl::Status> ModelStore::SetUsed(const CallContext& call, const std::string& id) {
+  std::vector<pg::Operation> operations;
+  operations.push_back({kSetUsed, pg::Values{id, absl::Now()}, nullptr});
+  co_return (co_await db_.Write(call, std::move(operations))).status();
+}
+
+Task<absl::StatusOr<std::vector<v1::Model>>> ModelStore::Stored(const CallContext& call) {
+  co_return co_await Read(call, kStored, pg::Values{});
 }
 
 Task<absl::Status> ModelStore::Update(const CallContext& call, const v1::Model& model, Also also) {

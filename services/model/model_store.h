@@ -62,6 +62,16 @@ class ModelStore {
   // Gives a pending model its files and all that follows from them. MODEL_NOT_FOUND if there is no such model, or it
   // has files already.
   Task<absl::Status> Fill(const CallContext& call, const v1::Model& model, Also also);
+  // Gives a model its files, be they its first or others than before. MODEL_NOT_FOUND if it has gone meanwhile.
+  Task<absl::Status> Place(const CallContext& call, const v1::Model& model, Also also);
+  // For a transaction that others begin: the record of a new model; the status of one without files.
+  static pg::Operation InsertOf(const v1::Model& model);
+  static pg::Operation SetStatusOf(const std::string& id, v1::ModelStatus status, const std::string& error);
+  // MODEL_NOT_FOUND if there is none.
+  Task<absl::Status> SetPinned(const CallContext& call, const std::string& id, bool pinned, Also also);
+  Task<absl::Status> SetUsed(const CallContext& call, const std::string& id);
+  // Models whose files are AIMA's own, the one that was not used for longest first.
+  Task<absl::StatusOr<std::vector<v1::Model>>> Stored(const CallContext& call);
   // Writes status, error, digest, files and times; MODEL_NOT_FOUND if the model has gone meanwhile.
   Task<absl::Status> Update(const CallContext& call, const v1::Model& model, Also also);
   // MODEL_NOT_FOUND if it has gone already.

@@ -14,6 +14,8 @@
 #include "services/model/compatibility.h"
 #include "services/model/estimate.h"
 #include "services/model/examination.h"
+#include "services/model/hub_source.h"
+#include "services/model/wish.h"
 
 namespace aima::model {
 
@@ -38,6 +40,7 @@ std::string PlainDigest(const std::string& checksum) {
 ModelUnits::ModelUnits(Loop& loop, const Parts& parts, const Settings& settings)
     : outbox_(parts.outbox),
       users_(parts.users),
+      pulls_(parts.pulls),
       store_(parts.db),
       storage_(settings.storage_dir),
       roots_(WithStorage(settings.import_roots, settings.storage_dir)),
@@ -113,27 +116,35 @@ Task<absl::Status> ModelUnits::CheckUnused(const CallContext& call, const std::s
 Task<absl::StatusOr<v1::DeleteResponse>> ModelUnits::Delete(CallContext& call, const v1::DeleteRequest& request) {
   CO_ASSIGN_OR_RETURN(const v1::Model model, co_await store_.Find(call, request.model_id()));
   if (!request.force()) CO_RETURN_IF_ERROR(co_await CheckUnused(call, model.id()));
-  v1::ModelDeleted deleted;
-  deleted.set_model_id(model.id());
   v1::DeleteResponse response;
   response.set_success(true);
+  // A record that was made for a pull goes with it.
+  CO_ASSIGN_OR_RETURN(const bool cancelled, co_await pulls_.Cancel(call, model.id()));
+  if (cancelled && HasReason((co_await store_.Find(call, model.id())).status(), v1::MODEL_NOT_FOUND)) co_return response;
+  v1::ModelDeleted deleted;
+  deleted.set_model_id(model.id());
   response.set_freed_bytes(model.stored() ? model.size() : 0);
   ModelStore::Also also;
   also.push_back(outbox_.Emit(call, deleted));
   also.push_back(outbox_.Remember(call, response));
   CO_RETURN_IF_ERROR(co_await store_.Delete(call, model.id(), std::move(also)));
-  // After the commit: files without a record take room, a record without files would be a lie. They stay if they have
-  // been imported again meanwhile.
+  // After the commit: files without a record take room, a record without files would be a lie.
+  response.set_freed_bytes(co_await RemoveFiles(call, model));
+  co_return response;
+}
+
+Task<int64_t> ModelUnits::RemoveFiles(const CallContext& call, v1::Model model) {
+  // They stay if they have been imported again meanwhile.
   const absl::StatusOr<std::optional<v1::Model>> again = co_await store_.FindByPath(call, model.path());
+  if (again.ok() && *again) co_return 0;
   absl::StatusOr<int64_t> freed = again.ok() ? absl::StatusOr<int64_t>(0) : again.status();
-  if (again.ok() && !*again) {
+  if (again.ok() && pulls_.IsPulled(model.path())) {
+    freed = co_await pulls_.Forget(model.id(), model.path());
+  } else if (again.ok()) {
     freed = co_await threads_.RunQuick([storage = storage_, model] { return storage.Remove(model); });
   }
-  if (!freed.ok()) {
-    spdlog::warn("files of deleted model {} stay: {}", model.id(), std::string(freed.status().message()));
-  }
-  response.set_freed_bytes(freed.value_or(0));
-  co_return response;
+  if (!freed.ok()) spdlog::warn("files of deleted model {} stay: {}", model.id(), std::string(freed.status().message()));
+  co_return freed.value_or(0);
 }
 
 Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::Verify(CallContext& call, const v1::VerifyRequest& request) {
@@ -147,10 +158,10 @@ Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::Verify(CallContext& call, c
 
 Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::VerifyModel(const CallContext& call, v1::Model model,
                                                                  const std::string& checksum) {
-  const auto go_on = threads_.GoOnUntil(call.deadline);
-  CO_ASSIGN_OR_RETURN(const Examination found, co_await threads_.RunSlow([roots = roots_, model, go_on] {
-    return Examine(model, roots, go_on);
-  }));
+  CO_ASSIGN_OR_RETURN(const Examination found,
+                      co_await threads_.RunSlow(call.deadline, [roots = roots_, model](const FileThreads::GoOn& go_on) {
+                        return Examine(model, roots, go_on);
+                      }));
   // Files that differ from the record make the model unusable; a checksum that the caller expected does not.
   model.set_error(absl::StrJoin(found.issues, "; "));
   model.set_status(found.issues.empty() ? v1::MODEL_STATUS_READY : v1::MODEL_STATUS_ERROR);
@@ -222,6 +233,15 @@ Task<absl::StatusOr<v1::SearchResponse>> ModelUnits::Search(CallContext& call, c
     SetRequirements(model);
     *response.add_results() = std::move(model);
   }
+  const v1::ModelSource source = SourceOfName(request.source());
+  if (!request.source().empty() && source == v1::MODEL_SOURCE_UNSPECIFIED) co_return response;  // local, or somebody's own
+  const Pulls::Offers found = co_await pulls_.Search(call, source, request.query(), request.limit());
+  for (const v1::Offer& offer : found.offers) {
+    const v1::ModelType type = TypeOfTask(offer.task());
+    if (request.type() != v1::MODEL_TYPE_UNSPECIFIED && type != v1::MODEL_TYPE_UNSPECIFIED && type != request.type()) continue;
+    *response.add_offers() = offer;
+  }
+  for (const v1::SourceProblem& problem : found.problems) *response.add_problems() = problem;
   co_return response;
 }
 
@@ -250,7 +270,12 @@ Task<absl::StatusOr<v1::CompatibilityResponse>> ModelUnits::Compatibility(CallCo
     models.pop_back();
     response.set_next_after(models.back().id());
   }
-  for (const v1::Model& model : models) *response.add_items() = CompatibilityOf(model);
+  const absl::StatusOr<std::vector<KnownEngine>> engines = co_await users_.Engines(call);
+  for (const v1::Model& model : models) {
+    v1::ModelCompatibility& item = *response.add_items();
+    item = CompatibilityOf(model, engines.value_or(std::vector<KnownEngine>()));
+    if (!engines.ok()) item.set_note(absl::StrCat(item.note(), item.note().empty() ? "" : " ", "Which engines this machine has cannot be found out now."));
+  }
   co_return response;
 }
 

@@ -15,6 +15,7 @@
 #include "services/model/import_roots.h"
 #include "services/model/model_store.h"
 #include "services/model/model_users.h"
+#include "services/model/pulls.h"
 #include "services/model/registrar.h"
 #include "services/model/storage.h"
 
@@ -27,6 +28,7 @@ class ModelUnits {
     pg::Database& db;
     events::Outbox& outbox;
     ModelUsers& users;
+    Pulls& pulls;
   };
   struct Settings {
     std::string storage_dir;
@@ -57,10 +59,13 @@ class ModelUnits {
                                                        const std::string& checksum);
   void WantDigest(const v1::Model& model);
   Task<absl::Status> ComputeDigestsOnce(const CallContext& call);
+  // Removes the files of a deleted model, if they are AIMA's own. Returns the bytes that were freed.
+  Task<int64_t> RemoveFiles(const CallContext& call, v1::Model model);
   Task<absl::Status> CheckUnused(const CallContext& call, const std::string& model_id);
 
   events::Outbox& outbox_;
   ModelUsers& users_;
+  Pulls& pulls_;
   ModelStore store_;
   const Storage storage_;
   const ImportRoots roots_;

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -61,7 +63,16 @@ class ModelUnitsTest : public ::testing::Test {
   // Units with these roots, as another process would have them.
   void Restart(std::vector<std::string> import_roots = {}) {
     units_.reset();
-    const ModelUnits::Parts parts{*db_, *outbox_, users_};
+    pulls_.reset();
+    models_ = std::make_unique<ModelStore>(*db_);
+    Pulls::Settings settings;
+    settings.storage_dir = dir_.path() + "/storage";
+    pulls_ = std::make_unique<Pulls>(
+        Pulls::Parts{loop_, *db_, *outbox_, *models_, users_,
+                     [this](Task<void> task) { boost::asio::co_spawn(loop_, std::move(task), boost::asio::detached); },
+                     [] { return CallContext(); }},
+        settings);
+    const ModelUnits::Parts parts{*db_, *outbox_, users_, *pulls_};
     units_ = std::make_unique<ModelUnits>(loop_, parts,
                                           ModelUnits::Settings{dir_.path() + "/storage", std::move(import_roots)});
   }
@@ -142,6 +153,8 @@ class ModelUnitsTest : public ::testing::Test {
   CallContext call_;
   std::unique_ptr<pg::Database> db_;
   std::unique_ptr<events::EventOutbox> outbox_;
+  std::unique_ptr<ModelStore> models_;
+  std::unique_ptr<Pulls> pulls_;
   std::unique_ptr<ModelUnits> units_;
 };
 

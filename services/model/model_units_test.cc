@@ -131,5 +131,38 @@ TEST_F(ModelUnitsTest, CompatibilityNamesEnginesByFormatAndType) {
   EXPECT_THAT(answer->items(1).note(), HasSubstr("no files"));
 }
 
+TEST_F(ModelUnitsTest, CompatibilityTellsWhichEnginesOfThisMachineRunAModelAndWhyOthersDoNot) {
+  ASSERT_THAT(Import(dir_.Write("a.gguf", TinyLlama().File())), IsOk());
+  const auto know = [this](const std::string& name, const std::string& path, const std::string& format, const std::string& type) {
+    engine::v1::Engine& engine = *engine_.answer->add_items();
+    engine.set_name(name);
+    engine.set_path(path);
+    engine.add_formats(format);
+    engine.add_model_types(type);
+  };
+  know("here", "/opt/here", "gguf", "llm");
+  know("absent", "", "gguf", "llm");
+  know("other", "/opt/other", "safetensors", "llm");
+  know("speech", "/opt/speech", "gguf", "asr");
+  v1::CompatibilityRequest request;
+  ApplyDefaults(request);
+  const auto answer = Run(units_->Compatibility(call_, request));
+  ASSERT_THAT(answer, IsOk());
+  std::map<std::string, std::string> reasons;
+  for (const v1::EngineFit& fit : answer->items(0).engines()) {
+    EXPECT_EQ(fit.runs(), fit.reason().empty());
+    reasons[fit.engine()] = fit.reason();
+  }
+  ASSERT_EQ(reasons.size(), 4u);
+  EXPECT_EQ(reasons["here"], "");
+  EXPECT_THAT(reasons["absent"], HasSubstr("engine.install --name absent"));
+  EXPECT_THAT(reasons["other"], HasSubstr("does not read gguf"));
+  EXPECT_THAT(reasons["speech"], HasSubstr("type llm"));
+  engine_.answer.reset();
+  const auto unknown = Run(units_->Compatibility(call_, request));
+  ASSERT_THAT(unknown, IsOk());
+  EXPECT_THAT(unknown->items(0).note(), HasSubstr("cannot be found out"));
+}
+
 }  // namespace
 }  // namespace aima::model

@@ -1,15 +1,33 @@
 #include "services/model/model_users.h"
 
+#include <absl/time/clock.h>
+
+#include <algorithm>
+
 #include "aima/engine/v1/engine.pb.h"
 #include "libs/base/status_macros.h"
 
 namespace aima::model {
 
+namespace {
+
+constexpr absl::Duration kPatience = absl::Seconds(10);
+
+// The same work as `call`, but no longer than the engine service may take to answer.
+CallContext Hurried(const CallContext& call) {
+  CallContext hurried = call;
+  hurried.deadline = std::min(call.deadline, absl::Now() + kPatience);
+  hurried.idempotency_key.clear();
+  return hurried;
+}
+
+}  // namespace
+
 Task<absl::StatusOr<std::vector<std::string>>> EngineInstances::InstancesOf(const CallContext& call,
                                                                             const std::string& model_id) {
   const engine::v1::ListRequest request;
   CO_ASSIGN_OR_RETURN(const engine::v1::ListResponse engines,
-                      (co_await rpc_.Call<engine::v1::ListResponse>(call, request)));
+                      (co_await rpc_.Call<engine::v1::ListResponse>(Hurried(call), request)));
   std::vector<std::string> ids;
   for (const engine::v1::Engine& engine : engines.items()) {
     for (const engine::v1::Instance& instance : engine.instances()) {
@@ -19,6 +37,23 @@ Task<absl::StatusOr<std::vector<std::string>>> EngineInstances::InstancesOf(cons
     }
   }
   co_return ids;
+}
+
+Task<absl::StatusOr<std::vector<KnownEngine>>> EngineInstances::Engines(const CallContext& call) {
+  const engine::v1::ListRequest request;
+  CO_ASSIGN_OR_RETURN(const engine::v1::ListResponse list,
+                      (co_await rpc_.Call<engine::v1::ListResponse>(Hurried(call), request)));
+  std::vector<KnownEngine> engines;
+  for (const engine::v1::Engine& engine : list.items()) {
+    KnownEngine& known = engines.emplace_back();
+    known.name = engine.name();
+    known.type = engine.type();
+    known.installed = !engine.path().empty();
+    known.formats.assign(engine.formats().begin(), engine.formats().end());
+    known.model_types.assign(engine.model_types().begin(), engine.model_types().end());
+  }
+  std::sort(engines.begin(), engines.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  co_return engines;
 }
 
 }  // namespace aima::model

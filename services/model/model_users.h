@@ -9,6 +9,7 @@
 #include "libs/base/call_context.h"
 #include "libs/base/task.h"
 #include "libs/rpc/client.h"
+#include "services/model/compatibility.h"
 
 namespace aima::model {
 
@@ -18,6 +19,8 @@ class ModelUsers {
   // Ids of the engine instances that serve the model or are about to. Fails if that cannot be found out.
   virtual Task<absl::StatusOr<std::vector<std::string>>> InstancesOf(const CallContext& call,
                                                                      const std::string& model_id) = 0;
+  // The engines that this machine knows, in the order of their names.
+  virtual Task<absl::StatusOr<std::vector<KnownEngine>>> Engines(const CallContext& call) = 0;
 };
 
 // Asks the engine service.
@@ -26,6 +29,7 @@ class EngineInstances : public ModelUsers {
   explicit EngineInstances(rpc::Client& rpc) : rpc_(rpc) {}
   Task<absl::StatusOr<std::vector<std::string>>> InstancesOf(const CallContext& call,
                                                              const std::string& model_id) override;
+  Task<absl::StatusOr<std::vector<KnownEngine>>> Engines(const CallContext& call) override;
 
  private:
   rpc::Client& rpc_;

@@ -54,6 +54,19 @@ std::string SlugOf(const std::string& name) {
   return slug;
 }
 
+std::string FreeId(const std::vector<std::string>& taken, const std::string& slug, const std::string& quantization) {
+  const auto free = [&taken](const std::string& id) {
+    return std::find(taken.begin(), taken.end(), id) == taken.end();
+  };
+  if (free(slug)) return slug;
+  const std::string packed = absl::StrCat(slug, "-", SlugOf(quantization));
+  if (!quantization.empty() && free(packed)) return packed;
+  for (int number = 2;; ++number) {
+    const std::string numbered = absl::StrCat(slug, "-", number);
+    if (free(numbered)) return numbered;
+  }
+}
+
 Task<absl::StatusOr<Registrar::Registered>> Registrar::Register(const CallContext& call, Candidate candidate,
                                                                 Reply reply) {
   v1::Model model;
@@ -73,7 +86,7 @@ Task<absl::StatusOr<Registrar::Registered>> Registrar::Register(const CallContex
   if (!candidate.name.empty()) model.set_name(CleanText(candidate.name, 200));
   if (!candidate.name.empty() && !candidate.path.empty() && candidate.known_allowed) {
     absl::StatusOr<v1::Model> pending = co_await store_.Find(call, SlugOf(model.name()));
-    if (pending.ok() && pending->path().empty()) {
+    if (pending.ok() && pending->path().empty() && pending->status() != v1::MODEL_STATUS_PULLING) {
       if (candidate.type != v1::MODEL_TYPE_UNSPECIFIED) pending->set_type(candidate.type);
       co_return co_await Fill(call, *std::move(pending), std::move(model), std::move(reply));
     }
@@ -96,15 +109,16 @@ Task<absl::StatusOr<v1::Model>> Registrar::ReadFiles(const CallContext& call, co
                     {{"path", found.path}});
   }
   v1::Model model = ModelOf(found);
-  const auto go_on = threads_.GoOnUntil(call.deadline);
   if (candidate.copy) {
-    CO_ASSIGN_OR_RETURN(model, co_await threads_.RunSlow([roots = roots_, storage = storage_, found, go_on] {
+    const auto adopt = [roots = roots_, storage = storage_, found](const FileThreads::GoOn& go_on) {
       return storage.Adopt(roots, found, go_on);
-    }));
+    };
+    CO_ASSIGN_OR_RETURN(model, co_await threads_.RunSlow(call.deadline, adopt));
   } else if (found.size <= kDigestFirst) {
-    CO_ASSIGN_OR_RETURN(const Examination examined, co_await threads_.RunSlow([roots = roots_, model, go_on] {
+    const auto examine = [roots = roots_, model](const FileThreads::GoOn& go_on) {
       return Examine(model, roots, go_on);
-    }));
+    };
+    CO_ASSIGN_OR_RETURN(const Examination examined, co_await threads_.RunSlow(call.deadline, examine));
     if (!examined.issues.empty()) {
       co_return Error(v1::MODEL_FILE_CORRUPT, examined.issues[0], {{"path", found.path}});
     }
@@ -147,21 +161,11 @@ Task<absl::StatusOr<std::string>> Registrar::ChooseId(const CallContext& call, c
     slug = "model";
   }
   CO_ASSIGN_OR_RETURN(const std::vector<std::string> taken, co_await store_.IdsLike(call, slug));
-  const auto free = [&taken](const std::string& id) {
-    return std::find(taken.begin(), taken.end(), id) == taken.end();
-  };
-  if (free(slug)) co_return slug;
-  if (named) {
-    v1::Model other;
-    other.set_id(slug);
-    co_return Exists(other, absl::StrCat("there is a model '", slug, "' already"));
-  }
-  const std::string packed = absl::StrCat(slug, "-", SlugOf(model.details().quantization()));
-  if (!model.details().quantization().empty() && free(packed)) co_return packed;
-  for (int number = 2;; ++number) {
-    const std::string numbered = absl::StrCat(slug, "-", number);
-    if (free(numbered)) co_return numbered;
-  }
+  const std::string free = FreeId(taken, slug, model.details().quantization());
+  if (free == slug || !named) co_return free;
+  v1::Model other;
+  other.set_id(slug);
+  co_return Exists(other, absl::StrCat("there is a model '", slug, "' already"));
 }
 
 Task<absl::StatusOr<Registrar::Registered>> Registrar::Fill(const CallContext& call, v1::Model pending,

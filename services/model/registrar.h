@@ -67,4 +67,7 @@ class Registrar {
 // if the name has neither.
 std::string SlugOf(const std::string& name);
 
+// `slug` itself, or with the packing or a number behind it, such that none of `taken` is the same.
+std::string FreeId(const std::vector<std::string>& taken, const std::string& slug, const std::string& quantization);
+
 }  // namespace aima::model

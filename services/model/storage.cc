@@ -13,6 +13,7 @@
 #include "libs/base/ids.h"
 #include "libs/errors/errors.h"
 #include "services/model/digest.h"
+#include "services/model/disk.h"
 #include "services/model/examination.h"
 
 namespace aima::model {
@@ -26,15 +27,6 @@ constexpr size_t kPiece = 16 * 1024 * 1024;
 
 absl::Status Failed(const std::string& what, const std::string& path, const std::string& why) {
   return Error(v1::MODEL_STORAGE_FAILED, absl::StrCat("cannot ", what, " '", path, "': ", why), {{"path", path}});
-}
-
-absl::Status SyncDirectory(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return Failed("open", path, strerror(errno));
-  const int result = ::fsync(descriptor);
-  const int error = errno;
-  ::close(descriptor);
-  return result == 0 ? absl::OkStatus() : Failed("write", path, strerror(error));
 }
 
 absl::Status CopyBytes(const FileBytes& from, int to, const std::string& path,

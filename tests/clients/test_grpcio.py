@@ -19,7 +19,7 @@ def stubs(tmp_path_factory):
     plugin = shutil.which("grpc_python_plugin")
     assert plugin, "grpc_python_plugin is missing: deploy/install-packages installs it"
     run("protoc", f"-I{PROTOS}", f"--python_out={folder}", f"--grpc_python_out={folder}",
-        f"--plugin=protoc-gen-grpc_python={plugin}", *sorted(PROTOS.glob("aima/*/v1/*.proto")))
+        f"--plugin=protoc-gen-grpc_python={plugin}", *sorted(PROTOS.glob("aima/*/v1/*.proto")), *sorted(PROTOS.glob("google/rpc/*.proto")))
     sys.path.append(str(folder))
 
     def find(domain, name=None):
@@ -42,17 +42,23 @@ def bearer(key):
     return [("authorization", f"Bearer {key}")]
 
 
-def status_of(stubs, error):
+def status_of(error):
     """The google.rpc.Status of a failed call with its details by type."""
-    errors, _ = stubs("unit", "errors")
+    from google.rpc import status_pb2  # there once the stubs are
+
     assert error.trailing_metadata(), error
-    status = errors.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    status = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
     return status, {detail.type_url: detail.value for detail in status.details}
 
 
-def info_of(stubs, error):
-    _, details = status_of(stubs, error)
-    return stubs("unit", "errors")[0].ErrorInfo.FromString(details["type.googleapis.com/google.rpc.ErrorInfo"])
+def info_of(error):
+    return detail_of(error, "ErrorInfo")
+
+
+def detail_of(error, name):
+    from google.rpc import error_details_pb2
+
+    return getattr(error_details_pb2, name).FromString(status_of(error)[1][f"type.googleapis.com/google.rpc.{name}"])
 
 
 def test_device_tells_the_machine(stubs, channel):
@@ -157,7 +163,7 @@ def test_the_key_in_the_metadata_decides(stubs, channel, cluster):
     def code(metadata):
         with pytest.raises(grpc.RpcError) as failed:
             stub.SetPowerLimit(device.SetPowerLimitRequest(device_id="no-such-device", limit_watts=100), metadata=metadata, timeout=30)
-        return failed.value.code(), info_of(stubs, failed.value).reason
+        return failed.value.code(), info_of(failed.value).reason
 
     assert code(None) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
     assert code(bearer("aima_nobody_" + "0" * 64)) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
@@ -170,12 +176,12 @@ def test_an_error_carries_its_reason_as_google_rpc_error_info(stubs, channel):
     model, service = stubs("model")
     with pytest.raises(grpc.RpcError) as failed:
         service.ModelServiceStub(channel).Get(model.GetRequest(model_id="no-such-model"), timeout=30)
-    status, _ = status_of(stubs, failed.value)
+    status, _ = status_of(failed.value)
     assert failed.value.code() is grpc.StatusCode.NOT_FOUND
     assert status.code == grpc.StatusCode.NOT_FOUND.value[0]
     assert status.message == failed.value.details()
     assert "no-such-model" in status.message
-    info = info_of(stubs, failed.value)
+    info = info_of(failed.value)
     assert (info.reason, info.domain) == ("MODEL_NOT_FOUND", "aima")
     assert info.metadata["model_id"] == "no-such-model"
 
@@ -185,7 +191,6 @@ def test_wrong_fields_are_named_as_google_rpc_bad_request(stubs, channel):
     with pytest.raises(grpc.RpcError) as failed:
         service.ResourceServiceStub(channel).Allocate(resource.AllocateRequest(name="x", memory_bytes=-1), timeout=30)
     assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert info_of(stubs, failed.value).reason == "INVALID_INPUT"
-    _, details = status_of(stubs, failed.value)
-    wrong = stubs("unit", "errors")[0].BadRequest.FromString(details["type.googleapis.com/google.rpc.BadRequest"])
+    assert info_of(failed.value).reason == "INVALID_INPUT"
+    wrong = detail_of(failed.value, "BadRequest")
     assert {violation.field for violation in wrong.field_violations} == {"type", "memory_bytes"}

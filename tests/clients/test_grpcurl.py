@@ -100,10 +100,14 @@ def test_it_shows_why_a_call_failed(grpcurl):
     assert "`aima exec model.list` shows all models." in done.stderr, done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="reflection does not know google.rpc.ErrorInfo, so grpcurl shows raw bytes")
 def test_it_shows_the_reason_of_a_failure(grpcurl):
     done = grpcurl("aima.model.v1.ModelService/Get", flags=["-d", '{"model_id": "nope"}'])
     assert "google.rpc.ErrorInfo" in done.stderr and "MODEL_NOT_FOUND" in done.stderr, done.stderr
+
+
+def test_it_names_wrong_fields(grpcurl):
+    done = grpcurl("aima.resource.v1.ResourceService/Allocate", flags=["-d", '{"name": "x", "memory_bytes": -1}'])
+    assert "google.rpc.BadRequest" in done.stderr and '"field":"memory_bytes"' in done.stderr.replace(" ", ""), done.stderr
 
 
 def test_it_sends_a_key(grpcurl, cluster):

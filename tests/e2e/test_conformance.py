@@ -35,7 +35,8 @@ def test_each_required_field_is_asked_for_by_its_name(cluster):
 
 
 def test_every_resource_address_can_be_read(cluster, chat_model):
-    values = {"device_id": "cpu", "model_id": chat_model, "name": "llamacpp"}
+    operation = cluster.execute("operation.start", {"unit": "device.info"})["id"]
+    values = {"device_id": "cpu", "model_id": chat_model, "name": "llamacpp", "operation_id": operation}
     resources = cluster.http("GET", "/api/v2/units").json()["data"]["resources"]
     assert resources
     for resource in resources:

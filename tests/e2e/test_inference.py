@@ -1,6 +1,7 @@
 """The main job: a real model answers through CLI, gateway, inference and engine."""
 import json
 import math
+import time
 
 import pytest
 
@@ -37,6 +38,14 @@ def test_a_chat_is_streamed_token_by_token_with_its_usage(cluster, chat_model):
     text = "".join(chunk.get("content", "") for chunk in chunks)
     assert text == chat(cluster, chat_model)["content"]
     assert chunks[-1]["usage"]["completion_tokens"] > 0
+    assert not [chunk for chunk in chunks if "tool_calls" in chunk], "a piece tells only what it brings"
+
+
+def test_a_chat_is_asked_once_for_one_idempotency_key(cluster, chat_model):
+    assert cluster.units()["inference.chat"]["idempotent"] is False, "a caller may not repeat it unasked"
+    request = {"temperature": 1, "max_tokens": 24, "idempotency_key": f"chat-{time.time_ns()}"}
+    first = chat(cluster, chat_model, **request)
+    assert chat(cluster, chat_model, **request) == first
 
 
 def test_the_command_line_asks_a_question(cluster, chat_model):

@@ -1,4 +1,4 @@
-#include "libs/http/stream.h"
+#include "libs/net/stream.h"
 
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
@@ -7,7 +7,7 @@
 #include <boost/asio/ssl/host_name_verification.hpp>
 #include <boost/asio/write.hpp>
 
-namespace aima::http {
+namespace aima::net {
 
 namespace asio = boost::asio;
 
@@ -34,8 +34,41 @@ Task<Stream::Error> Stream::Write(Pieces pieces) {
     auto [error, size] = co_await asio::async_write(*tls_, pieces, kTuple);
     co_return error;
   }
-  auto [error, size] = co_await asio::async_write(socket_, pieces, kTuple);
-  co_return error;
+  // Most of the time the socket takes it all at once, which saves a turn of the loop.
+  Error error;
+  TryWrite(pieces, error);
+  if (error && error != asio::error::would_block && error != asio::error::try_again) co_return error;
+  if (asio::buffer_size(pieces) == 0) co_return Error();
+  auto [late, size] = co_await asio::async_write(socket_, pieces, kTuple);
+  co_return late;
+}
+
+void Stream::TryWrite(Pieces& pieces, Error& error) {
+  if (tls_) {
+    error = asio::error::would_block;
+    return;
+  }
+  size_t sent = socket_.write_some(pieces, error);
+  for (asio::const_buffer& piece : pieces) {
+    const size_t part = std::min(sent, piece.size());
+    piece += part;
+    sent -= part;
+  }
+}
+
+size_t Stream::TryWrite(asio::const_buffer from, Error& error) {
+  if (tls_) {
+    error = asio::error::would_block;
+    return 0;
+  }
+  return socket_.write_some(from, error);
+}
+
+void Stream::Prepare() {
+  Error ignored;
+  socket().non_blocking(true, ignored);
+  const auto local = socket().local_endpoint(ignored);
+  if (local.protocol().family() != AF_UNIX) socket().set_option(asio::ip::tcp::no_delay(true), ignored);
 }
 
 void Stream::ShutdownSend() {
@@ -46,6 +79,21 @@ void Stream::ShutdownSend() {
 void Stream::Close() {
   Error ignored;
   socket().close(ignored);
+}
+
+Peer PeerOf(Socket& socket) {
+  Stream::Error error;
+  const auto remote = socket.remote_endpoint(error);
+  if (error) return {};
+  if (remote.protocol().family() == AF_UNIX) return {"unix", true};
+  asio::ip::tcp::endpoint endpoint;
+  endpoint.resize(remote.size());
+  memcpy(endpoint.data(), remote.data(), remote.size());
+  auto address = endpoint.address();
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
+    address = asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
+  }
+  return {address.to_string(), address.is_loopback()};
 }
 
 absl::StatusOr<Address> ParseAddress(const std::string& text) {
@@ -63,4 +111,4 @@ absl::StatusOr<Address> ParseAddress(const std::string& text) {
   return address;
 }
 
-}  // namespace aima::http
+}  // namespace aima::net

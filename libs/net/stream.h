@@ -1,10 +1,11 @@
-// A TCP connection, plain or in TLS. Private to libs/http.
+// A connection of bytes, over TCP or a Unix socket, plain or in TLS.
 #pragma once
 
 #include <absl/status/statusor.h>
 
 #include <array>
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
@@ -13,11 +14,12 @@
 
 #include "libs/base/task.h"
 
-namespace aima::http {
+namespace aima::net {
+
+using Socket = boost::asio::generic::stream_protocol::socket;
 
 class Stream {
  public:
-  using Socket = boost::asio::ip::tcp::socket;
   using Error = boost::system::error_code;
   using Pieces = std::array<boost::asio::const_buffer, 3>;
 
@@ -25,6 +27,8 @@ class Stream {
 
   Socket& socket() { return tls_ ? tls_->next_layer() : socket_; }
 
+  // Once the socket is connected, before all else: writes do not block, and small ones are not held back.
+  void Prepare();
   // Before anything else is sent or received. `host` is checked against the server's certificate.
   Task<Error> AcceptTls(boost::asio::ssl::context& context);
   Task<Error> ConnectTls(boost::asio::ssl::context& context, const std::string& host);
@@ -38,6 +42,19 @@ class Stream {
       socket_.async_read_some(into, std::move(handler));
     }
   }
+  template <class Handler>
+  void WriteSome(boost::asio::const_buffer from, Handler handler) {
+    if (tls_) {
+      tls_->async_write_some(from, std::move(handler));
+    } else {
+      socket_.async_write_some(from, std::move(handler));
+    }
+  }
+
+  // Sends what can be sent at once, without a turn of the loop, and takes it off the pieces; would_block says that
+  // WriteSome must be used, which within TLS is always.
+  void TryWrite(Pieces& pieces, Error& error);
+  size_t TryWrite(boost::asio::const_buffer from, Error& error);
 
   // All of it.
   Task<Error> Write(Pieces pieces);
@@ -52,6 +69,13 @@ class Stream {
   std::unique_ptr<TlsStream> tls_;
 };
 
+// Who is at the other end.
+struct Peer {
+  std::string address;  // numeric, without the port; "unix" at a Unix socket
+  bool loopback = false;
+};
+Peer PeerOf(Socket& socket);
+
 // The host and port of "host:port" or "[v6]:port".
 struct Address {
   std::string host;
@@ -59,4 +83,4 @@ struct Address {
 };
 absl::StatusOr<Address> ParseAddress(const std::string& text);
 
-}  // namespace aima::http
+}  // namespace aima::net

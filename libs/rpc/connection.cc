@@ -1,0 +1,539 @@
+#include "libs/rpc/connection.h"
+
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <absl/time/clock.h>
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <exception>
+
+#include "aima/unit/v1/errors.pb.h"
+#include "libs/errors/errors.h"
+
+namespace aima::rpc {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr size_t kReadBytes = 64 << 10;
+constexpr size_t kWriteBytes = 256 << 10;
+constexpr size_t kStreamWindow = 256 << 10;
+constexpr size_t kConnectionWindow = 16 << 20;
+constexpr uint32_t kMaxHeaderBytes = 16 << 10;
+constexpr absl::Duration kGreetingTime = absl::Seconds(10);
+
+enum class Index { kYes, kNo };
+
+nghttp2_nv Field(absl::string_view name, absl::string_view value, Index index = Index::kYes) {
+  return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())),
+          reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(),
+          static_cast<uint8_t>(index == Index::kYes ? NGHTTP2_NV_FLAG_NONE : NGHTTP2_NV_FLAG_NO_INDEX)};
+}
+
+// Values of metadata rarely repeat: keeping them out of the compression table keeps the table useful.
+void AppendFields(const Headers& headers, std::vector<nghttp2_nv>& fields) {
+  for (const auto& [name, value] : headers) fields.push_back(Field(name, value, Index::kNo));
+}
+
+absl::string_view View(const uint8_t* data, size_t size) { return {reinterpret_cast<const char*>(data), size}; }
+
+absl::Status ResetStatus(uint32_t error_code) {
+  switch (error_code) {
+    case NGHTTP2_NO_ERROR:
+    case NGHTTP2_PROTOCOL_ERROR:
+    case NGHTTP2_INTERNAL_ERROR:
+      return absl::InternalError("the call ended without a status");
+    case NGHTTP2_CANCEL: return Error(unit::v1::CANCELLED, "the other end has cancelled the call");
+    case NGHTTP2_ENHANCE_YOUR_CALM: return Error(unit::v1::OVERLOADED, "the other end is overloaded");
+    default: return absl::UnavailableError("the other end has refused the call");
+  }
+}
+
+}  // namespace
+
+void OfferHttp2(asio::ssl::context& tls) {
+  SSL_CTX_set_alpn_select_cb(
+      tls.native_handle(),
+      [](SSL*, const unsigned char** chosen, unsigned char* size, const unsigned char* offered, unsigned int length, void*) {
+        static constexpr unsigned char kOurs[] = {2, 'h', '2'};
+        const int found = SSL_select_next_proto(const_cast<unsigned char**>(chosen), size, kOurs, sizeof kOurs, offered, length);
+        return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+      },
+      nullptr);
+}
+
+// What nghttp2 tells while it reads and makes frames.
+struct Callbacks {
+  static Connection& Of(void* user) { return *static_cast<Connection*>(user); }
+  static Stream* StreamOf(Connection& connection, int32_t id) {
+    const auto found = connection.streams_.find(id);
+    return found == connection.streams_.end() ? nullptr : found->second.get();
+  }
+
+  static int OnBeginHeaders(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    Connection& connection = Of(user);
+    if (!connection.server_ || frame->headers.cat != NGHTTP2_HCAT_REQUEST || connection.closed_) return 0;
+    auto stream = std::make_shared<Stream>(connection, connection.receiving_, /*server=*/true);
+    stream->id_ = frame->hd.stream_id;
+    connection.streams_[stream->id_] = std::move(stream);
+    return 0;
+  }
+
+  static int OnHeader(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name_data, size_t name_size,
+                      const uint8_t* value_data, size_t value_size, uint8_t, void* user) {
+    Stream* stream = StreamOf(Of(user), frame->hd.stream_id);
+    if (!stream) return 0;
+    const absl::string_view name = View(name_data, name_size);
+    const absl::string_view value = View(value_data, value_size);
+    if (stream->got_headers_) {
+      if (!absl::StartsWith(name, ":")) stream->trailers_.emplace_back(name, value);
+    } else if (name == ":path") {
+      stream->path_ = std::string(value);
+    } else if (name == ":status" || name == ":method" || name == "content-type" || name == "grpc-timeout" ||
+               name == "grpc-encoding" || !stream->server_ || !IsReserved(name)) {
+      stream->headers_.emplace_back(name, value);
+    }
+    return 0;
+  }
+
+  static int OnFrame(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    Connection& connection = Of(user);
+    const bool last = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    switch (frame->hd.type) {
+      case NGHTTP2_SETTINGS: connection.greeted_ = true; return 0;
+      case NGHTTP2_GOAWAY: connection.going_away_ = true; return 0;
+      case NGHTTP2_HEADERS:
+      case NGHTTP2_DATA: break;
+      default: return 0;
+    }
+    Stream* found = StreamOf(connection, frame->hd.stream_id);
+    if (!found) return 0;
+    const auto stream = found->shared_from_this();
+    if (last) stream->remote_ended_ = true;
+    if (frame->hd.type == NGHTTP2_HEADERS) OnHeadersFrame(connection, *stream, last);
+    if (last && stream->server_) {
+      if (const auto receiver = stream->receiver_) receiver->OnHalfClose();
+    }
+    return 0;
+  }
+
+  static void OnHeadersFrame(Connection& connection, Stream& stream, bool last) {
+    const bool first = !std::exchange(stream.got_headers_, true);
+    if (stream.server_) {
+      if (first) connection.Begun(stream);
+      return;
+    }
+    if (last) {
+      if (first) stream.trailers_ = std::move(stream.headers_);
+      std::optional<absl::Status> status = StatusOf(stream.trailers_);
+      if (!status) return;  // the stream's close tells
+      stream.EndWith(*status, true, true);
+      if (!stream.ended_) stream.Cancel();  // it wants no more requests
+    } else if (first) {
+      const std::string* status = Find(stream.headers_, ":status");
+      if (status && *status != "200") {
+        return stream.Refuse(absl::UnavailableError(absl::StrCat("the server answers HTTP ", *status)));
+      }
+      if (const auto receiver = stream.receiver_) receiver->OnHeaders(stream.headers_);
+    }
+  }
+
+  static int OnData(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* data, size_t size, void* user) {
+    nghttp2_session_consume_connection(session, size);
+    Stream* found = StreamOf(Of(user), id);
+    if (!found) return 0;
+    const auto stream = found->shared_from_this();
+    stream->Receive(data, size);
+    if (stream->paused_) {
+      stream->withheld_ += size;
+    } else {
+      nghttp2_session_consume_stream(session, id, size);
+    }
+    return 0;
+  }
+
+  static int OnClose(nghttp2_session*, int32_t id, uint32_t error_code, void* user) {
+    Of(user).Forget(id, error_code);
+    return 0;
+  }
+
+  static int OnSent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
+    Stream* stream = StreamOf(Of(user), frame->hd.stream_id);
+    if (!stream) return 0;
+    if (!stream->server_) {
+      stream->on_wire_ = true;
+    } else if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && !stream->remote_ended_) {
+      // The caller may stop sending requests: nobody reads them.
+      nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    }
+    return 0;
+  }
+
+  static int OnNotSent(nghttp2_session*, const nghttp2_frame* frame, int, void* user) {
+    if (frame->hd.type == NGHTTP2_HEADERS) Of(user).Forget(frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+    return 0;
+  }
+
+  // Gives nghttp2 what a stream has to send.
+  static ssize_t Provide(nghttp2_session* session, int32_t id, uint8_t* buffer, size_t length, uint32_t* flags,
+                         nghttp2_data_source*, void* user) {
+    Connection& connection = Of(user);
+    Stream* stream = StreamOf(connection, id);
+    if (!stream) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    const size_t size = std::min(length, stream->Pending());
+    memcpy(buffer, stream->out_.data() + stream->sent_, size);
+    stream->sent_ += size;
+    if (stream->full_ && stream->Pending() <= kStreamWindow / 16) {
+      stream->full_ = false;
+      connection.writable_.push_back(stream->shared_from_this());
+    }
+    if (stream->Pending() > 0) return static_cast<ssize_t>(size);
+    if (stream->ended_) {
+      *flags |= NGHTTP2_DATA_FLAG_EOF;
+      if (stream->server_) {
+        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        std::vector<nghttp2_nv> fields;
+        AppendFields(stream->closing_, fields);
+        nghttp2_submit_trailer(session, id, fields.data(), fields.size());
+      }
+    } else if (size == 0) {
+      stream->deferred_ = true;
+      return NGHTTP2_ERR_DEFERRED;
+    }
+    return static_cast<ssize_t>(size);
+  }
+
+  static nghttp2_session_callbacks* Make() {
+    nghttp2_session_callbacks* callbacks = nullptr;
+    nghttp2_session_callbacks_new(&callbacks);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, OnBeginHeaders);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, OnHeader);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, OnFrame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, OnData);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, OnClose);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, OnSent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, OnNotSent);
+    return callbacks;
+  }
+};
+
+Connection::Connection(Loop& loop, net::Socket socket, ConnectionLimits limits, std::shared_ptr<size_t> receiving, bool server)
+    : loop_(loop), socket_(std::move(socket)), limits_(limits), server_(server), receiving_(std::move(receiving)), timer_(loop) {
+  nghttp2_session_callbacks* callbacks = Callbacks::Make();
+  nghttp2_option* options = nullptr;
+  nghttp2_option_new(&options);
+  nghttp2_option_set_no_auto_window_update(options, 1);
+  nghttp2_option_set_no_closed_streams(options, 1);
+  if (server) {
+    nghttp2_session_server_new2(&session_, callbacks, this, options);
+  } else {
+    nghttp2_session_client_new2(&session_, callbacks, this, options);
+  }
+  nghttp2_option_del(options);
+  nghttp2_session_callbacks_del(callbacks);
+  const std::vector<nghttp2_settings_entry> settings = {
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, static_cast<uint32_t>(server ? limits.streams : 0)},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, kMaxHeaderBytes},
+      {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+  };
+  nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size() - (server ? 1 : 0));
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
+  in_.resize(kReadBytes);
+}
+
+Connection::~Connection() {
+  for (auto& [id, stream] : streams_) stream->connection_ = nullptr;
+  nghttp2_session_del(session_);
+}
+
+std::shared_ptr<Connection> Connection::Accept(Loop& loop, net::Socket socket, ConnectionLimits limits,
+                                               std::shared_ptr<size_t> receiving,
+                                               std::shared_ptr<asio::ssl::context> tls, Serve serve, Closed closed) {
+  std::shared_ptr<Connection> connection(new Connection(loop, std::move(socket), limits, std::move(receiving), true));
+  connection->peer_ = net::PeerOf(connection->socket_.socket());
+  connection->serve_ = std::move(serve);
+  connection->on_closed_ = std::move(closed);
+  // Whoever connects and says nothing is not waited for.
+  connection->deadlines_.emplace(absl::Now() + kGreetingTime, nullptr);
+  connection->ArmTimer();
+  if (tls) {
+    asio::co_spawn(loop, [](std::shared_ptr<Connection> self, std::shared_ptr<asio::ssl::context> tls) -> Task<void> {
+      if (co_await self->socket_.AcceptTls(*tls)) {
+        self->End(absl::UnavailableError("no TLS"), false);
+      } else {
+        self->Begin();
+      }
+    }(connection, std::move(tls)), asio::detached);
+  } else {
+    connection->Begin();
+  }
+  return connection;
+}
+
+std::shared_ptr<Connection> Connection::Connect(Loop& loop, const Endpoint& endpoint, ConnectionLimits limits) {
+  std::shared_ptr<Connection> connection(
+      new Connection(loop, net::Socket(loop), limits, std::make_shared<size_t>(0), false));
+  connection->socket_.socket().async_connect(endpoint, [connection](boost::system::error_code error) {
+    if (connection->closed_) return;
+    if (error) return connection->End(absl::UnavailableError(error.message()), false);
+    connection->Begin();
+  });
+  return connection;
+}
+
+void Connection::Begin() {
+  if (closed_) return;
+  connected_ = true;
+  socket_.Prepare();
+  Flush();
+  Read();
+}
+
+void Connection::Read() {
+  if (closed_) return;
+  socket_.ReadSome(asio::buffer(in_), [self = shared_from_this()](boost::system::error_code error, size_t size) {
+    self->ReadDone(error, size);
+  });
+}
+
+void Connection::ReadDone(boost::system::error_code error, size_t size) {
+  if (closed_) return;
+  if (error) return End(absl::UnavailableError("the connection was lost"), true);
+  reading_ = true;
+  const ssize_t taken = nghttp2_session_mem_recv(session_, reinterpret_cast<const uint8_t*>(in_.data()), size);
+  reading_ = false;
+  if (taken < 0) {
+    Flush();  // says what was wrong
+    return End(absl::UnavailableError("the connection broke the protocol"), true);
+  }
+  Flush();
+  Read();
+}
+
+void Connection::Wake() {
+  if (reading_ || writing_ || wake_posted_ || closed_) return;  // whoever reads or writes flushes afterwards
+  wake_posted_ = true;
+  asio::post(loop_, [self = shared_from_this()] {
+    self->wake_posted_ = false;
+    self->Flush();
+  });
+}
+
+void Connection::Flush() {
+  if (writing_ || closed_ || !connected_) return;
+  writing_ = true;  // receivers that are told of room must not come back here
+  while (!closed_) {
+    while (out_.size() < kWriteBytes) {
+      const uint8_t* data = nullptr;
+      const ssize_t size = nghttp2_session_mem_send(session_, &data);
+      if (size <= 0) break;
+      out_.append(reinterpret_cast<const char*>(data), size);
+    }
+    for (const auto& stream : std::exchange(writable_, {})) {
+      if (const auto receiver = stream->receiver_) receiver->OnWritable();
+    }
+    if (out_.empty()) break;
+    boost::system::error_code error;
+    sent_ += socket_.TryWrite(asio::buffer(out_.data() + sent_, out_.size() - sent_), error);
+    if (sent_ == out_.size()) {
+      out_.clear();
+      sent_ = 0;
+      continue;
+    }
+    if (error && error != asio::error::would_block && error != asio::error::try_again) {
+      writing_ = false;
+      return End(absl::UnavailableError("the connection was lost"), true);
+    }
+    return Write();
+  }
+  writing_ = false;
+  if (!closed_ && !nghttp2_session_want_read(session_) && !nghttp2_session_want_write(session_)) {
+    End(absl::UnavailableError("the connection was closed"), true);
+  }
+}
+
+void Connection::Write() {
+  socket_.WriteSome(asio::buffer(out_.data() + sent_, out_.size() - sent_),
+                    [self = shared_from_this()](boost::system::error_code error, size_t size) {
+                      if (self->closed_) return;
+                      if (error) return self->End(absl::UnavailableError("the connection was lost"), true);
+                      self->sent_ += size;
+                      if (self->sent_ < self->out_.size()) return self->Write();
+                      self->out_.clear();
+                      self->sent_ = 0;
+                      self->writing_ = false;
+                      self->Flush();
+                    });
+}
+
+// A call has arrived at the server.
+void Connection::Begun(Stream& stream) {
+  const std::string* type = Find(stream.headers_, "content-type");
+  const std::string* method = Find(stream.headers_, ":method");
+  if (!type || !absl::StartsWith(*type, "application/grpc") || !method || *method != "POST") {
+    const std::vector<nghttp2_nv> fields = {Field(":status", !method || *method != "POST" ? "405" : "415")};
+    nghttp2_submit_response(session_, stream.id_, fields.data(), fields.size(), nullptr);
+    stream.ended_ = stream.begun_ = true;
+    return Wake();
+  }
+  if (const std::string* timeout = Find(stream.headers_, "grpc-timeout")) {
+    const std::optional<absl::Duration> left = ParseTimeout(*timeout);
+    if (!left) return stream.Finish(InvalidInput("grpc-timeout", "is not a number with a unit, such as 15S"));
+    stream.deadline_ = absl::Now() + *left;
+    WatchDeadline(stream);
+  }
+  const auto self = stream.shared_from_this();
+  auto receiver = serve_(self);
+  if (!stream.ended_) stream.receiver_ = std::move(receiver);
+}
+
+std::shared_ptr<Stream> Connection::Open(const std::string& path, const Headers& headers, absl::Time deadline,
+                                         std::shared_ptr<Receiver> receiver) {
+  auto stream = std::make_shared<Stream>(*this, receiving_, /*server=*/false);
+  stream->receiver_ = std::move(receiver);
+  std::vector<nghttp2_nv> fields = {Field(":method", "POST"),    Field(":scheme", "http"),
+                                    Field(":path", path),        Field(":authority", "localhost"),
+                                    Field("te", "trailers"),     Field("content-type", "application/grpc"),
+                                    Field("user-agent", "aima")};
+  std::string timeout;
+  if (deadline != absl::InfiniteFuture()) {
+    timeout = FormatTimeout(deadline - absl::Now());
+    fields.push_back(Field("grpc-timeout", timeout, Index::kNo));
+  }
+  AppendFields(headers, fields);
+  nghttp2_data_provider provider{{}, Callbacks::Provide};
+  stream->id_ = open() ? nghttp2_submit_request(session_, nullptr, fields.data(), fields.size(), &provider, nullptr) : -1;
+  if (stream->id_ < 0) {
+    going_away_ = true;  // out of stream numbers, if it was open
+    stream->connection_ = nullptr;
+    asio::post(loop_, [stream] { stream->EndWith(absl::UnavailableError("the connection was closed"), false); });
+    return stream;
+  }
+  stream->begun_ = true;
+  stream->deadline_ = deadline;
+  streams_[stream->id_] = stream;
+  WatchDeadline(*stream);
+  Wake();
+  return stream;
+}
+
+// Tells nghttp2 that a stream has something to send.
+void Connection::Submit(Stream& stream) {
+  if (!stream.begun_) {
+    stream.begun_ = true;
+    std::vector<nghttp2_nv> fields = {Field(":status", "200"), Field("content-type", "application/grpc")};
+    AppendFields(stream.initial_, fields);
+    if (stream.ended_ && stream.Pending() == 0) {
+      AppendFields(stream.closing_, fields);
+      nghttp2_submit_response(session_, stream.id_, fields.data(), fields.size(), nullptr);
+    } else {
+      nghttp2_data_provider provider{{}, Callbacks::Provide};
+      nghttp2_submit_response(session_, stream.id_, fields.data(), fields.size(), &provider);
+    }
+  } else if (stream.deferred_) {
+    stream.deferred_ = false;
+    nghttp2_session_resume_data(session_, stream.id_);
+  }
+  Wake();
+}
+
+void Connection::Credit(Stream& stream, size_t size) {
+  nghttp2_session_consume_stream(session_, stream.id_, size);
+  Wake();
+}
+
+void Connection::Reset(Stream& stream, uint32_t error_code) {
+  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream.id_, error_code);
+  Wake();
+}
+
+void Connection::Forget(int32_t id, uint32_t error_code) {
+  const auto found = streams_.find(id);
+  if (found == streams_.end()) return;
+  const auto stream = std::move(found->second);
+  streams_.erase(found);
+  UnwatchDeadline(*stream);
+  stream->connection_ = nullptr;
+  if (stream->server_) {
+    stream->EndWith(Error(unit::v1::CANCELLED, "the caller has gone"), true);
+  } else {
+    stream->EndWith(ResetStatus(error_code), stream->on_wire_ && error_code != NGHTTP2_REFUSED_STREAM);
+  }
+}
+
+void Connection::GoAway() {
+  if (closed_ || std::exchange(going_away_, true)) return;
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
+                        nullptr, 0);
+  Wake();
+}
+
+void Connection::Close() { End(Error(unit::v1::UNAVAILABLE, "the connection was closed"), true); }
+
+void Connection::End(const absl::Status& why, bool reached) {
+  if (std::exchange(closed_, true)) return;
+  const auto self = shared_from_this();
+  timer_.cancel();
+  socket_.Close();
+  deadlines_.clear();
+  for (auto& [id, stream] : std::exchange(streams_, {})) {
+    stream->connection_ = nullptr;
+    stream->has_deadline_entry_ = false;
+    stream->EndWith(server_ ? Error(unit::v1::CANCELLED, "the caller has gone") : why, reached && stream->on_wire_);
+  }
+  if (const auto closed = std::exchange(on_closed_, nullptr)) closed(self);
+}
+
+void Connection::WatchDeadline(Stream& stream) {
+  if (stream.deadline_ == absl::InfiniteFuture() || stream.has_deadline_entry_) return;
+  stream.deadline_entry_ = deadlines_.emplace(stream.deadline_, &stream);
+  stream.has_deadline_entry_ = true;
+  ArmTimer();
+}
+
+void Connection::UnwatchDeadline(Stream& stream) {
+  if (!std::exchange(stream.has_deadline_entry_, false)) return;
+  deadlines_.erase(stream.deadline_entry_);  // the timer may fire for nothing, which is cheaper than moving it
+}
+
+void Connection::ArmTimer() {
+  if (deadlines_.empty() || closed_ || deadlines_.begin()->first >= timer_at_) return;
+  timer_at_ = deadlines_.begin()->first;
+  // Rounded up, for the timer must not be early.
+  timer_.expires_after(absl::ToChronoNanoseconds(std::max(timer_at_ - absl::Now(), absl::ZeroDuration())) +
+                       std::chrono::microseconds(100));
+  timer_.async_wait([weak = weak_from_this()](boost::system::error_code error) {
+    const auto self = weak.lock();
+    if (error || !self || self->closed_) return;
+    self->timer_at_ = absl::InfiniteFuture();
+    self->ExpireDue();
+  });
+}
+
+void Connection::ExpireDue() {
+  const absl::Time now = absl::Now();
+  while (!closed_ && !deadlines_.empty() && deadlines_.begin()->first <= now) {
+    Stream* due = deadlines_.begin()->second;
+    deadlines_.erase(deadlines_.begin());
+    if (!due) {
+      if (!greeted_) return Close();
+      continue;
+    }
+    const auto stream = due->shared_from_this();
+    stream->has_deadline_entry_ = false;
+    if (server_) {
+      if (const auto receiver = stream->receiver_) receiver->OnDeadline();
+    } else {
+      stream->Refuse(Error(unit::v1::DEADLINE_EXCEEDED, "not done before the deadline"));
+    }
+  }
+  ArmTimer();
+}
+
+}  // namespace aima::rpc

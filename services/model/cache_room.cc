@@ -1,0 +1,67 @@
+#include "services/model/cache_room.h"
+
+#include <absl/strings/str_cat.h>
+#include <spdlog/spdlog.h>
+
+#include "libs/base/status_macros.h"
+#include "libs/errors/errors.h"
+
+namespace aima::model {
+
+Task<absl::StatusOr<std::vector<v1::Model>>> CacheRoom::Removable(const CallContext& call, const std::string& for_model) {
+  CO_ASSIGN_OR_RETURN(const std::vector<v1::Model> stored, co_await models_.Stored(call));
+  std::vector<v1::Model> removable;
+  for (const v1::Model& model : stored) {
+    if (model.pinned() || model.id() == for_model || !blobs_.IsPlaced(model.path())) continue;
+    const absl::StatusOr<std::vector<std::string>> users = co_await users_.InstancesOf(call, model.id());
+    if (users.ok() && users->empty()) removable.push_back(model);
+  }
+  co_return removable;
+}
+
+Task<absl::Status> CacheRoom::Make(const CallContext& call, std::string for_model, int64_t bytes) {
+  BlobStore* const blobs = &blobs_;
+  int64_t used = co_await threads_.RunQuick([blobs] { return blobs->UsedBytes(); });
+  if (used + bytes > bytes_max_) {
+    std::vector<v1::Model> removable;
+    if (bytes <= bytes_max_) {
+      CO_ASSIGN_OR_RETURN(removable, co_await Removable(call, for_model));
+    }
+    int64_t gain = 0;
+    for (const v1::Model& model : removable) gain += model.size();
+    if (used - gain + bytes > bytes_max_) {
+      co_return Error(v1::MODEL_STORAGE_FULL,
+                      absl::StrCat("'", for_model, "' needs ", bytes, " bytes more; pulled models take ", used,
+                                   " of the ", bytes_max_, " that model.max_cache_gb allows, and only ", gain,
+                                   " of them belong to models that are neither pinned nor in use"),
+                      {{"needed", absl::StrCat(bytes)}, {"used", absl::StrCat(used)}, {"allowed", absl::StrCat(bytes_max_)}});
+    }
+    for (const v1::Model& model : removable) {
+      CO_RETURN_IF_ERROR(co_await Remove(call, model));
+      used = co_await threads_.RunQuick([blobs] { return blobs->UsedBytes(); });
+      if (used + bytes <= bytes_max_) break;
+    }
+    if (used + bytes > bytes_max_) {
+      co_return Error(v1::MODEL_STORAGE_FULL, absl::StrCat("'", for_model, "' needs ", bytes, " bytes more than are free in the share of model.max_cache_gb"), {});
+    }
+  }
+  co_return co_await threads_.RunQuick([blobs, bytes] { return blobs->CheckRoom(bytes); });
+}
+
+Task<absl::Status> CacheRoom::Remove(const CallContext& call, const v1::Model& model) {
+  spdlog::info("removing model {} to make room: it was not used for longest", model.id());
+  v1::ModelDeleted deleted;
+  deleted.set_model_id(model.id());
+  ModelStore::Also also;
+  also.push_back(outbox_.Emit(call, deleted));
+  const absl::Status status = co_await models_.Delete(call, model.id(), std::move(also));
+  if (HasReason(status, v1::MODEL_NOT_FOUND)) co_return absl::OkStatus();
+  CO_RETURN_IF_ERROR(status);
+  co_await threads_.RunQuick([blobs = &blobs_, path = model.path()] {
+    blobs->Remove(path);
+    return blobs->Collect();
+  });
+  co_return absl::OkStatus();
+}
+
+}  // namespace aima::model
