@@ -144,7 +144,7 @@ TEST_F(EngineRestartTest, AStopOfAStartThatWaitsForItsTurnIsQuickAndFinal) {
 }
 
 TEST_F(EngineRestartTest, AnOrderlyEndOfTheServiceIsNoReasonToForgetWhatIsToRun) {
-  Impatient(absl::Seconds(7));
+  Impatient(absl::Seconds(3));
   Model("smol", "");
   const absl::StatusOr<v1::StartResponse> first = Start("smol");
   ASSERT_THAT(first, IsOk());
@@ -239,6 +239,18 @@ TEST_F(EngineRestartTest, AShimThatSaysItIsAnotherInstancesIsNotAdopted) {
   EXPECT_TRUE(Eventually([&] { return Failed("smol"); }));
   EXPECT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).empty(); }))
       << "its marker proves that it is ours to end";
+}
+
+TEST_F(EngineRestartTest, AShimOtherThanTheOneInTheRowIsNotAdopted) {
+  Model("smol", "");
+  ASSERT_THAT(Start("smol"), IsOk());
+  Record record = service_->instances.Find("smol")->record();
+  service_->Die(loop_);
+  record.shim.start_time -= 1;  // the same number, but of a process before it
+  auto db = pg::Open(loop_, database_);
+  ASSERT_THAT(Await(db->Write(call_, {InstanceStore(*db, "node").Save(record)})), IsOk());
+  Restart();
+  EXPECT_TRUE(Eventually([&] { return Failed("smol"); }));
 }
 
 TEST_F(EngineRestartTest, FiftyRoundsLeaveNoProcessFilePortOrSlot) {

@@ -98,14 +98,16 @@ Task<void> Instance::RunStop(std::shared_ptr<Instance> self, CallContext call, a
                              std::shared_ptr<StopFeed> feed) {
   absl::Status status = co_await TryStop(call, grace);
   feed->Finish(std::move(status));
+  if (record_.wanted && !around_.draining) around_.spawn(KeepRunning(self, record_.generation));
 }
 
 Task<absl::Status> Instance::TryStop(CallContext& call, absl::Duration grace) {
   if (const std::shared_ptr<StopFeed> cleanup = failure_) (void)co_await cleanup->Result();
   const Record before = record_;
   record_.status = v1::INSTANCE_STATUS_STOPPING;
-  // The end of this process is nobody's wish that the instance ends for good.
-  if (!around_.draining) {
+  // The end of this process is nobody's wish that the instance ends for good. Nor is the end of an earlier one: a stop
+  // that was under way then has left in the row whether somebody wished it.
+  if (!around_.draining && before.status != v1::INSTANCE_STATUS_STOPPING) {
     record_.wanted = false;
     record_.crashes = 0;
     record_.next_start_at.reset();
@@ -142,7 +144,7 @@ Task<absl::Status> Instance::TryStop(CallContext& call, absl::Duration grace) {
   if (record_.wanted) {
     record_.status = v1::INSTANCE_STATUS_FAILED;
     // One that was waiting for its turn goes on waiting in the next life of this process.
-    if (before.status != v1::INSTANCE_STATUS_FAILED) {
+    if (before.status == v1::INSTANCE_STATUS_STARTING) {
       record_.error = "the engine service ended while the instance was being started";
     }
     if (!record_.next_start_at) record_.next_start_at = absl::Now();

@@ -114,6 +114,7 @@ Task<void> Instance::NoteStability(CallContext call) {
 Task<void> Instance::KeepRunning(std::shared_ptr<Instance> self, int64_t generation) {
   for (;;) {
     if (record_.generation != generation || starting() || stopping() || failure_) co_return;
+    if (record_.status != v1::INSTANCE_STATUS_FAILED) co_return;
     const Step step = Plan(record_, Look(), policy(), absl::Now());
     if (step.action == Step::Action::kLook) {
       // In short steps: the slot, the clock and what is wanted may change meanwhile.
