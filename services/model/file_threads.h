@@ -46,16 +46,20 @@ class FileThreads {
   template <class Work>
   Task<std::invoke_result_t<Work, GoOn>> RunSlow(absl::Time deadline, Work work) {
     const auto gone = std::make_shared<std::atomic<bool>>(false);
-    GoOn go_on = [stopping = stopping_, gone, deadline]() -> absl::Status {
-      if (*stopping) return absl::UnavailableError("the model service is stopping");
-      if (*gone) return absl::CancelledError("the caller has gone");
-      if (absl::Now() > deadline) return absl::DeadlineExceededError("reading the files took longer than allowed");
-      return absl::OkStatus();
+    GoOn go_on = [until = GoOnUntil(deadline), gone]() -> absl::Status {
+      return *gone ? absl::CancelledError("the caller has gone") : until();
     };
     return RunOn(slow_, [work = std::move(work), go_on = std::move(go_on)]() mutable { return work(go_on); }, gone);
   }
 
-  // Slow work that finds out by itself whether to go on.
+  // For slow work that outlives callers: goes on until the deadline or the end of the process.
+  GoOn GoOnUntil(absl::Time deadline) const {
+    return [stopping = stopping_, deadline]() -> absl::Status {
+      if (*stopping) return absl::UnavailableError("the model service is stopping");
+      if (absl::Now() > deadline) return absl::DeadlineExceededError("reading the files took longer than allowed");
+      return absl::OkStatus();
+    };
+  }
   template <class Work>
   Task<std::invoke_result_t<Work>> RunSlow(Work work) {
     return RunOn(slow_, std::move(work), nullptr);

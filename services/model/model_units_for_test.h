@@ -67,6 +67,7 @@ class ModelUnitsTest : public ::testing::Test {
     models_ = std::make_unique<ModelStore>(*db_);
     Pulls::Settings settings;
     settings.storage_dir = dir_.path() + "/storage";
+    settings.ollama_url = settings.huggingface_url = settings.modelscope_url = "http://127.0.0.1:1";  // nobody's
     pulls_ = std::make_unique<Pulls>(
         Pulls::Parts{loop_, *db_, *outbox_, *models_, users_,
                      [this](Task<void> task) { boost::asio::co_spawn(loop_, std::move(task), boost::asio::detached); },

@@ -214,7 +214,7 @@ class McpFaceTest : public ::testing::Test {
   }()};
   UnitRunner runner_{*catalogue_, services_};
   ResourceWatch watch_{loop_, *catalogue_, runner_, events_};
-  Operations operations_{loop_};
+  OperationUnits operations_{{*catalogue_, runner_, keys_, nullptr}, absl::Hours(1)};  // no database
   const UnitsJson units_json_{*catalogue_};
   HealthReport health_{loop_, *catalogue_, services_};
   UnitSource units_{*catalogue_, runner_, watch_};
