@@ -16,6 +16,7 @@ CALLS = {
     "aima.engine.v1.EngineService": ("List", {}, "items"),
     "aima.event.v1.EventService": ("Query", {"limit": 1}, "latest"),
     "aima.gateway.v1.AIMAService": ("Execute", {"unit": "resource.budget"}, "success"),
+    "aima.gateway.v1.OperationService": ("Start", {"unit": "resource.budget"}, "id"),
     "aima.inference.v1.InferenceService": ("Models", {}, "models"),
     "aima.model.v1.ModelService": ("List", {"type": "MODEL_TYPE_LLM", "limit": 1}, "items"),
     "aima.resource.v1.ResourceService": ("CanAllocate", {"memory_bytes": 4096}, "canAllocate"),
