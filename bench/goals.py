@@ -1,6 +1,7 @@
 """The measured goals: what each does in a round, and what its row of the table says."""
 import argparse
 import datetime
+import json
 import os
 import pathlib
 import platform
@@ -333,6 +334,37 @@ class G19G20(Goal):
                   also=("≤ 1 s", value["ours"][0] <= 1))
 
 
+class G23(Goal):
+    how = ("tools/call of model_get over /mcp, in the era of requests that stand alone, beside POST /api/v2/query/model.get of "
+           "the same model: wrk with 32 connections, CPU of aima-gateway.")
+
+    def parts(self):
+        bench = self.bench
+        plain = {"model_id": bench.model}
+        version, name = "2026-07-28", "model_get"
+        meta = {"io.modelcontextprotocol/protocolVersion": version, "io.modelcontextprotocol/clientCapabilities": {}}
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": plain, "_meta": meta}}
+        mirrored = {"MCP-Protocol-Version": version, "Mcp-Method": "tools/call", "Mcp-Name": name,
+                    "Accept": "application/json, text/event-stream"}
+        for side, path, body, headers in (("mcp", "/mcp", call, mirrored), ("http", "/api/v2/query/model.get", plain, {})):
+            headers = {"Content-Type": "application/json", **headers}
+            body = json.dumps(body)
+            answer = bench.cluster.http("POST", path, body, headers=headers)
+            if answer.status != 200 or b'"isError":true' in answer.body:
+                raise SystemExit(f"bench: {path} answered {answer.status} {answer.body[:300]}")
+            script = bench.directory / f"{side}.lua"
+            script.write_text(f"wrk.method = 'POST'\nwrk.body = '{body}'\n"
+                              + "".join(f"wrk.headers['{key}'] = '{value}'\n" for key, value in headers.items()))
+            url = f"http://127.0.0.1:{bench.cluster.http_port}{path}"
+            wrk(url, script, 1)
+            yield side, lambda url=url, script=script: micros(lambda: cpu(bench.pids["gateway"]),
+                                                              lambda: wrk(url, script, max(1, round(self.seconds))))
+
+    def rows(self, value):
+        yield Row("G23", "MCP tools/call, CPU of the gateway", "µs/call", value["mcp"], "the same call over HTTP", value["http"],
+                  at_most=1.5)
+
+
 class Row:
     def __init__(self, goal, what, unit, ours, peer_name, peer, at_most=None, at_least=None, also=None, remark=""):
         self.goal, self.ratio = goal, ours / peer
@@ -356,7 +388,7 @@ def number(value):
 
 
 HEAD = ["goal", "what", "AIMA", "peer", "AIMA / peer", "minimum", "met"]
-GOALS = {"G1": G1, "G3": G3, "G6": G6, "G8": G8, "G9": G9, "G13": G13, "G19": G19G20, "G20": G19G20}
+GOALS = {"G1": G1, "G3": G3, "G6": G6, "G8": G8, "G9": G9, "G13": G13, "G23": G23, "G19": G19G20, "G20": G19G20}
 
 
 def median(values):
