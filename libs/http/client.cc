@@ -10,6 +10,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <vector>
 
@@ -159,8 +160,9 @@ class Client::Pool {
     auto& idle = idle_[connection->name];
     if (idle.size() < kIdleMax) idle.push_back(std::move(connection));
     const auto oldest = Clock::now() - kIdleTime;
-    for (auto& [name, connections] : idle_) {
-      std::erase_if(connections, [&](const auto& one) { return one->idle_since < oldest; });
+    for (auto entry = idle_.begin(); entry != idle_.end();) {
+      std::erase_if(entry->second, [&](const auto& one) { return one->idle_since < oldest; });
+      entry = entry->second.empty() ? idle_.erase(entry) : std::next(entry);
     }
   }
 

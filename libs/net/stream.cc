@@ -3,6 +3,8 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 
+#include <netinet/tcp.h>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
 #include <boost/asio/write.hpp>
@@ -68,7 +70,13 @@ void Stream::Prepare() {
   Error ignored;
   socket().non_blocking(true, ignored);
   const auto local = socket().local_endpoint(ignored);
-  if (local.protocol().family() != AF_UNIX) socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+  if (local.protocol().family() == AF_UNIX) return;
+  socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+  // A machine that has vanished is noticed within two minutes.
+  socket().set_option(asio::socket_base::keep_alive(true), ignored);
+  socket().set_option(asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPIDLE>(60), ignored);
+  socket().set_option(asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPINTVL>(20), ignored);
+  socket().set_option(asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPCNT>(3), ignored);
 }
 
 void Stream::ShutdownSend() {

@@ -11,6 +11,7 @@
 #include "aima/unit/v1/unit.pb.h"
 #include "libs/base/waiter.h"
 #include "libs/errors/errors.h"
+#include "libs/rpc/channels.h"
 #include "libs/rpc/wire.h"
 #include "libs/unit/catalogue.h"
 
@@ -174,7 +175,10 @@ class GrpcClient : public Client {
         }
         more = running->Take(response);
         if (!more) more = co_await running->Wait();
-        if (*more) co_return NoMessage();  // two answers
+        if (*more) {  // two answers
+          running->Cancel();
+          co_return NoMessage();
+        }
         if (running->ending().status.ok()) co_return absl::OkStatus();
       }
       const Ending& ending = running->ending();

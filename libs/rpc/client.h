@@ -10,9 +10,10 @@
 #include "libs/base/status_macros.h"
 #include "libs/base/stream.h"
 #include "libs/base/task.h"
-#include "libs/rpc/channels.h"
 
 namespace aima::rpc {
+
+class Channels;
 
 // Calls units by their request type: every request message belongs to exactly one unit, whose package names the
 // service's process; a unit's unary and streaming forms may share it. Deadline, trace and principal travel along. A call

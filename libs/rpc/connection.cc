@@ -2,6 +2,7 @@
 
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/strip.h>
 #include <absl/time/clock.h>
 #include <spdlog/spdlog.h>
 
@@ -23,7 +24,10 @@ constexpr size_t kReadBytes = 64 << 10;
 constexpr size_t kWriteBytes = 256 << 10;
 constexpr size_t kStreamWindow = 256 << 10;
 constexpr size_t kConnectionWindow = 16 << 20;
-constexpr uint32_t kMaxHeaderBytes = 16 << 10;
+constexpr uint32_t kMaxHeaderBytes = 16 << 10;         // what a caller may send
+constexpr uint32_t kMaxAnswerHeaderBytes = 256 << 10;  // and what a server
+constexpr size_t kMaxQueuedFrames = 20'000;            // that the other end makes us send and does not read
+constexpr int kFlushRounds = 8;                        // before others have their turn
 constexpr absl::Duration kGreetingTime = absl::Seconds(10);
 
 enum class Index { kYes, kNo };
@@ -53,6 +57,21 @@ absl::Status ResetStatus(uint32_t error_code) {
   }
 }
 
+// As gRPC maps what proxies and others answer in its place.
+absl::StatusCode CodeOfHttp(absl::string_view status) {
+  if (status == "401") return absl::StatusCode::kUnauthenticated;
+  if (status == "403") return absl::StatusCode::kPermissionDenied;
+  if (status == "404") return absl::StatusCode::kUnimplemented;
+  if (status == "429" || status == "502" || status == "503" || status == "504") return absl::StatusCode::kUnavailable;
+  return absl::StatusCode::kUnknown;
+}
+
+bool IsGrpc(absl::string_view content_type) {
+  constexpr absl::string_view kGrpc = "application/grpc";
+  if (!absl::ConsumePrefix(&content_type, kGrpc)) return false;
+  return content_type.empty() || content_type[0] == '+' || content_type[0] == ';';
+}
+
 }  // namespace
 
 void OfferHttp2(asio::ssl::context& tls) {
@@ -76,7 +95,8 @@ struct Callbacks {
 
   static int OnBeginHeaders(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     Connection& connection = Of(user);
-    if (!connection.server_ || frame->headers.cat != NGHTTP2_HCAT_REQUEST || connection.closed_) return 0;
+    if (!connection.server_ || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+    if (!connection.open()) return 0;  // refused by the GOAWAY that is on its way
     auto stream = std::make_shared<Stream>(connection, connection.receiving_, /*server=*/true);
     stream->id_ = frame->hd.stream_id;
     connection.streams_[stream->id_] = std::move(stream);
@@ -87,6 +107,11 @@ struct Callbacks {
                       const uint8_t* value_data, size_t value_size, uint8_t, void* user) {
     Stream* stream = StreamOf(Of(user), frame->hd.stream_id);
     if (!stream) return 0;
+    // As RFC 9113 counts. A few bytes of compressed header can stand for very many.
+    stream->header_bytes_ += name_size + value_size + 32;
+    if (stream->header_bytes_ > (stream->server_ ? kMaxHeaderBytes : kMaxAnswerHeaderBytes)) {
+      return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
     const absl::string_view name = View(name_data, name_size);
     const absl::string_view value = View(value_data, value_size);
     if (stream->got_headers_) {
@@ -105,7 +130,9 @@ struct Callbacks {
     const bool last = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
     switch (frame->hd.type) {
       case NGHTTP2_SETTINGS: connection.greeted_ = true; return 0;
-      case NGHTTP2_GOAWAY: connection.going_away_ = true; return 0;
+      case NGHTTP2_GOAWAY:
+        if (!connection.server_) connection.going_away_ = true;
+        return 0;
       case NGHTTP2_HEADERS:
       case NGHTTP2_DATA: break;
       default: return 0;
@@ -117,6 +144,8 @@ struct Callbacks {
     if (frame->hd.type == NGHTTP2_HEADERS) OnHeadersFrame(connection, *stream, last);
     if (last && stream->server_) {
       if (const auto receiver = stream->receiver_) receiver->OnHalfClose();
+    } else if (last && stream->receiver_) {
+      stream->Refuse(absl::UnknownError("the call ended without a status"));
     }
     return 0;
   }
@@ -130,13 +159,13 @@ struct Callbacks {
     if (last) {
       if (first) stream.trailers_ = std::move(stream.headers_);
       std::optional<absl::Status> status = StatusOf(stream.trailers_);
-      if (!status) return;  // the stream's close tells
+      if (!status) return;
       stream.EndWith(*status, true, true);
       if (!stream.ended_) stream.Cancel();  // it wants no more requests
     } else if (first) {
       const std::string* status = Find(stream.headers_, ":status");
       if (status && *status != "200") {
-        return stream.Refuse(absl::UnavailableError(absl::StrCat("the server answers HTTP ", *status)));
+        return stream.Refuse(absl::Status(CodeOfHttp(*status), absl::StrCat("the server answers HTTP ", *status)));
       }
       if (const auto receiver = stream.receiver_) receiver->OnHeaders(stream.headers_);
     }
@@ -174,8 +203,13 @@ struct Callbacks {
     return 0;
   }
 
-  static int OnNotSent(nghttp2_session*, const nghttp2_frame* frame, int, void* user) {
-    if (frame->hd.type == NGHTTP2_HEADERS) Of(user).Forget(frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+  static int OnNotSent(nghttp2_session* session, const nghttp2_frame* frame, int, void* user) {
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
+    if (Of(user).server_) {
+      nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_INTERNAL_ERROR);
+    } else {
+      Of(user).Forget(frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+    }
     return 0;
   }
 
@@ -229,6 +263,8 @@ Connection::Connection(Loop& loop, net::Socket socket, ConnectionLimits limits, 
   nghttp2_option_new(&options);
   nghttp2_option_set_no_auto_window_update(options, 1);
   nghttp2_option_set_no_closed_streams(options, 1);
+  // Among our own processes one connection carries the calls, and the changes of mind, of many callers.
+  if (net::PeerOf(socket_.socket()).address == "unix") nghttp2_option_set_stream_reset_rate_limit(options, 1'000'000, 1'000'000);
   if (server) {
     nghttp2_session_server_new2(&session_, callbacks, this, options);
   } else {
@@ -296,14 +332,15 @@ void Connection::Begin() {
 }
 
 void Connection::Read() {
-  if (closed_) return;
+  if (closed_ && !lingering_) return;
   socket_.ReadSome(asio::buffer(in_), [self = shared_from_this()](boost::system::error_code error, size_t size) {
     self->ReadDone(error, size);
   });
 }
 
 void Connection::ReadDone(boost::system::error_code error, size_t size) {
-  if (closed_) return;
+  if (closed_ && (error || !lingering_)) return Hang();
+  if (closed_) return Read();
   if (error) return End(absl::UnavailableError("the connection was lost"), true);
   reading_ = true;
   const ssize_t taken = nghttp2_session_mem_recv(session_, reinterpret_cast<const uint8_t*>(in_.data()), size);
@@ -313,6 +350,9 @@ void Connection::ReadDone(boost::system::error_code error, size_t size) {
     return End(absl::UnavailableError("the connection broke the protocol"), true);
   }
   Flush();
+  if (!closed_ && nghttp2_session_get_outbound_queue_size(session_) > kMaxQueuedFrames) {
+    return End(absl::UnavailableError("the other end does not read"), true);
+  }
   Read();
 }
 
@@ -328,7 +368,11 @@ void Connection::Wake() {
 void Connection::Flush() {
   if (writing_ || closed_ || !connected_) return;
   writing_ = true;  // receivers that are told of room must not come back here
-  while (!closed_) {
+  for (int round = 0; !closed_; ++round) {
+    if (round == kFlushRounds) {
+      writing_ = false;
+      return Wake();
+    }
     while (out_.size() < kWriteBytes) {
       const uint8_t* data = nullptr;
       const ssize_t size = nghttp2_session_mem_send(session_, &data);
@@ -354,8 +398,26 @@ void Connection::Flush() {
   }
   writing_ = false;
   if (!closed_ && !nghttp2_session_want_read(session_) && !nghttp2_session_want_write(session_)) {
-    End(absl::UnavailableError("the connection was closed"), true);
+    Linger();
   }
+}
+
+// Both ends have said all. What the other end has sent meanwhile is read: with unread bytes, closing would take back
+// what it has not read yet.
+void Connection::Linger() {
+  lingering_ = true;
+  End(absl::UnavailableError("the connection was closed"), true);
+  socket_.ShutdownSend();
+  timer_.expires_after(std::chrono::seconds(1));
+  timer_.async_wait([weak = weak_from_this()](boost::system::error_code) {
+    if (const auto self = weak.lock()) self->Hang();
+  });
+}
+
+void Connection::Hang() {
+  lingering_ = false;
+  timer_.cancel();
+  socket_.Close();
 }
 
 void Connection::Write() {
@@ -376,7 +438,7 @@ void Connection::Write() {
 void Connection::Begun(Stream& stream) {
   const std::string* type = Find(stream.headers_, "content-type");
   const std::string* method = Find(stream.headers_, ":method");
-  if (!type || !absl::StartsWith(*type, "application/grpc") || !method || *method != "POST") {
+  if (!type || !IsGrpc(*type) || !method || *method != "POST") {
     const std::vector<nghttp2_nv> fields = {Field(":status", !method || *method != "POST" ? "405" : "415")};
     nghttp2_submit_response(session_, stream.id_, fields.data(), fields.size(), nullptr);
     stream.ended_ = stream.begun_ = true;
@@ -480,11 +542,14 @@ void Connection::End(const absl::Status& why, bool reached) {
   if (std::exchange(closed_, true)) return;
   const auto self = shared_from_this();
   timer_.cancel();
-  socket_.Close();
+  if (!lingering_) socket_.Close();
   deadlines_.clear();
-  for (auto& [id, stream] : std::exchange(streams_, {})) {
+  const auto ended = std::exchange(streams_, {});
+  for (auto& [id, stream] : ended) {  // all of them, before any receiver runs and looks at another
     stream->connection_ = nullptr;
     stream->has_deadline_entry_ = false;
+  }
+  for (auto& [id, stream] : ended) {
     stream->EndWith(server_ ? Error(unit::v1::CANCELLED, "the caller has gone") : why, reached && stream->on_wire_);
   }
   if (const auto closed = std::exchange(on_closed_, nullptr)) closed(self);
@@ -505,9 +570,9 @@ void Connection::UnwatchDeadline(Stream& stream) {
 void Connection::ArmTimer() {
   if (deadlines_.empty() || closed_ || deadlines_.begin()->first >= timer_at_) return;
   timer_at_ = deadlines_.begin()->first;
-  // Rounded up, for the timer must not be early.
-  timer_.expires_after(absl::ToChronoNanoseconds(std::max(timer_at_ - absl::Now(), absl::ZeroDuration())) +
-                       std::chrono::microseconds(100));
+  // Far deadlines are looked at again; near ones are rounded up, for the timer must not be early.
+  const absl::Duration wait = std::clamp(timer_at_ - absl::Now(), absl::ZeroDuration(), absl::Duration(absl::Hours(24)));
+  timer_.expires_after(absl::ToChronoNanoseconds(wait) + std::chrono::microseconds(100));
   timer_.async_wait([weak = weak_from_this()](boost::system::error_code error) {
     const auto self = weak.lock();
     if (error || !self || self->closed_) return;
@@ -527,7 +592,9 @@ void Connection::ExpireDue() {
     }
     const auto stream = due->shared_from_this();
     stream->has_deadline_entry_ = false;
-    if (server_) {
+    if (server_ && stream->ended_) {
+      Reset(*stream, NGHTTP2_CANCEL);  // the caller does not take the answer
+    } else if (server_) {
       if (const auto receiver = stream->receiver_) receiver->OnDeadline();
     } else {
       stream->Refuse(Error(unit::v1::DEADLINE_EXCEEDED, "not done before the deadline"));

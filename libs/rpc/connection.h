@@ -74,6 +74,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Wake();
   void Flush();
   void Write();
+  void Linger();
+  void Hang();
   void Begun(Stream& stream);
   void Forget(int32_t id, uint32_t error_code);
   void End(const absl::Status& why, bool reached);
@@ -106,6 +108,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool wake_posted_ = false;
   bool greeted_ = false;  // the other end has sent its settings
   bool going_away_ = false;
+  bool lingering_ = false;  // closed, but for reading what is still on its way
   bool closed_ = false;
 
   Deadlines deadlines_;

@@ -14,12 +14,32 @@ namespace {
 constexpr char kStatus[] = "grpc-status";
 constexpr char kMessage[] = "grpc-message";
 constexpr char kDetails[] = "grpc-status-details-bin";
-constexpr size_t kMaxMessage = 4 << 10;  // of a status: peers bound what they take as header fields
+// gRPC's own clients take 8 KB of trailers in all.
+constexpr size_t kMaxMessage = 2 << 10;
+constexpr size_t kMaxDetails = 4 << 10;
+constexpr size_t kBriefMessage = 512;
+
+// The first bytes, without the beginning of a character at their end.
+absl::string_view Shortened(absl::string_view text, size_t size) {
+  if (text.size() <= size) return text;
+  while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) --size;
+  return text.substr(0, size);
+}
+
+// What is said of an error whose details are too large to travel: the large ones are left out.
+absl::Status Brief(const absl::Status& status) {
+  absl::Status brief(status.code(), Shortened(status.message(), kBriefMessage));
+  status.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
+    if (payload.size() <= kMaxDetails / 2) brief.SetPayload(type, payload);
+  });
+  return brief;
+}
 
 // grpc-message keeps printable ASCII and escapes the rest, byte by byte.
 std::string PercentEncode(absl::string_view text) {
   std::string encoded;
-  for (const unsigned char c : text.substr(0, kMaxMessage)) {
+  for (const unsigned char c : Shortened(text, kMaxMessage)) {
+    if (encoded.size() >= kMaxMessage) break;
     if (c >= ' ' && c <= '~' && c != '%') {
       encoded.push_back(static_cast<char>(c));
     } else {
@@ -86,7 +106,8 @@ void AppendStatus(const absl::Status& status, Headers& trailers) {
   trailers.emplace_back(kStatus, absl::StrCat(static_cast<int>(status.code())));
   if (status.ok()) return;
   trailers.emplace_back(kMessage, PercentEncode(status.message()));
-  const std::string details = SerializeDetails(status);
+  std::string details = SerializeDetails(status);
+  if (details.size() > kMaxDetails) details = SerializeDetails(Brief(status));
   if (!details.empty()) trailers.emplace_back(kDetails, absl::Base64Escape(details));
 }
 

@@ -1,6 +1,7 @@
 #include "libs/rpc/stream.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/time/clock.h>
 
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/errors/errors.h"
@@ -12,6 +13,7 @@ namespace {
 // A message is preceded by a flag (1: compressed) and its length, big-endian.
 constexpr size_t kPrefix = 5;
 constexpr size_t kHighMark = 64 << 10;
+constexpr absl::Duration kTakeTime = absl::Minutes(5);
 
 uint32_t LengthAt(const char* prefix) {
   const auto* bytes = reinterpret_cast<const unsigned char*>(prefix + 1);
@@ -62,6 +64,7 @@ bool Stream::Send(absl::string_view bytes) {
 }
 
 void Stream::SendUnfinished(absl::string_view bytes, size_t size) {
+  if (!connection_) return;
   BeginMessage(size);
   out_.append(bytes.data(), bytes.size());
   connection_->Submit(*this);
@@ -82,7 +85,11 @@ void Stream::EndRequests() {
 void Stream::Finish(const absl::Status& status, Headers trailers) {
   const auto last = std::move(receiver_);
   if (!connection_ || ended_) return;
-  connection_->UnwatchDeadline(*this);
+  // The deadline stays, for callers who do not take their answer.
+  if (!has_deadline_entry_) {
+    deadline_ = absl::Now() + kTakeTime;
+    connection_->WatchDeadline(*this);
+  }
   ended_ = true;
   closing_ = std::move(trailers);
   AppendStatus(status, closing_);

@@ -85,13 +85,6 @@ class Stream : public std::enable_shared_from_this<Stream> {
   friend class Connection;
   friend struct Callbacks;
 
-// What one end allows the other.
-struct ConnectionLimits {
-  int streams = 1024;                  // at once, of the other end
-  size_t message_bytes = 64 << 20;     // of one message
-  size_t receiving_bytes = 256 << 20;  // of all messages that are not whole, on all connections of a server
-};
-
   void BeginMessage(size_t size);
   void Receive(const uint8_t* data, size_t size);
   void EndWith(const absl::Status& status, bool reached, bool answered = false);
@@ -109,6 +102,7 @@ struct ConnectionLimits {
   Headers headers_;   // received first
   Headers trailers_;  // received last
   bool got_headers_ = false;
+  size_t header_bytes_ = 0;  // of both
   absl::Time deadline_ = absl::InfiniteFuture();
   std::multimap<absl::Time, Stream*>::iterator deadline_entry_;
   bool has_deadline_entry_ = false;

@@ -1,4 +1,5 @@
 // Our server with gRPC's own C++ client, and our client with gRPC's own server: the wire is the standard one.
+#include <absl/strings/str_cat.h>
 #include <gmock/gmock.h>
 #include <google/rpc/error_details.pb.h>
 #include <grpc/grpc.h>
@@ -19,6 +20,7 @@
 #include "aima/event/v1/event.pb.h"
 #include "grpc/health/v1/health.pb.h"
 #include "libs/errors/errors.h"
+#include "libs/rpc/channels.h"
 #include "libs/runtime/server.h"
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
@@ -44,6 +46,11 @@ class Units {
 
   Task<absl::StatusOr<QueryResponse>> Query(CallContext&, const QueryRequest& request) {
     if (request.domain() == "fail") co_return Error(CURSOR_OUT_OF_RANGE, "100 % gone: naïve\n", {{"latest", "7"}});
+    if (request.domain() == "long") {
+      std::vector<FieldViolation> many;
+      for (int i = 0; i < 3000; ++i) many.push_back({absl::StrCat("field", i), "is wrong in every respect"});
+      co_return InvalidInput(std::move(many));
+    }
     if (request.domain() == "wait") {
       asio::steady_timer forever(loop_, asio::steady_timer::time_point::max());
       co_await forever.async_wait(asio::use_awaitable);
@@ -152,6 +159,17 @@ TEST_F(GrpcClientTest, AnErrorKeepsItsCodeItsTextAndItsDetails) {
   const absl::Status ours = StatusFromWire(status.error_code(), status.error_message(), status.error_details());
   EXPECT_EQ(DetailsOf(ours).reason, "CURSOR_OUT_OF_RANGE");
   EXPECT_EQ(DetailsOf(ours).metadata.at("latest"), "7");
+}
+
+TEST_F(GrpcClientTest, AnErrorThatIsTooLongToTravelIsShortened) {
+  QueryRequest request;
+  request.set_domain("long");
+  QueryResponse response;
+  const grpc::Status status = Query(request, response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << status.error_message();
+  EXPECT_THAT(status.error_message(), ::testing::HasSubstr("field0"));
+  const absl::Status ours = StatusFromWire(status.error_code(), status.error_message(), status.error_details());
+  EXPECT_EQ(DetailsOf(ours).reason, "INVALID_INPUT");
 }
 
 TEST_F(GrpcClientTest, ADeadlineEndsTheCallAndTheConnectionServesOn) {

@@ -16,6 +16,7 @@ struct Method {
   const google::protobuf::Message* response = nullptr;  // prototype
   std::string unit;                                     // empty for protocols of gRPC itself
   unit::v1::Unit options;
+  bool protocol = false;  // of gRPC itself, such as health
   UnaryHandler unary;    // one of the two is set
   StreamHandler stream;
 };

@@ -1,5 +1,6 @@
 #include "libs/runtime/server.h"
 
+#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <spdlog/spdlog.h>
 
@@ -27,6 +28,8 @@ using google::protobuf::Message;
 namespace {
 
 constexpr int kMaxConnections = 4096;
+constexpr int kMaxProtocolCalls = 512;
+constexpr absl::Duration kRequestTime = absl::Seconds(30);  // from the headers to the request, where the caller names none
 
 std::string HeaderOf(const rpc::Stream& stream, absl::string_view name) {
   const std::string* value = rpc::Find(stream.headers(), name);
@@ -49,7 +52,11 @@ class ServerCall : public rpc::Receiver,
                    public std::enable_shared_from_this<ServerCall> {
  public:
   ServerCall(Server& server, const Method& method, std::shared_ptr<rpc::Stream> stream)
-      : server_(server), method_(method), stream_(std::move(stream)) {}
+      : server_(server), method_(method), stream_(std::move(stream)) {
+    if (stream_->deadline() != absl::InfiniteFuture()) return;
+    own_deadline_ = true;
+    stream_->SetDeadline(absl::Now() + kRequestTime);
+  }
 
   void OnMessage(absl::string_view bytes) override {
     if (request_) return;  // there is one request
@@ -99,8 +106,15 @@ class ServerCall : public rpc::Receiver,
   bool QueryStream() const { return method_.stream && method_.options.kind() != unit::v1::COMMAND; }
   static absl::Status Gone() { return Error(unit::v1::CANCELLED, "the caller has gone"); }
 
-  int& InFlight() { return method_.stream ? server_.streams_in_flight_ : server_.unary_in_flight_; }
-  int Limit() const { return method_.stream ? server_.limits_.streams : server_.limits_.unary; }
+  // Health's watches are open to everyone and last as long as they like: they must not take the places of others.
+  int& InFlight() {
+    if (method_.protocol) return server_.protocol_in_flight_;
+    return method_.stream ? server_.streams_in_flight_ : server_.unary_in_flight_;
+  }
+  int Limit() const {
+    if (method_.protocol) return kMaxProtocolCalls;
+    return method_.stream ? server_.limits_.streams : server_.limits_.unary;
+  }
 
   // Ends the handler, also where it waits for room.
   void Interrupt() {
@@ -172,9 +186,9 @@ class ServerCall : public rpc::Receiver,
     if (call_.request_id.empty()) call_.request_id = call_.trace_id.empty() ? NewId("req_") : call_.trace_id;
     if (call_.trace_id.empty()) call_.trace_id = call_.request_id;
     call_.idempotency_key = IdempotencyKeyOf(*request_);
-    if (stream_->deadline() == absl::InfiniteFuture() && !method_.unit.empty()) {
+    if (own_deadline_) {
       const int timeout = method_.options.timeout_ms() ? method_.options.timeout_ms() : 30'000;
-      stream_->SetDeadline(absl::Now() + absl::Milliseconds(timeout));
+      stream_->SetDeadline(method_.unit.empty() ? absl::InfiniteFuture() : absl::Now() + absl::Milliseconds(timeout));
     }
     call_.deadline = stream_->deadline();
   }
@@ -192,6 +206,7 @@ class ServerCall : public rpc::Receiver,
   CallContext call_;
   asio::cancellation_signal cancel_;
   Waiter<> room_;
+  bool own_deadline_ = false;  // the caller names none
   bool cancelled_ = false;
   bool deadline_passed_ = false;
   bool cut_ = false;
@@ -244,6 +259,7 @@ void Server::Bind(const std::string& service, Method method, const google::proto
     method.options = UnitOptions(*method.descriptor);
     method.unit = UnitName(*method.descriptor);
   }
+  method.protocol = absl::StartsWith(service, "grpc.");
   const std::string path = rpc::PathOf(*method.descriptor);
   methods_[path] = std::move(method);
 }
@@ -267,6 +283,11 @@ std::shared_ptr<rpc::Receiver> Server::Serve(const std::shared_ptr<rpc::Stream>&
     return call;
   }
   if (IsReflection(stream->path())) {
+    CallContext call;
+    if (absl::Status refused = admission_ ? admission_(*stream, call) : absl::OkStatus(); !refused.ok()) {
+      stream->Finish(refused);
+      return nullptr;
+    }
     return NewReflectionCall(stream, *reflection_pool_, reflected_.empty() ? Services() : reflected_);
   }
   if (auto forwarded = fallback_ ? fallback_(stream) : nullptr) return forwarded;
@@ -290,13 +311,14 @@ void Server::Accept(net::Socket socket) {
   if (connections_.size() >= kMaxConnections) return;  // closes it
   rpc::ConnectionLimits limits;
   limits.streams = limits_.unary + limits_.streams;
-  connections_.insert(rpc::Connection::Accept(
+  auto connection = rpc::Connection::Accept(
       loop_, std::move(socket), limits, receiving_, tls_,
       [this](const std::shared_ptr<rpc::Stream>& stream) { return Serve(stream); },
       [this](const std::shared_ptr<rpc::Connection>& connection) {
         connections_.erase(connection);
         if (connections_.empty()) empty_.cancel();
-      }));
+      });
+  if (connection->open()) connections_.insert(std::move(connection));  // else the caller has gone already
 }
 
 void Server::EndQueryStreams() {

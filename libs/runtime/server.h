@@ -84,6 +84,7 @@ class Server : public RpcBinder {
   absl::flat_hash_map<std::string, Method> methods_;  // by path; not changed after Start
   int unary_in_flight_ = 0;
   int streams_in_flight_ = 0;
+  int protocol_in_flight_ = 0;  // of health
   bool ending_ = false;                              // accepts no more streams of queries
   absl::flat_hash_set<ServerCall*> query_streams_;
   std::shared_ptr<boost::asio::ssl::context> tls_;

@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <filesystem>
 
 #include "aima/event/v1/event.pb.h"
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/rpc/client.h"
+#include "libs/rpc/channels.h"
 #include "libs/runtime/health.h"
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
@@ -214,6 +216,19 @@ TEST_F(ServerTest, AnRpcThatIsNotBoundIsUnimplemented) {
   request.add_events();
   EXPECT_EQ(testing::Run(loop_, client_->Call<event::v1::PublishResponse>(call, request)).status().code(),
             absl::StatusCode::kUnimplemented);
+}
+
+TEST_F(ServerTest, CallersWhoAreGoneBeforeTheyAreServedLeaveNothing) {
+  for (int i = 0; i < 50; ++i) {
+    asio::local::stream_protocol::socket socket(loop_);
+    socket.connect(asio::local::stream_protocol::endpoint(dir_ + "/event.sock"));
+  }
+  EXPECT_THAT(Query(""), IsOk());
+  channels_.reset();
+  Spin(absl::Milliseconds(50));
+  const absl::Time start = absl::Now();
+  testing::Run(loop_, server_.Shutdown(absl::Now() + absl::Minutes(5)));
+  EXPECT_LT(absl::Now() - start, absl::Minutes(4)) << "it waits for connections that are no more";
 }
 
 class SmallServerTest : public ServerTest {

@@ -1,7 +1,9 @@
 """What callers do to the public ports who know no manners: the others are served, and no process dies of it."""
+import pathlib
 import resource
 import socket
 import struct
+import time
 
 import pytest
 
@@ -92,6 +94,39 @@ def test_headers_without_end_are_refused(cluster, gateway):
         field = literal(b"x-filler", b"y" * 120) * 100
         assert send_until_refused(connection, frame(9, 0, 1, field) * 10, 1000)
     assert memory_of(gateway) - before < 64 << 20
+
+
+def test_headers_that_unpack_to_very_much_are_refused(cluster, gateway):
+    before = memory_of(gateway)
+    # One long field goes into the table; each byte after it stands for the whole field (RFC 7541, 6.2.1 and 6.1).
+    size = 3900
+    long = b"\x40\x01x" + b"\x7f" + bytes(((size - 127) & 127 | 128, (size - 127) >> 7)) + b"y" * size
+    with connect(cluster.grpc_port) as connection:
+        connection.settimeout(5)
+        connection.sendall(PREFACE + frame(SETTINGS, 0, 0))
+        for stream in range(1, 41, 2):
+            connection.sendall(frame(HEADERS, 0, stream, REQUEST + (long if stream == 1 else b"") + b"\xbe" * 8000)
+                               + frame(9, 4, stream, b"\xbe" * 8000))
+        with GrpcClient(cluster.grpc_port) as client:
+            assert client.call("aima.device.v1.DeviceService.Info").memory.total > 0
+        assert memory_of(gateway) - before < 64 << 20
+
+
+def test_a_deadline_in_ten_thousand_years_costs_nothing(cluster, gateway):
+    def cpu():
+        fields = pathlib.Path(f"/proc/{gateway}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+    watch = b"".join(literal(*pair) for pair in (
+        (b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/grpc.health.v1.Health/Watch"), (b":authority", b"x"),
+        (b"te", b"trailers"), (b"content-type", b"application/grpc"), (b"grpc-timeout", b"99999999H")))
+    with connect(cluster.grpc_port) as connection:
+        connection.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, 4, 1, watch) + frame(0, 1, 1, bytes(5)))
+        connection.settimeout(5)
+        assert connection.recv(65536)
+        time.sleep(11)  # until the connection's own first deadline has passed
+        before = cpu()
+        time.sleep(2)
+        assert cpu() - before < 100, "ticks of 10 ms in two seconds"
 
 
 def test_connections_that_say_nothing_hinder_nobody(cluster, gateway):
