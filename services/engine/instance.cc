@@ -1,5 +1,6 @@
 #include "services/engine/instance.h"
 
+#include <absl/cleanup/cleanup.h>
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 #include <spdlog/spdlog.h>
@@ -117,6 +118,10 @@ Task<absl::Status> Instance::TryStop(CallContext& call, absl::Duration grace) {
     record_.wanted = before.wanted;
     record_.crashes = before.crashes;
     record_.next_start_at = before.next_start_at;
+    if (before.status == v1::INSTANCE_STATUS_STARTING && !starting()) {
+      // The start has left meanwhile, and has left what it made to this stop.
+      co_await Fail(call, StartFailed("was stopped while it was being started, and that could not be stored"));
+    }
     co_return stored;
   }
   absl::Status ended = co_await EndProcesses(grace);
@@ -238,7 +243,7 @@ Task<void> Instance::GiveBackSlot(CallContext& call) {
   const absl::Status released = co_await around_.neighbours.Release(call, slot_id);
   if (released.ok()) {
     record_.slot_id.clear();
-  } else if (!around_.draining) {
+  } else if (!around_.draining && giving_back_.insert(slot_id).second) {
     // The row keeps the slot's id, so that it is given back even if this process ends first.
     spdlog::warn("slot={} of instance={} is not released yet: {}", slot_id, record_.instance_id,
                  std::string(released.message()));
@@ -247,10 +252,12 @@ Task<void> Instance::GiveBackSlot(CallContext& call) {
 }
 
 Task<void> Instance::KeepGivingBack(std::shared_ptr<Instance> self, std::string slot_id) {
+  const absl::Cleanup leave = [&] { giving_back_.erase(slot_id); };
   CallContext call = around_.background("release_slot");
   absl::Status released;
   do {
     co_await Sleep(around_.loop, kRetryEvery);
+    if (around_.draining) co_return;
     released = co_await around_.neighbours.Release(call, slot_id);
   } while (!released.ok());
   if (record_.slot_id != slot_id) co_return;

@@ -152,6 +152,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::shared_ptr<StartFeed> start_;
   std::shared_ptr<StopFeed> stop_;
   std::shared_ptr<StopFeed> failure_;  // being cleaned up
+  std::set<std::string> giving_back_;  // slots for which KeepGivingBack runs
 };
 
 // In the environment of every process of an instance: the data directory. Those of other directories are left alone.

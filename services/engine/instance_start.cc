@@ -88,10 +88,11 @@ Task<void> Instance::RunStart(std::shared_ptr<Instance> self, CallContext call, 
   Prepare(order);
   status = co_await Commit(call);
   if (!status.ok()) {
-    // Nothing was done that could not be stored.
-    record_ = before;
+    // Nothing was done that could not be stored. A stop that came meanwhile says what becomes of the record.
+    const bool stopped = record_.status != v1::INSTANCE_STATUS_STARTING;
+    if (!stopped) record_ = before;
     feed->Finish(std::move(status));
-    if (record_.wanted) {
+    if (!stopped && record_.wanted) {
       record_.next_start_at = absl::Now() + kStoreAgain;
       around_.spawn(KeepRunning(self, record_.generation));
     }

@@ -27,6 +27,7 @@ namespace fs = std::filesystem;
 
 constexpr char kPart[] = ".part-";
 constexpr char kJournal[] = ".journal";
+constexpr char kGone[] = ".gone-";  // what Collect is removing
 // Left free for everything else that the machine does.
 constexpr int64_t kReserve = int64_t{256} << 20;
 
@@ -70,6 +71,13 @@ void BlobStore::Release(const std::set<std::string>& keys) {
   }
 }
 
+std::shared_ptr<void> BlobStore::HoldWhile(const std::string& key) {
+  Hold({key});
+  return std::shared_ptr<void>(nullptr, [store = std::weak_ptr<BlobStore>(self_), key](void*) {
+    if (const std::shared_ptr<BlobStore> alive = store.lock()) alive->Release({key});
+  });
+}
+
 std::string BlobStore::KeyOf(const v1::PullPlan::File& file) {
   return file.sha256().empty() ? "git-" + file.git_id() : "sha256-" + file.sha256();
 }
@@ -91,7 +99,7 @@ absl::StatusOr<bool> BlobStore::Check(const std::string& sha256, int64_t size,
     RETURN_IF_ERROR(go_on());
     if (digest.ok() && *digest == sha256) return true;
   }
-  if (::unlink(path.c_str()) != 0) return DiskFailure("remove", path, errno);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return DiskFailure("remove", path, errno);
   return false;
 }
 
@@ -195,18 +203,33 @@ int64_t BlobStore::Collect(const std::vector<std::string>& paths) {
 }
 
 int64_t BlobStore::Collect() {
+  // Whoever holds something waits for the lock, and large files take long to remove: under it they only lose their
+  // names. What a process that ended left of them goes now, too.
+  std::set<std::string> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator(blobs_, error)) {
+      const std::string path = entry.path().string();
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with(kGone)) {
+        gone.insert(path);
+        continue;
+      }
+      std::string key = name;
+      if (key.starts_with(kPart)) key.erase(0, sizeof(kPart) - 1);
+      if (key.ends_with(kJournal)) key.resize(key.size() - (sizeof(kJournal) - 1));
+      struct stat status{};
+      if (name == ".lock" || held_.count(key) || ::lstat(path.c_str(), &status) != 0) continue;
+      if (S_ISDIR(status.st_mode) || (!name.starts_with(kPart) && status.st_nlink > 1)) continue;
+      const std::string away = absl::StrCat(blobs_, "/", kGone, NewId(""));
+      if (::rename(path.c_str(), away.c_str()) == 0) gone.insert(away);
+    }
+  }
   int64_t freed = 0;
-  const std::lock_guard lock(mutex_);
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(blobs_, error)) {
-    const std::string name = entry.path().filename();
-    std::string key = name;
-    if (key.starts_with(kPart)) key.erase(0, sizeof(kPart) - 1);
-    if (key.ends_with(kJournal)) key.resize(key.size() - (sizeof(kJournal) - 1));
-    struct stat status{};
-    if (name == ".lock" || held_.count(key) || ::lstat(entry.path().c_str(), &status) != 0) continue;
-    if (!name.starts_with(kPart) && status.st_nlink > 1) continue;
-    if (::unlink(entry.path().c_str()) == 0) freed += static_cast<int64_t>(status.st_blocks) * 512;
+  for (const std::string& path : gone) {
+    const int64_t bytes = BytesOnDisk(path);
+    if (::unlink(path.c_str()) == 0) freed += bytes;  // else another Collect was quicker
   }
   return freed;
 }

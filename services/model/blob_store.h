@@ -34,6 +34,8 @@ class BlobStore {
   // While a key is held, neither its blob nor its part is removed. Keys are those of KeyOf.
   void Hold(const std::set<std::string>& keys);
   void Release(const std::set<std::string>& keys);
+  // Holds a key until what is returned goes; it may outlive the store.
+  std::shared_ptr<void> HoldWhile(const std::string& key);
 
   // "sha256-…" or "git-…", whatever its source tells of a file.
   static std::string KeyOf(const v1::PullPlan::File& file);
@@ -80,8 +82,9 @@ class BlobStore {
   const std::string blobs_;
   const std::string pulled_;
   int lock_ = -1;
-  std::mutex mutex_;  // of held_, and of removals
+  std::mutex mutex_;  // of held_, and of the names that Collect takes away
   std::map<std::string, int> held_;
+  const std::shared_ptr<BlobStore> self_{this, [](BlobStore*) {}};  // for those that may outlive it
 };
 
 }  // namespace aima::model

@@ -142,6 +142,28 @@ TEST_F(BlobStoreTest, WhatAPullHoldsIsNotCollected) {
   EXPECT_THAT(Blobs(), IsEmpty());
 }
 
+TEST_F(BlobStoreTest, AHoldEndsWithWhatStandsForItWhicheverGoesFirst) {
+  const std::string digest = Blob(Bytes(300, 11));
+  std::shared_ptr<void> hold = store_.HoldWhile("sha256-" + digest);
+  store_.Collect();
+  EXPECT_THAT(Blobs(), ::testing::SizeIs(1));
+  hold.reset();
+  store_.Collect();
+  EXPECT_THAT(Blobs(), IsEmpty());
+  auto other = std::make_unique<BlobStore>(dir_.path());
+  hold = other->HoldWhile("sha256-" + digest);
+  other.reset();
+  hold.reset();
+}
+
+TEST_F(BlobStoreTest, WhatACollectLeftUnfinishedGoesWithTheNext) {
+  Blob(Bytes(300, 12));
+  const std::string blobs = dir_.path() + "/blobs";
+  fs::rename(blobs + "/" + Blobs().at(0), blobs + "/.gone-x");
+  EXPECT_GT(store_.Collect(), 0);
+  EXPECT_THAT(Blobs(), IsEmpty());
+}
+
 TEST_F(BlobStoreTest, PlacesThatNoRecordKnowsAreRemovedAtTheStart) {
   const std::string digest = Blob(Bytes(300, 9));
   const std::string known = *store_.Place("one", {{"model.gguf", digest}});

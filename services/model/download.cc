@@ -135,6 +135,8 @@ Task<absl::StatusOr<std::string>> Download::Fetch() {
     const bool right = (file_.sha256().empty() || found.sha256 == file_.sha256()) &&
                        (file_.git_id().empty() || found.git_id == file_.git_id());
     if (right) {
+      // The source may have told git's id only: then nobody holds the blob under the name that it gets.
+      held_ = parts_.blobs.HoldWhile("sha256-" + found.sha256);
       CO_RETURN_IF_ERROR(co_await parts_.threads.RunSlow(
           [blobs, part = part_, sha256 = found.sha256] { return blobs->Commit(*part, sha256); }));
       co_return found.sha256;

@@ -97,6 +97,7 @@ class Download : public std::enable_shared_from_this<Download> {
   boost::asio::steady_timer bell_;
 
   std::shared_ptr<PartFile> part_;
+  std::shared_ptr<void> held_;  // keeps the blob until those who waited for it hold it themselves
   enum class Piece : char { kMissing, kAsked, kThere };
   std::vector<Piece> pieces_;
   size_t there_ = 0;

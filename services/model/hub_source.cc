@@ -56,12 +56,16 @@ absl::StatusOr<v1::PullPlan> PlanOfFiles(const std::string& base, const Wish& wi
   plan.set_name(NameFor(wish));
   plan.set_main(choice.main);
   std::set<std::string> names;
+  int64_t total = 0;
   for (const RepositoryFile& chosen : choice.files) {
     if (!IsSafeFileName(chosen.name) || !names.insert(chosen.name).second) {
       return Nonsense(base, absl::StrCat("'", CleanText(chosen.name, 200), "' cannot be the name of a file"));
     }
     if (chosen.size < 0 || (chosen.sha256.empty() ? !IsHex(chosen.git_id, 40) : !IsHex(chosen.sha256, 64))) {
       return Nonsense(base, absl::StrCat("it tells no digest of '", chosen.name, "'"));
+    }
+    if (chosen.size > kModelBytesMax || (total += chosen.size) > kModelBytesMax) {
+      return Nonsense(base, absl::StrCat("with '", chosen.name, "' of ", chosen.size, " bytes the model is too large"));
     }
     v1::PullPlan::File& file = *plan.add_files();
     file.set_name(chosen.name);
@@ -98,7 +102,7 @@ Task<absl::StatusOr<v1::PullPlan>> HuggingFaceSource::Plan(const Wish& wish) {
   const std::string commit = TextIn(json, "sha");
   if (!IsHex(commit, 40)) co_return Nonsense(base, "it tells no commit");
   std::vector<RepositoryFile> files;
-  for (const nlohmann::json& entry : json.value("siblings", nlohmann::json::array())) {
+  for (const nlohmann::json& entry : FieldOf(json, "siblings")) {
     RepositoryFile& file = files.emplace_back();
     file.name = TextIn(entry, "rfilename");
     file.size = NumberIn(entry, "size");
@@ -148,10 +152,9 @@ Task<absl::StatusOr<v1::PullPlan>> ModelScopeSource::Plan(const Wish& wish) {
   // Errors come with status 200, too.
   const int64_t code = NumberIn(json, "Code");
   if (code != 200) co_return BadAnswer(url, code == 10010205001 ? 404 : static_cast<int>(code % 1000), Described(wish));
-  const nlohmann::json data = json.value("Data", nlohmann::json::object());
+  const nlohmann::json& data = FieldOf(json, "Data");
   std::vector<RepositoryFile> files;
-  for (const nlohmann::json& entry :
-       data.is_object() ? data.value("Files", nlohmann::json::array()) : nlohmann::json::array()) {
+  for (const nlohmann::json& entry : FieldOf(data, "Files")) {
     if (TextIn(entry, "Type") == "tree") continue;
     RepositoryFile& file = files.emplace_back();
     file.name = TextIn(entry, "Path");
@@ -174,7 +177,7 @@ Task<absl::StatusOr<std::vector<v1::Offer>>> ModelScopeSource::Search(const std:
   const std::string url = absl::StrCat(url_, "/openapi/v1/models?search=", http::PercentEncode(words),
                                        "&sort=downloads&page_number=1&page_size=", limit);
   CO_ASSIGN_OR_RETURN(const nlohmann::json json, co_await GetJson(web_, url, {}, "a list of models"));
-  const nlohmann::json data = json.is_object() ? json.value("data", nlohmann::json()) : nlohmann::json();
+  const nlohmann::json& data = FieldOf(json, "data");
   if (!data.is_object() || !data.contains("models") || !data["models"].is_array())
     co_return Nonsense(url_, "its list of models is none");
   std::vector<v1::Offer> offers;

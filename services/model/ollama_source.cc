@@ -51,6 +51,7 @@ absl::StatusOr<v1::PullPlan> PlanOfManifest(const Wish& wish, const std::string&
   plan.set_revision("sha256:" + HashText(manifest));
   plan.set_name(NameFor(wish));
   int licenses = 0;
+  int64_t total = 0;
   bool model = false;
   for (const nlohmann::json& layer : json["layers"]) {
     const std::string type = TextIn(layer, "mediaType");
@@ -70,6 +71,9 @@ absl::StatusOr<v1::PullPlan> PlanOfManifest(const Wish& wish, const std::string&
     const int64_t size = NumberIn(layer, "size");
     if (!digest.starts_with("sha256:") || !IsHex(std::string_view(digest).substr(7), 64) || size < 0) {
       return Nonsense(base, "its manifest has a layer without digest or size");
+    }
+    if (size > kModelBytesMax || (total += size) > kModelBytesMax) {
+      return Nonsense(base, absl::StrCat("with a layer of ", size, " bytes the model is too large"));
     }
     const auto named = [&name](const v1::PullPlan::File& file) { return file.name() == name; };
     if (std::any_of(plan.files().begin(), plan.files().end(), named)) {
@@ -156,7 +160,7 @@ Task<absl::StatusOr<std::vector<v1::Offer>>> OllamaSource::Search(const std::str
   std::vector<v1::Offer> offers;
   const std::vector<std::string> wanted =
       absl::StrSplit(absl::AsciiStrToLower(words), absl::ByAnyChar(" \t\n"), absl::SkipEmpty());
-  for (const nlohmann::json& entry : json.value("repositories", nlohmann::json::array())) {
+  for (const nlohmann::json& entry : FieldOf(json, "repositories")) {
     if (!entry.is_string() || offers.size() == static_cast<size_t>(limit)) continue;
     const std::string repo = entry.get<std::string>();
     const std::string lower = absl::AsciiStrToLower(repo);

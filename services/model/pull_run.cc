@@ -210,8 +210,6 @@ Task<absl::StatusOr<std::vector<BlobStore::Placed>>> PullRun::Fetch() {
   for (const v1::PullPlan::File& file : files) {
     CO_ASSIGN_OR_RETURN(std::string sha256, co_await FetchFile(file, headers));
     done_[BlobStore::KeyOf(file)] = file.size();
-    // From here on the blob may be known under its digest only.
-    if (file.sha256().empty()) Hold("sha256-" + sha256);
     placed.push_back({file.name(), std::move(sha256)});
   }
   co_return placed;
@@ -231,7 +229,11 @@ Task<absl::StatusOr<std::string>> PullRun::FetchFile(const v1::PullPlan::File& f
     received_ += download->received();
     current_.reset();
     const absl::StatusOr<std::string> result = download->result();
-    if (result.ok()) co_return *result;
+    if (result.ok()) {
+      // From here on the blob may be known under its digest only. The download holds it until it goes.
+      if (file.sha256().empty()) Hold("sha256-" + *result);
+      co_return *result;
+    }
     // It may have been another pull's, from another mirror.
     const bool ours = download->file().url() == file.url();
     if (attempt == 2 || (ours && !HasReason(result.status(), v1::MODEL_PULL_CANCELLED))) co_return result.status();

@@ -46,6 +46,23 @@ TEST(OllamaManifest, WhatIsNoDigestNeverBecomesAName) {
               FailsWith(v1::MODEL_SOURCE_UNREACHABLE, "size"));
 }
 
+TEST(OllamaManifest, SizesThatNoModelHasAreRefused) {
+  const std::string digest = absl::StrCat("sha256:", kDigest);
+  constexpr int64_t kMost = int64_t{1} << 43;
+  EXPECT_THAT(Plan(Layer("model", digest, kMost)), IsOk());
+  EXPECT_THAT(Plan(Layer("model", digest, kMost + 1)), FailsWith(v1::MODEL_SOURCE_UNREACHABLE, "too large"));
+  EXPECT_THAT(Plan(Layer("model", digest, kMost) + "," + Layer("license", digest)),
+              FailsWith(v1::MODEL_SOURCE_UNREACHABLE, "too large"));
+}
+
+TEST(OllamaManifest, DeepNestingIsNotRead) {
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  EXPECT_THAT(Plan(deep), FailsWith(v1::MODEL_SOURCE_UNREACHABLE, "not JSON"));
+  const std::string text = absl::StrCat(R"({"mediaType": "\")", std::string(100, '['), R"("})");
+  EXPECT_THAT(Plan(Layer("model", absl::StrCat("sha256:", kDigest)) + "," + text), IsOk())
+      << "brackets in texts do not count";
+}
+
 TEST(OllamaManifest, WhatOnlyOllamaCanReadIsRefused) {
   const std::string digest = absl::StrCat("sha256:", kDigest);
   EXPECT_THAT(Plan(Layer("tensor", digest)), FailsWith(v1::MODEL_FORMAT_UNSUPPORTED, "tensor by tensor"));
@@ -69,6 +86,8 @@ class SourcesTest : public ::testing::Test {
     if (target.starts_with("/token?")) {
       token_asked_ = target;
       response.body = R"({"token": "let-me-in"})";
+    } else if (target.starts_with("/v2/_catalog")) {
+      response.body = R"([{"repositories": ["library/x"]}])";
     } else if (target.starts_with("/v2/")) {
       if (exchange.request().headers.Get("authorization") != "Bearer let-me-in") {
         response.status = 401;
@@ -111,6 +130,13 @@ TEST_F(SourcesTest, ARegistryThatWantsATokenGetsTheOneThatItGives) {
   const auto credentials = Run(source.Credentials(wish));
   ASSERT_THAT(credentials, IsOk());
   EXPECT_EQ(credentials->Get("authorization"), "Bearer let-me-in");
+}
+
+TEST_F(SourcesTest, ACatalogueThatIsNoneOffersNothing) {
+  OllamaSource source(web_, Url());
+  const auto offers = Run(source.Search("x", 5));
+  ASSERT_THAT(offers, IsOk());
+  EXPECT_TRUE(offers->empty());
 }
 
 TEST_F(SourcesTest, HubsAreSearched) {

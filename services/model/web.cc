@@ -12,6 +12,31 @@ namespace aima::model {
 namespace {
 
 constexpr absl::Duration kAnswerTime = absl::Seconds(60);
+constexpr int kDepthMax = 32;
+
+// Whether no value of this JSON lies deeper than is safe to copy. Looks at the text: the parser's own callback takes
+// time that grows with the square of a list's length.
+bool IsShallow(const std::string& text) {
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') {
+        ++i;
+      } else if (c == '"') {
+        quoted = false;
+      }
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kDepthMax) return false;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return true;
+}
 
 std::string HostOf(const std::string& url) {
   const absl::StatusOr<http::Url> parsed = http::ParseUrl(url);
@@ -49,6 +74,7 @@ absl::Status Nonsense(const std::string& url, const std::string& why) {
 }
 
 absl::StatusOr<nlohmann::json> ParseJson(const std::string& url, const std::string& body) {
+  if (!IsShallow(body)) return Nonsense(url, "its answer is not JSON");
   nlohmann::json json = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object() && !json.is_array()) return Nonsense(url, "its answer is not JSON");
   return json;
@@ -64,6 +90,13 @@ Task<absl::StatusOr<nlohmann::json>> GetJson(http::Outbound& web, std::string ur
   if (!answer.ok()) co_return NoAnswer(url, answer.status());
   if (answer->status != 200) co_return BadAnswer(url, answer->status, what);
   co_return ParseJson(url, answer->body);
+}
+
+const nlohmann::json& FieldOf(const nlohmann::json& object, const char* field) {
+  static const nlohmann::json kNull;
+  if (!object.is_object()) return kNull;
+  const auto found = object.find(field);
+  return found != object.end() ? *found : kNull;
 }
 
 std::string TextIn(const nlohmann::json& object, const char* field) {

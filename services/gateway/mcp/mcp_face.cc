@@ -227,7 +227,13 @@ Task<void> McpFace::Deliver(Visit& visit, Outbox& outbox, size_t from, int64_t s
     co_return started;
   };
   if (!json_status && !(co_await begin()).ok()) co_return;
+  const int64_t reader = outbox.TakeOver();
   for (size_t next = from;;) {
+    if (!outbox.IsReader(reader)) {
+      // The client has come back for it on another connection.
+      if (may_stream && !(co_await begin()).ok()) co_return;
+      break;
+    }
     if (outbox.TakeInterrupt() && may_stream) {
       if (!(co_await begin()).ok()) co_return;
       break;
@@ -237,7 +243,7 @@ Task<void> McpFace::Deliver(Visit& visit, Outbox& outbox, size_t from, int64_t s
       if (outbox.closed()) break;
       const size_t before = outbox.size();
       co_await outbox.Wait(next, kKeepAlive);
-      if (outbox.size() == before && !outbox.closed() && may_stream) {
+      if (outbox.IsReader(reader) && outbox.size() == before && !outbox.closed() && may_stream) {
         if (!(co_await begin()).ok() || !(co_await visit.exchange.Write(": still here\n\n")).ok()) co_return;
       }
       continue;

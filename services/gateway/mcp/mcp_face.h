@@ -53,7 +53,8 @@ class McpFace {
   Task<void> Listen(Visit& visit, Request& request);
   // Hands out the messages of an outbox from number `from` on: as one JSON text if the answer is the first of them, else
   // as a stream. `json_status` is the HTTP status of the former; without it, it is a stream in any case. `stream` is its
-  // number in the session, by which it can be taken up again; 0 is none, and what was delivered is forgotten.
+  // number in the session, by which it can be taken up again; 0 is none, and what was delivered is forgotten. Ends when
+  // somebody else begins to read.
   Task<void> Deliver(Visit& visit, Outbox& outbox, size_t from, int64_t stream, std::function<int()> json_status,
                      bool prime);
   Task<absl::Status> Begin(Visit& visit);

@@ -140,6 +140,7 @@ Reply Methods::Initialize(Request& request) {
   if (const auto wrong = NeedText(request.message.params, "protocolVersion", version)) return {.error = wrong};
   Reply reply;
   reply.opened = sessions_.Create(request.caller.principal);
+  if (!reply.opened) return Reply::Error(kInternalError, "there are too many sessions; try again later", nullptr, 503);
   // A version that is not known is answered with the newest of this era; the client decides whether it goes on.
   reply.opened->version = IsLegacyVersion(version) ? version : std::string(kLegacyVersions[0]);
   const json& capabilities = Member(request.message.params, "capabilities");

@@ -46,6 +46,11 @@ void Outbox::Interrupt() {
   wake_.cancel();
 }
 
+int64_t Outbox::TakeOver() {
+  wake_.cancel();
+  return ++reader_;
+}
+
 Task<void> Outbox::Wait(size_t index, absl::Duration at_most) {
   if (index < size() || closed_ || interrupted_) co_return;
   wake_.expires_after(absl::ToChronoMilliseconds(at_most));

@@ -4,6 +4,7 @@
 #include <absl/time/time.h>
 
 #include <boost/asio/steady_timer.hpp>
+#include <cstdint>
 #include <deque>
 #include <string>
 #include <utility>
@@ -44,7 +45,11 @@ class Outbox {
   void Interrupt();
   bool TakeInterrupt() { return std::exchange(interrupted_, false); }
 
-  // Returns when something has happened since message `index`, or after `at_most`.
+  // Whoever reads says so first, and is given a number. Only the newest may go on: those before it wake, and leave.
+  int64_t TakeOver();
+  bool IsReader(int64_t number) const { return number == reader_; }
+
+  // For the reader. Returns when something has happened since message `index`, or after `at_most`.
   Task<void> Wait(size_t index, absl::Duration at_most);
 
  private:
@@ -54,6 +59,7 @@ class Outbox {
   bool finished_ = false;
   bool closed_ = false;
   bool interrupted_ = false;
+  int64_t reader_ = 0;
 };
 
 }  // namespace aima::gateway::mcp

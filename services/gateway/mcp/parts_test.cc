@@ -6,8 +6,10 @@
 #include "libs/testing/status_matchers.h"
 #include "libs/unit/catalogue.h"
 #include "services/gateway/mcp/field_values.h"
+#include "services/gateway/mcp/outbox.h"
 #include "services/gateway/mcp/protocol.h"
 #include "services/gateway/mcp/sealed_state.h"
+#include "services/gateway/mcp/sessions.h"
 #include "services/gateway/mcp/stream_fold.h"
 #include "services/gateway/mcp/tool_names.h"
 #include "services/gateway/mcp/toolsets.h"
@@ -62,6 +64,39 @@ TEST(SealedState, OpensForWhatItWasSealedForAndForNothingElse) {
                                     sealed.substr(0, sealed.find('.') + 1)}) {
     EXPECT_FALSE(seal.Open(forged, "alice calls x", now).ok()) << forged;
   }
+}
+
+// Sessions.
+
+TEST(Outbox, IsReadByTheNewestReader) {
+  Loop loop;
+  Outbox outbox(loop);
+  const int64_t first = outbox.TakeOver();
+  EXPECT_TRUE(outbox.IsReader(first));
+  const int64_t second = outbox.TakeOver();
+  EXPECT_FALSE(outbox.IsReader(first));
+  EXPECT_TRUE(outbox.IsReader(second));
+}
+
+TEST(Sessions, WhoHasTooManyLosesTheOldestOrIsRefused) {
+  Loop loop;
+  Sessions sessions(loop);
+  const std::shared_ptr<Session> other = sessions.Create("bob");
+  ASSERT_TRUE(other);
+  std::vector<std::shared_ptr<Session>> mine;
+  for (int i = 0; i < 200; ++i) {
+    mine.push_back(sessions.Create("alice"));
+    ASSERT_TRUE(mine.back());
+    mine.back()->used = absl::Now() + absl::Seconds(i - 1000);
+  }
+  EXPECT_TRUE(sessions.Create("alice"));
+  EXPECT_EQ(sessions.size(), 201u);
+  EXPECT_FALSE(sessions.Find(mine[0]->id, "alice"));
+  EXPECT_TRUE(sessions.Find(mine[1]->id, "alice"));
+  EXPECT_TRUE(sessions.Find(other->id, "bob"));
+  sessions.ForEach([](Session& session) { session.stream_open = true; });
+  EXPECT_FALSE(sessions.Create("alice"));
+  EXPECT_TRUE(sessions.Create("bob"));
 }
 
 // Toolsets.

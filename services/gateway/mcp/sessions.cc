@@ -20,7 +20,9 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr size_t kMaxSessions = 10'000;
+constexpr size_t kMaxOfPrincipal = 200;
 constexpr absl::Duration kIdle = absl::Hours(1);
+constexpr absl::Duration kSweepEvery = absl::Minutes(1);
 constexpr absl::Duration kAnswerTime = absl::Minutes(10);
 
 // How the beginning of a watch goes.
@@ -44,35 +46,47 @@ Task<void> RunWatch(Source& source, CallContext call, std::string uri, std::shar
   beginning->Tell(co_await source.Watch(std::move(call), std::move(uri), ready, tell));
 }
 
+bool InUse(const Session& session) {
+  return session.stream_open || std::any_of(session.calls.begin(), session.calls.end(),
+                                            [](const auto& entry) { return !entry.second->done(); });
+}
+
 }  // namespace
 
 Task<absl::Status> Watches::Add(Source& source, CallContext call, std::string uri, std::function<void()> changed) {
   if (Has(uri)) co_return absl::OkStatus();
   const auto cancel = std::make_shared<asio::cancellation_signal>();
   const auto beginning = std::make_shared<Beginning>(loop_);
-  watches_[uri] = cancel;
+  (*watches_)[uri] = cancel;
+  const auto ended = [cancel, beginning, uri, all = std::weak_ptr<Map>(watches_)](std::exception_ptr) {
+    if (const auto watches = all.lock()) Forget(*watches, uri, cancel.get());
+    beginning->Tell(absl::CancelledError("the watch has ended"));
+  };
   // The handler holds the signal: it has to outlive what it cancels.
   asio::co_spawn(loop_, RunWatch(source, std::move(call), uri, beginning, std::move(changed)),
-                 asio::bind_cancellation_slot(cancel->slot(), [cancel, beginning](std::exception_ptr) {
-                   beginning->Tell(absl::CancelledError("the watch has ended"));
-                 }));
+                 asio::bind_cancellation_slot(cancel->slot(), ended));
   while (!beginning->result) {
     (void)co_await beginning->wake.async_wait(asio::as_tuple(asio::use_awaitable));
   }
-  if (!beginning->result->ok()) watches_.erase(uri);
+  if (!beginning->result->ok()) Forget(*watches_, uri, cancel.get());
   co_return *beginning->result;
 }
 
+void Watches::Forget(Map& watches, const std::string& uri, const asio::cancellation_signal* watch) {
+  const auto found = watches.find(uri);
+  if (found != watches.end() && found->second.get() == watch) watches.erase(found);
+}
+
 void Watches::Remove(const std::string& uri) {
-  const auto found = watches_.find(uri);
-  if (found == watches_.end()) return;
+  const auto found = watches_->find(uri);
+  if (found == watches_->end()) return;
   const auto cancel = found->second;
-  watches_.erase(found);
+  watches_->erase(found);
   CancelThrough(loop_, cancel, *cancel);
 }
 
 void Watches::Clear() {
-  while (!watches_.empty()) Remove(watches_.begin()->first);
+  while (!watches_->empty()) Remove(watches_->begin()->first);
 }
 
 Task<absl::StatusOr<json>> Session::Ask(RunningCall& call, json requests) {
@@ -122,23 +136,30 @@ void Session::Close() {
   streams.clear();
 }
 
-void Sessions::MakeRoom() {
-  auto oldest = sessions_.end();
+void Sessions::ForgetIdle() {
   std::vector<std::string> idle;
-  for (auto entry = sessions_.begin(); entry != sessions_.end(); ++entry) {
-    const Session& session = *entry->second;
-    const bool busy = std::any_of(session.calls.begin(), session.calls.end(),
-                                  [](const auto& entry) { return !entry.second->done(); });
-    if (session.stream_open || busy) continue;
-    if (absl::Now() - session.used > kIdle) idle.push_back(entry->first);
-    if (oldest == sessions_.end() || session.used < oldest->second->used) oldest = entry;
+  for (const auto& [id, session] : sessions_) {
+    if (!InUse(*session) && absl::Now() - session->used > kIdle) idle.push_back(id);
   }
-  if (idle.empty() && oldest != sessions_.end()) idle.push_back(oldest->first);
   for (const std::string& id : idle) Remove(id);
 }
 
 std::shared_ptr<Session> Sessions::Create(const std::string& principal) {
-  if (sessions_.size() >= kMaxSessions) MakeRoom();
+  if (absl::Now() - swept_ >= kSweepEvery) {
+    swept_ = absl::Now();
+    ForgetIdle();
+  }
+  size_t own = 0;
+  std::shared_ptr<Session> oldest;
+  for (const auto& [id, session] : sessions_) {
+    if (session->principal != principal) continue;
+    ++own;
+    if (!InUse(*session) && (!oldest || session->used < oldest->used)) oldest = session;
+  }
+  if (own >= kMaxOfPrincipal || sessions_.size() >= kMaxSessions) {
+    if (!oldest) return nullptr;
+    Remove(oldest->id);
+  }
   auto session = std::make_shared<Session>(loop_);
   session->id = RandomHex(16);
   session->principal = principal;

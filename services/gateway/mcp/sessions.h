@@ -19,19 +19,23 @@ namespace aima::gateway::mcp {
 // Watches of resources; each ends with its holder.
 class Watches {
  public:
-  Watches(Loop& loop) : loop_(loop) {}
+  Watches(Loop& loop) : loop_(loop), watches_(std::make_shared<Map>()) {}
   ~Watches() { Clear(); }
 
   // Returns once the watch knows what there is now, or cannot know it; `changed` is called after each change from then on.
   Task<absl::Status> Add(Source& source, CallContext call, std::string uri, std::function<void()> changed);
   void Remove(const std::string& uri);
   void Clear();
-  bool Has(const std::string& uri) const { return watches_.contains(uri); }
-  size_t size() const { return watches_.size(); }
+  bool Has(const std::string& uri) const { return watches_->contains(uri); }
+  size_t size() const { return watches_->size(); }
 
  private:
+  using Map = std::map<std::string, std::shared_ptr<boost::asio::cancellation_signal>>;
+  // Leaves alone a newer watch of the same resource.
+  static void Forget(Map& watches, const std::string& uri, const boost::asio::cancellation_signal* watch);
+
   Loop& loop_;
-  std::map<std::string, std::shared_ptr<boost::asio::cancellation_signal>> watches_;
+  const std::shared_ptr<Map> watches_;  // a watch that ends takes itself out, if its holder is still there
 };
 
 struct Session {
@@ -73,7 +77,8 @@ class Sessions {
  public:
   explicit Sessions(Loop& loop) : loop_(loop) {}
 
-  // Room is made by forgetting the session that was not used for the longest time.
+  // Sessions that were not used for long are forgotten. Who has too many loses the one that it did not use for the
+  // longest time; null if all of them are in use, or there is no room.
   std::shared_ptr<Session> Create(const std::string& principal);
   // Null if there is none of this id for this principal.
   std::shared_ptr<Session> Find(std::string_view id, const std::string& principal);
@@ -86,9 +91,10 @@ class Sessions {
   }
 
  private:
-  void MakeRoom();
+  void ForgetIdle();
 
   Loop& loop_;
+  absl::Time swept_ = absl::InfinitePast();
   absl::flat_hash_map<std::string, std::shared_ptr<Session>> sessions_;
 };
 

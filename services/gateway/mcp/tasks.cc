@@ -59,19 +59,25 @@ Tasks::Task* Tasks::Find(const std::string& id, const std::string& principal) {
 }
 
 aima::Task<absl::StatusOr<json>> Tasks::Ask(std::string id, json requests) {
-  const auto entry = std::find_if(tasks_.begin(), tasks_.end(), [&](const Task& task) { return task.id == id; });
-  if (entry == tasks_.end()) co_return Error(unit::v1::CANCELLED, "the task is forgotten");
-  Task& task = *entry;  // stays while its call runs
-  task.pending = std::move(requests);
-  task.answers = json::object();
-  task.call->Touch();
-  const auto wake = task.wake;
+  // Looked up again after each wait: one that was cancelled may be forgotten meanwhile.
+  const auto find = [&]() -> Task* {
+    const auto entry = std::find_if(tasks_.begin(), tasks_.end(), [&](const Task& task) { return task.id == id; });
+    return entry == tasks_.end() ? nullptr : &*entry;
+  };
+  Task* task = find();
+  if (!task) co_return Error(unit::v1::CANCELLED, "the task is forgotten");
+  task->pending = std::move(requests);
+  task->answers = json::object();
+  task->call->Touch();
+  const auto wake = task->wake;
   wake->expires_after(absl::ToChronoSeconds(kLifetime));
-  while (!task.pending.empty()) {
+  while (!task->pending.empty()) {
     const auto [error] = co_await wake->async_wait(asio::as_tuple(asio::use_awaitable));
     if (!error) co_return Error(unit::v1::DEADLINE_EXCEEDED, "the client has not answered");
+    task = find();
+    if (!task) co_return Error(unit::v1::CANCELLED, "the task is forgotten");
   }
-  co_return std::move(task.answers);
+  co_return std::move(task->answers);
 }
 
 void Tasks::Update(Task& task, const json& responses) {
