@@ -8,8 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <set>
+#include <sstream>
 
 // glibc 2.36 forgets to say that these are C.
 extern "C" {
@@ -21,7 +21,9 @@ namespace {
 
 std::string ReadAll(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  std::ostringstream text;
+  text << file.rdbuf();  // unlike a stream iterator it does not throw when the process ends meanwhile
+  return text.str();
 }
 
 std::vector<Entry> ListProcesses() {

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
@@ -84,8 +85,9 @@ absl::Status EngineCatalogue::Add(const std::string& directory) {
     const fs::path& path = file->path();
     if (path.extension() != ".yaml") continue;
     std::ifstream stream(path, std::ios::binary);
-    const std::string text(std::istreambuf_iterator<char>(stream), {});
-    absl::StatusOr<v1::EngineSpec> spec = ParseEngineSpec(text);
+    std::ostringstream text;
+    text << stream.rdbuf();
+    absl::StatusOr<v1::EngineSpec> spec = ParseEngineSpec(text.str());
     std::string problem = spec.ok() ? "" : std::string(spec.status().message());
     if (spec.ok() && spec->name() != path.stem()) problem = absl::StrCat("name: must be ", path.stem().string());
     if (!problem.empty()) return absl::FailedPreconditionError(absl::StrCat(path.string(), ": ", problem));

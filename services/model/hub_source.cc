@@ -5,6 +5,7 @@
 
 #include <array>
 #include <fstream>
+#include <sstream>
 #include <iterator>
 #include <set>
 
@@ -81,8 +82,9 @@ absl::StatusOr<http::Headers> HuggingFaceSource::Headers(const std::string& mirr
   http::Headers headers;
   if (token_file_.empty() || !mirror.empty()) return headers;
   std::ifstream file(token_file_);
-  std::string token((std::istreambuf_iterator<char>(file)), {});
-  token = std::string(absl::StripAsciiWhitespace(token));
+  std::ostringstream text;
+  text << file.rdbuf();
+  const std::string token(absl::StripAsciiWhitespace(text.str()));
   if (token.empty() || token.size() > kTokenMax || token.find_first_of(" \r\n\t") != std::string::npos) {
     return Error(v1::MODEL_SOURCE_DENIED,
                  absl::StrCat("'", token_file_, "' (model.huggingface_token_file) holds no token"), {});

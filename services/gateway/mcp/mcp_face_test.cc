@@ -278,7 +278,8 @@ TEST_F(McpFaceTest, ToolsetsComeFromTheConfigurationThePathAndHeaders) {
   path_ = "/mcp/x/resource.status,model.list";
   EXPECT_THAT(NamesOf(Legacy("tools/list")), ElementsAre("model_list", "resource_status"));
   path_ = "/mcp/readonly";
-  for (const json& tool : Legacy("tools/list")["result"]["tools"]) EXPECT_EQ(tool["annotations"]["readOnlyHint"], true);
+  const json readonly = Legacy("tools/list");
+  for (const json& tool : readonly["result"]["tools"]) EXPECT_EQ(tool["annotations"]["readOnlyHint"], true);
   path_ = "/mcp/x/nonsense";
   const http::Response wrong = Send("POST", path_, Body("tools/list"));
   EXPECT_EQ(wrong.status, 400);
@@ -324,7 +325,8 @@ TEST_F(McpFaceTest, ResourcesAreReadAndNothingIsSaidByItsNumberInEachEra) {
 }
 
 TEST_F(McpFaceTest, DirectResourcesAndTemplatesAreListedApart) {
-  for (const json& entry : Legacy("resources/list")["result"]["resources"]) {
+  const json listed = Legacy("resources/list");
+  for (const json& entry : listed["result"]["resources"]) {
     EXPECT_THAT(entry["uri"].get<std::string>(), Not(HasSubstr("{")));
   }
   const json templates = Legacy("resources/templates/list")["result"]["resourceTemplates"];
