@@ -72,6 +72,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void ReadDone(boost::system::error_code error, size_t size);
   // Sends soon, together with what else comes in this turn of the loop.
   void Wake();
+  // The same, but waits a little where streams are busy.
+  void WakeSoon();
   void Flush();
   void Write();
   void Linger();
@@ -110,6 +112,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool going_away_ = false;
   bool lingering_ = false;  // closed, but for reading what is still on its way
   bool closed_ = false;
+
+  boost::asio::steady_timer gather_timer_;
+  bool gathering_ = false;
+  std::chrono::steady_clock::time_point flushed_;
 
   Deadlines deadlines_;
   boost::asio::steady_timer timer_;

@@ -69,6 +69,8 @@ class Stream : public std::enable_shared_from_this<Stream> {
   // For tests of the other end: promises a message of `size` bytes and sends only these.
   void SendUnfinished(absl::string_view bytes, size_t size);
 
+  // Lets messages between the first and the last wait a few milliseconds for those of other streams.
+  void Gather() { gather_ = true; }
   // At the caller: there are no more requests.
   void EndRequests();
   // At the server: ends the call. The receiver hears no more.
@@ -115,6 +117,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   bool ended_ = false;     // no more will be put into out_
   bool deferred_ = false;  // nghttp2 waits for more bytes
   bool full_ = false;      // OnWritable is owed
+  bool gather_ = false;
   bool remote_ended_ = false;
   bool on_wire_ = false;  // the request's headers have been sent
 

@@ -130,6 +130,8 @@ class ServerCall : public rpc::Receiver,
       if (server_.ending_) return stream_->Finish(Stopping());
       server_.query_streams_.insert(this);
     }
+    // Tokens and progress are many and small, and nobody sees a few milliseconds in them.
+    if (method_.stream && method_.options.kind() == unit::v1::COMMAND) stream_->Gather();
     ++InFlight();
     SetContext();
     asio::co_spawn(server_.loop_, Run(),
