@@ -38,7 +38,7 @@ def hops(bench, peers=()):
     for kind in peers:
         if kind.name not in found:
             peer = kind(bench.processes, found["engine"].port)
-            found[kind.name] = Hop(peer.port, "bench", lambda: tree_cpu(peer.process.pid), headers=peer.headers)
+            found[kind.name] = Hop(peer.port, "bench", lambda pid=peer.process.pid: tree_cpu(pid), headers=peer.headers)
     return {name: hop for name, hop in found.items() if name in ("ours", "nginx", "engine") or name in [kind.name for kind in peers]}
 
 
