@@ -4,6 +4,7 @@ AIMA_BIN names the folder of the binaries (default build/release/bin), AIMA_MODE
 filled.
 """
 import pathlib
+import shutil
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from support.cluster import Cluster, models_dir  # noqa: E402
+from support.media import MediaEngines, put_ffmpeg_into, with_path  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,18 @@ def embedding_model(cluster, chat_model):
     """Id of the imported embedding model."""
     reply = cluster.execute("model.import", {"path": str(models_dir() / "all-MiniLM-L6-v2.Q8_0.gguf"), "name": "minilm"})
     return reply["model_id"]
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory):
+    """A cluster of its own with the engines for speech and pictures, which find ffmpeg on their PATH."""
+    programs = tmp_path_factory.mktemp("programs")
+    put_ffmpeg_into(programs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", with_path(programs))
+        cluster = Cluster()
+        with cluster:
+            patch.undo()
+            yield MediaEngines(cluster, programs)
+            # More than a gigabyte that is on its way to the disk; the database would wait for it when it stops.
+            shutil.rmtree(cluster.data_dir / "engines", ignore_errors=True)
