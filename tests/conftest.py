@@ -54,6 +54,8 @@ def engines(tmp_path_factory):
         cluster = Cluster()
         with cluster:
             patch.undo()
-            yield MediaEngines(cluster, programs)
+            engines = MediaEngines(cluster, programs)
+            yield engines
+            engines.stop_all()
             # More than a gigabyte that is on its way to the disk; the database would wait for it when it stops.
             shutil.rmtree(cluster.data_dir / "engines", ignore_errors=True)

@@ -3,6 +3,7 @@
 #include <absl/strings/ascii.h>
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/ids.h"
@@ -60,6 +61,17 @@ std::string_view HeaderIn(std::string_view head, std::string_view name) {
   return {};
 }
 
+// Where the next line is that divides parts, from `at` on; what only begins like one does not count.
+size_t NextDelimiter(std::string_view body, const std::string& delimiter, size_t at) {
+  for (at = body.find(delimiter, at); at != std::string_view::npos; at = body.find(delimiter, at + 1)) {
+    std::string_view rest = body.substr(at + delimiter.size());
+    if (rest.substr(0, 2) == "--") return at;
+    rest.remove_prefix(std::min(rest.find_first_not_of(" \t"), rest.size()));
+    if (rest.substr(0, 2) == "\r\n") return at;
+  }
+  return at;
+}
+
 }  // namespace
 
 FormWriter::FormWriter() : boundary_(NewId("aima-form-")) {}
@@ -90,17 +102,16 @@ absl::StatusOr<RequestScan> ScanForm(std::string_view body, std::string_view con
   if (boundary.empty()) return InvalidInput("Content-Type", "must be multipart/form-data with a boundary");
   const std::string delimiter = absl::StrCat("\r\n--", boundary);
   const auto malformed = [] { return InvalidInput("body", "is not a whole multipart form"); };
-  // The first delimiter may stand at the very beginning.
-  size_t at = body.substr(0, delimiter.size() - 2) == std::string_view(delimiter).substr(2)
-                  ? delimiter.size() - 2
-                  : body.find(delimiter);
+  // The first one may stand at the very beginning, without the end of a line before it.
+  const bool at_once = body.substr(0, delimiter.size() - 2) == std::string_view(delimiter).substr(2);
+  size_t at = at_once ? delimiter.size() - 2 : NextDelimiter(body, delimiter, 0);
   if (at == std::string_view::npos) return malformed();
-  if (at != delimiter.size() - 2) at += delimiter.size();
+  if (!at_once) at += delimiter.size();
   RequestScan scan;
   while (body.substr(at, 2) != "--") {
     const size_t line = body.find("\r\n", at);  // blanks may follow a delimiter
     const size_t head_end = line == std::string_view::npos ? line : body.find("\r\n\r\n", line);
-    const size_t end = head_end == std::string_view::npos ? head_end : body.find(delimiter, head_end + 2);
+    const size_t end = head_end == std::string_view::npos ? head_end : NextDelimiter(body, delimiter, head_end + 2);
     if (end == std::string_view::npos) return malformed();
     const size_t begin = head_end + 4;
     const std::string_view head = body.substr(line + 2, head_end > line ? head_end - line - 2 : 0);

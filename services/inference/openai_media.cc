@@ -3,6 +3,7 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -100,7 +101,7 @@ absl::StatusOr<v1::SynthesizeResponse> ReadSound(v1::AudioFormat asked, const En
 const char* PictureFormat(std::string_view file) {
   if (file.substr(0, 4) == "\x89PNG") return "png";
   if (file.substr(0, 3) == "\xff\xd8\xff") return "jpeg";
-  if (file.substr(0, 4) == "RIFF" && file.substr(8, 4) == "WEBP") return "webp";
+  if (file.size() > 12 && file.substr(0, 4) == "RIFF" && file.substr(8, 4) == "WEBP") return "webp";
   return "";
 }
 

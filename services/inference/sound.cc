@@ -4,6 +4,7 @@
 #include <absl/strings/match.h>
 #include <absl/strings/numbers.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "libs/unit/json_codec.h"
@@ -25,7 +26,7 @@ uint32_t Number(std::string_view bytes, size_t at, size_t size) {
 // its end gives the samples a length that is too large, or none.
 SoundLength LengthOfWav(std::string_view file, size_t size) {
   SoundLength length;
-  if (file.substr(0, 4) != "RIFF" || file.substr(8, 4) != "WAVE") return length;
+  if (file.size() < 12 || file.substr(0, 4) != "RIFF" || file.substr(8, 4) != "WAVE") return length;
   uint32_t bytes_per_second = 0;
   for (size_t at = 12; at + 8 <= file.size();) {
     const std::string_view name = file.substr(at, 4);

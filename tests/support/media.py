@@ -41,6 +41,10 @@ class MediaEngines:
             self.cluster.execute("engine.start", {"name": name}, options={"timeout": "120s"}, timeout=150)
         return self.running(name)
 
+    def stop_all(self):
+        for name in self._installed:
+            self.cluster.execute("engine.stop", {"name": name, "force": True}, timeout=60)
+
     def call(self, name, path, body, content_type="application/json", key=None):
         instance = self.instance(name)
         if key is None:
