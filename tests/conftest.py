@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from support.cluster import Cluster, free_port, models_dir, own_address  # noqa: E402
+from support.media import MediaEngines, put_ffmpeg_into, with_path  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +67,20 @@ def tls_cluster(certificate):
                   "api.allowed_hosts": f"[{own_address()}]", "api.tls_cert": str(cert), "api.tls_key": str(key)}) as cluster:
         cluster.http_port, cluster.grpc_port = http_port, grpc_port
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory):
+    """A cluster of its own with the engines for speech and pictures, which find ffmpeg on their PATH."""
+    programs = tmp_path_factory.mktemp("programs")
+    put_ffmpeg_into(programs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", with_path(programs))
+        cluster = Cluster()
+        with cluster:
+            patch.undo()
+            engines = MediaEngines(cluster, programs)
+            yield engines
+            engines.stop_all()
+            # More than a gigabyte that is on its way to the disk; the database would wait for it when it stops.
+            shutil.rmtree(cluster.data_dir / "engines", ignore_errors=True)

@@ -12,7 +12,14 @@
 
 namespace aima::inference {
 
-// One model that is registered with the cluster.
+// A voice of a model that reads aloud.
+struct VoiceRecord {
+  std::string name;
+  std::string language;
+  std::string description;
+};
+
+// One model that is registered with the cluster, or comes with an engine.
 struct ModelRecord {
   std::string id;
   std::string name;
@@ -20,6 +27,10 @@ struct ModelRecord {
   bool ready = false;
   std::string status;      // as the model service names it
   int64_t created_at = 0;  // seconds since 1970
+  // Only of one that comes with an engine; it is ready if that is installed.
+  std::string engine;
+  std::string description;
+  std::vector<VoiceRecord> voices;
 };
 
 class ModelDirectory {
@@ -48,7 +59,7 @@ class EngineDirectory {
   virtual ~EngineDirectory() = default;
   // All running engines.
   virtual Task<absl::StatusOr<std::vector<Endpoint>>> Endpoints(const CallContext& call) = 0;
-  // Starts an engine for the model and returns when it serves.
+  // Starts an engine for the model, or the one that it comes with, and returns when it serves.
   virtual Task<absl::Status> Start(const CallContext& call, const std::string& model_id) = 0;
 };
 

@@ -7,6 +7,7 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "libs/unit/json_codec.h"
 
 namespace aima::inference {
 namespace {
@@ -24,15 +25,23 @@ std::shared_ptr<Replica> LeastBusy(const std::vector<std::shared_ptr<Replica>>& 
 }
 
 absl::Status CheckType(const ModelRecord& model, Ask ask) {
-  const bool embeds = model.type == v1::MODEL_TYPE_EMBEDDING;
-  const bool chats = model.type == v1::MODEL_TYPE_LLM || model.type == v1::MODEL_TYPE_VLM;
-  if (model.type == v1::MODEL_TYPE_UNSPECIFIED || (ask == Ask::kEmbed ? embeds : chats)) return absl::OkStatus();
-  std::string type = v1::ModelType_Name(model.type).substr(sizeof("MODEL_TYPE_") - 1);
-  for (char& c : type) c = static_cast<char>(tolower(c));
-  const char* wanted = ask == Ask::kEmbed ? "embedding" : "llm or vlm";
+  if (CanDo(model.type, ask)) return absl::OkStatus();
+  const std::string type = EnumText(*v1::ModelType_descriptor()->FindValueByNumber(model.type));
   return Error(v1::INFERENCE_WRONG_MODEL_TYPE,
-               absl::StrCat("'", model.id, "' is of type ", type, "; this needs a model of type ", wanted),
-               {{"model", model.id}, {"type", type}, {"needed", wanted}});
+               absl::StrCat("'", model.id, "' is of type ", type, "; this needs a model of type ", TypesFor(ask)),
+               {{"model", model.id}, {"type", type}, {"needed", TypesFor(ask)}});
+}
+
+absl::Status NotReady(const ModelRecord& model) {
+  if (model.engine.empty()) {
+    return Error(v1::INFERENCE_MODEL_NOT_READY,
+                 absl::StrCat("model '", model.id, "' is not ready: its status is ", model.status),
+                 {{"model", model.id}, {"status", model.status}});
+  }
+  return Error(v1::INFERENCE_ENGINE_NOT_INSTALLED,
+               absl::StrCat("model '", model.id, "' comes with the engine '", model.engine, "', which is ", model.status,
+                            ": run `aima exec engine.install --name ", model.engine, "`"),
+               {{"model", model.id}, {"engine", model.engine}});
 }
 
 }  // namespace
@@ -115,11 +124,7 @@ Task<absl::Status> Router::EnsureReplica(const CallContext& call, const ModelRec
     CO_RETURN_IF_ERROR(co_await Refresh(call));
     if (!serving.replicas.empty()) co_return absl::OkStatus();
   }
-  if (!model.ready) {
-    co_return Error(v1::INFERENCE_MODEL_NOT_READY,
-                    absl::StrCat("model '", model.id, "' is not ready: its status is ", model.status),
-                    {{"model", model.id}, {"status", model.status}});
-  }
+  if (!model.ready) co_return NotReady(model);
   if (!auto_start_) {
     co_return Error(v1::INFERENCE_MODEL_NOT_RUNNING, absl::StrCat("no engine serves model '", model.id, "'"),
                     {{"model", model.id}});

@@ -10,14 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "services/inference/ask.h"
 #include "services/inference/directory.h"
 #include "services/inference/flight.h"
 #include "services/inference/model_catalog.h"
 
 namespace aima::inference {
-
-// What a request asks of a model.
-enum class Ask { kChat, kComplete, kEmbed };
 
 // One running engine and how much it has to do.
 struct Replica {
