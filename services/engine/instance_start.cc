@@ -196,8 +196,8 @@ Task<absl::Status> Instance::Reserve(CallContext& call, const StartOrder& order,
   record_.memory_bytes = order.spec.memory() > 0 ? order.spec.memory() : kUnknownModelBytes;
   if (!order.model.id.empty()) {
     CO_ASSIGN_OR_RETURN(record_.memory_bytes,
-                        co_await around_.neighbours.EstimateMemory(
-                            call, order.model.id, record_.config.context_length(), record_.config.parallel()));
+                        co_await around_.neighbours.EstimateMemory(call, spec_.name(), order.model.id,
+                                                                   record_.config));
   }
   CO_ASSIGN_OR_RETURN(record_.slot_id, co_await around_.neighbours.Reserve(call, record_.instance_id,
                                                                            record_.memory_bytes, record_.run));
