@@ -18,6 +18,8 @@ Task<absl::Status> Wire(runtime::Host& host) {
       {"model", "engine"}, [&changes](const event::v1::Event& event) { return changes.Hear(event); },
       [&changes] { return changes.ReadAnew(); });
 
+  host.Spawn(router.loader().UnloadIdle(host.BackgroundCall("unload what is idle")));
+
   host.Serve("aima.inference.v1.InferenceService")
       .Bind<&InferenceUnits::Chat>(units)
       .Bind<&InferenceUnits::ChatStream>(units)
