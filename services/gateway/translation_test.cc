@@ -199,7 +199,7 @@ TEST_F(TranslationTest, MalformedBodiesAreErrorsInEachForm) {
                                 R"({"model": [], "messages": [[]], "input": [[]]})",
                                 R"({"model": "m", "max_tokens": 9, "messages": [{"role": 5, "content": {}}], "input": [{"role": [], "content": 0}]})",
                                 R"({"model": ")" + std::string(100'000, 'm') + R"(", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "input": "Hi"})"};
-  units_.failure = Error(inference::v1::INFERENCE_MODEL_NOT_FOUND, "there is no such model");
+  units_.failure = units_.stream_end = Error(inference::v1::INFERENCE_MODEL_NOT_FOUND, "there is no such model");
   for (const Form& form : kForms) {
     for (const std::string& body : bodies) {
       const http::Response response = Ask("POST", form.path, body);

@@ -40,7 +40,7 @@ TEST(OllamaNames, AListedNameIsTheOneThatItIsAskedBy) {
   EXPECT_EQ(listed(R"({"id": "tiny", "source": "ollama", "repo": "someone/tiny"})"), "someone/tiny:latest");
   EXPECT_EQ(listed(R"({"id": "mine", "source": "ollama", "repo": "library/llama3.2"})"), "mine:latest");
   for (const char* model : {R"({"id": "llama3.2-1b", "source": "ollama", "repo": "library/llama3.2"})", R"({"id": "tiny", "source": "ollama", "repo": "someone/tiny"})"}) {
-    EXPECT_EQ(ModelIdOf(listed(model)), Json::parse(model)["id"]);
+    EXPECT_EQ(ModelIdOf(listed(model)), Json::parse(model)["id"].get<std::string>());
   }
 }
 
