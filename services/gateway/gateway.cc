@@ -12,11 +12,14 @@
 #include "libs/net/listener.h"
 #include "libs/rpc/client.h"
 #include "libs/runtime/notify.h"
+#include "services/gateway/anthropic/anthropic_api.h"
 #include "services/gateway/grpc_face.h"
 #include "services/gateway/http_face.h"
 #include "services/gateway/mcp/prompts.h"
 #include "services/gateway/mcp/unit_source.h"
+#include "services/gateway/ollama/ollama_api.h"
 #include "services/gateway/operation_service.h"
+#include "services/gateway/responses/responses_api.h"
 
 namespace aima::gateway {
 namespace {
@@ -61,8 +64,11 @@ class Gateway {
         mcp_units_(*catalogue_, runner_, watch_),
         mcp_prompts_(share_dir + "/configs/prompts", *catalogue_, runner_),
         mcp_(loop, config_, edge_, WithMore({&mcp_units_, &mcp_prompts_}, mcp_sources)),
+        anthropic_({loop, runner_, edge_}),
+        ollama_({loop, runner_, edge_}),
+        responses_({loop, runner_, edge_}),
         face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_.units(), units_, health_, registry_,
-               &mcp_}) {}
+               &mcp_, {&anthropic_, &ollama_, &responses_}}) {}
 
   Task<absl::Status> Run() {
     asio::signal_set signals(loop_, SIGTERM, SIGINT);
@@ -123,6 +129,9 @@ class Gateway {
   mcp::UnitSource mcp_units_;
   mcp::PromptSource mcp_prompts_;
   mcp::McpFace mcp_;
+  anthropic::AnthropicApi anthropic_;
+  ollama::OllamaApi ollama_;
+  responses::ResponsesApi responses_;
   HttpFace face_;
 };
 

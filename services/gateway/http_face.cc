@@ -52,6 +52,9 @@ Task<void> HttpFace::Handle(http::Exchange& exchange) {
     const absl::Status denied = Error(unit::v1::PERMISSION_DENIED, refusal);
     const bool mcp = parts_.mcp && mcp::McpFace::Owns(target.substr(0, mark));
     http::Response response = mcp ? parts_.mcp->Refused(request, denied, status) : ErrorResponse(denied, visit.meta);
+    if (const Translation* translation = TranslationOf(request, target.substr(0, mark))) {
+      response = translation->ErrorAnswer(denied, visit.meta.request_id, status);
+    }
     response.status = status;
     visit.outcome = "PERMISSION_DENIED";
     co_return co_await Answer(visit, std::move(response));
@@ -72,6 +75,7 @@ Task<void> HttpFace::Handle(http::Exchange& exchange) {
 
 Task<void> HttpFace::Route(Visit& visit) {
   std::string_view path = visit.path;
+  if (Translation* translation = TranslationOf(visit.request, path)) co_return co_await Translate(visit, *translation);
   if (Consume(path, "/api/v2/")) co_return co_await Api(visit, path);
   if (absl::StartsWith(visit.path, "/v1/")) co_return co_await OpenAi(visit);
   if (path == "/metrics") co_return co_await Metrics(visit);
@@ -157,6 +161,9 @@ Task<void> HttpFace::Fail(Visit& visit, const absl::Status& status) {
   if (parts_.mcp && mcp::McpFace::Owns(visit.path)) {
     co_return co_await Answer(visit, parts_.mcp->Refused(visit.request, status, 0));
   }
+  if (const Translation* translation = TranslationOf(visit.request, visit.path)) {
+    co_return co_await Answer(visit, translation->ErrorAnswer(status, visit.meta.request_id));
+  }
   co_await Answer(visit, ErrorResponse(status, visit.meta));
 }
 
@@ -168,6 +175,23 @@ Task<void> HttpFace::Mcp(Visit& visit) {
     visit.outcome = std::move(call.outcome);
   };
   co_await parts_.mcp->Handle(call);
+}
+
+Translation* HttpFace::TranslationOf(const http::Request& request, std::string_view path) const {
+  for (Translation* translation : parts_.translations) {
+    if (translation->Owns(request, path)) return translation;
+  }
+  return nullptr;
+}
+
+Task<void> HttpFace::Translate(Visit& visit, Translation& translation) {
+  TranslatedVisit call{visit.exchange, visit.request, visit.path, visit.query, visit.caller, CallOf(visit)};
+  // Also when the client leaves.
+  absl::Cleanup tell = [&] {
+    visit.unit = std::move(call.unit);
+    visit.outcome = std::move(call.outcome);
+  };
+  co_await translation.Handle(call);
 }
 
 void HttpFace::Log(const Visit& visit) {

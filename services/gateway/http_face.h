@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "aima/config/v1/config.pb.h"
 #include "libs/http/server.h"
@@ -18,6 +19,7 @@
 #include "services/gateway/mcp/mcp_face.h"
 #include "services/gateway/operation_units.h"
 #include "services/gateway/resource_watch.h"
+#include "services/gateway/translation.h"
 #include "services/gateway/unit_runner.h"
 #include "services/gateway/units_json.h"
 
@@ -37,6 +39,7 @@ struct Parts {
   HealthReport& health;
   prometheus::Registry& registry;
   mcp::McpFace* mcp = nullptr;  // null: there is no /mcp
+  std::vector<Translation*> translations = {};  // APIs of other vendors; they come before the paths of this face
 };
 
 // Used on the loop.
@@ -85,6 +88,9 @@ class HttpFace {
   Task<void> Metrics(Visit& visit);
   Task<void> OpenAi(Visit& visit);
   Task<void> Mcp(Visit& visit);
+  Task<void> Translate(Visit& visit, Translation& translation);
+  // The translation that a request is for; null if it is for none.
+  Translation* TranslationOf(const http::Request& request, std::string_view path) const;
   Task<void> FailAsOpenAi(Visit& visit, const absl::Status& status);
 
   absl::StatusOr<nlohmann::json> Body(Visit& visit) const;

@@ -326,6 +326,7 @@ void PullRun::Update() {
     v1::PullFile& item = *progress_.add_items();
     item.set_name(file.name());
     item.set_size(file.size());
+    item.set_digest(file.sha256());
     const std::string key = BlobStore::KeyOf(file);
     const auto there = done_.find(key);
     if (there != done_.end() || row_.status == v1::PULL_STATUS_READY) {
