@@ -91,7 +91,7 @@ class HttpFaceTest : public ::testing::Test {
   void Serve(OperationUnits& operations) {
     config_.mutable_api()->set_listen_addr("127.0.0.1:9090");
     face_ = std::make_unique<HttpFace>(Parts{config_, *catalogue_, services_, runner_, access_, edge_, watch_, operations,
-                                             units_, health_, registry_});
+                                             units_, health_, registry_, &documents_, &web_});
     server_ = std::make_unique<http::Server>(loop_, http::ServerOptions{},
                                              [this](http::Exchange& exchange) { return face_->Handle(exchange); });
     EXPECT_THAT(server_->Start(), IsOk());
@@ -145,6 +145,8 @@ class HttpFaceTest : public ::testing::Test {
   ResourceWatch watch_{loop_, *catalogue_, runner_, events_};
   OperationUnits operations_{{*catalogue_, runner_, keys_, nullptr}, absl::Hours(1)};  // no database
   const UnitsJson units_{*catalogue_};
+  openapi::Documents documents_{*catalogue_};
+  const WebFiles web_{AIMA_SOURCE_DIR "/services/gateway/web"};
   HealthReport health_{loop_, *catalogue_, services_};
   std::unique_ptr<HttpFace> face_;
   std::unique_ptr<http::Server> server_;
