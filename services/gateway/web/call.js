@@ -5,14 +5,14 @@ const kLongestLog = 400;  // messages of a stream that are kept in sight
 
 function quoted(text) { return `'${text.replaceAll("'", "'\\''")}'`; }
 
-// `unit` is {path, method, examples: [{title, text}], streaming, only, command}; `key` returns the reader's key.
+// `unit` is {path, method, examples: [{title, text}], streaming, only}; `key` returns the reader's key.
 export function callPanel(unit, key) {
   const input = element("textarea", {rows: 5, spellcheck: "false", "aria-label": "Input as JSON"});
   const stream = element("input", {type: "checkbox", checked: unit.only, disabled: unit.only});
   const later = element("input", {type: "checkbox"});
   const curl = element("code", {});
   const answer = element("div", {class: "answer", "aria-live": "polite"});
-  const send = element("button", {type: "button", class: "primary"}, unit.command ? "Call, which changes things" : "Call");
+  const send = element("button", {type: "button", class: "primary"}, "Call");
   const stop = element("button", {type: "button", hidden: true}, "Stop");
   let running = null;
 

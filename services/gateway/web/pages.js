@@ -51,7 +51,7 @@ export function unitPage(reference, unit) {
       unit.resources.map((uri) => element("code", {}, uri))),
     element("p", {class: "address"}, element("code", {}, `aima exec ${unit.name}`), element("code", {}, unit.rpc)),
   ];
-  const call = callPanel({path: unit.path, examples, streaming: unit.streaming, only: unit.streaming_only, command: unit.kind === "command"}, reference.key);
+  const call = callPanel({path: unit.path, examples, streaming: unit.streaming, only: unit.streaming_only}, reference.key);
   return element("article", {class: "unit"}, doc, call,
     element("h2", {}, "Input"), reference.schemas.fields(content.schema),
     whole && [element("h2", {}, "Answer"), reference.schemas.fields(whole)],
