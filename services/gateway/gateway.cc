@@ -62,7 +62,7 @@ class Gateway {
         mcp_prompts_(share_dir + "/configs/prompts", *catalogue_, runner_),
         mcp_(loop, config_, edge_, WithMore({&mcp_units_, &mcp_prompts_}, mcp_sources)),
         face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_.units(), units_, health_, registry_,
-               &documents_, &web_, &mcp_}) {}
+               &mcp_, &documents_, &web_}) {}
 
   Task<absl::Status> Run() {
     asio::signal_set signals(loop_, SIGTERM, SIGINT);

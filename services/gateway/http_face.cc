@@ -99,10 +99,10 @@ Task<void> HttpFace::Route(Visit& visit) {
   if (path == "/health") co_return co_await Health(visit);
   if (parts_.mcp && mcp::McpFace::Owns(path)) co_return co_await Mcp(visit);
   if (visit.request.method == "GET" || visit.request.method == "HEAD") {
-    if (path == "/openapi.json") co_return co_await ApiDocument(visit);
-    if (path == "/docs") co_return co_await Page(visit, "index.html");
-    if (Consume(path, "/docs/")) co_return co_await Page(visit, path);
-    if (path == "/") {
+    if (parts_.documents && path == "/openapi.json") co_return co_await ApiDocument(visit);
+    if (parts_.web && path == "/docs") co_return co_await Page(visit, "index.html");
+    if (parts_.web && Consume(path, "/docs/")) co_return co_await Page(visit, path);
+    if (parts_.web && path == "/") {
       http::Response response{.status = 302, .headers = {{"Location", "/docs"}, {"Content-Type", "text/plain"}}};
       response.body = "AIMA. The reference is at /docs, as a document for programs at /openapi.json.\n";
       co_return co_await Answer(visit, std::move(response));

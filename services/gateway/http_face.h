@@ -39,9 +39,9 @@ struct Parts {
   const UnitsJson& units;
   HealthReport& health;
   prometheus::Registry& registry;
-  openapi::Documents* documents;
-  const WebFiles* web;
   mcp::McpFace* mcp = nullptr;  // null: there is no /mcp
+  openapi::Documents* documents = nullptr;  // null: there is no /openapi.json
+  const WebFiles* web = nullptr;            // null: there is no /docs
 };
 
 // Used on the loop.

@@ -91,7 +91,7 @@ class HttpFaceTest : public ::testing::Test {
   void Serve(OperationUnits& operations) {
     config_.mutable_api()->set_listen_addr("127.0.0.1:9090");
     face_ = std::make_unique<HttpFace>(Parts{config_, *catalogue_, services_, runner_, access_, edge_, watch_, operations,
-                                             units_, health_, registry_, &documents_, &web_});
+                                             units_, health_, registry_, nullptr, &documents_, &web_});
     server_ = std::make_unique<http::Server>(loop_, http::ServerOptions{},
                                              [this](http::Exchange& exchange) { return face_->Handle(exchange); });
     EXPECT_THAT(server_->Start(), IsOk());
