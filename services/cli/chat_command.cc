@@ -15,6 +15,7 @@
 #include "services/cli/commands.h"
 #include "services/cli/conversation.h"
 #include "services/cli/gateway_client.h"
+#include "services/cli/models.h"
 #include "services/cli/output.h"
 #include "services/cli/unit_call.h"
 #include "services/cli/unit_description.h"
@@ -101,6 +102,11 @@ absl::StatusOr<std::string> FindOrFetch(Session& session, GatewayClient& client,
 
 // Starts what serves the model; an engine that is missing is installed if the user says so.
 absl::Status Start(Session& session, GatewayClient& client, const std::string& model, bool yes) {
+  ASSIGN_OR_RETURN(const std::vector<ordered_json> instances, Instances(session, client));
+  for (const ordered_json& instance : instances) {
+    const bool serves = Text(instance, "status") == "running" && Text(instance, "health") != "unhealthy";
+    if (serves && Text(instance, "model_id") == model) return absl::OkStatus();
+  }
   const ordered_json input = {{"model_id", model}};
   const std::string on_leave = absl::StrCat("The start goes on. `aima ps` shows it, `aima stop ", model, "` ends it.");
   const auto start = [&] { return Work(session, client, "engine.start", input, on_leave); };

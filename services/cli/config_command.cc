@@ -175,7 +175,9 @@ std::string YamlOf(const std::string& key, const std::string& value) {
 absl::Status Change(Session& session, const std::string& file, const std::string& key, const std::optional<std::string>& value) {
   const absl::StatusOr<std::vector<Setting>> before = Settings(session.globals, file);
   // A wrong file can be set right key by key, so only keys that are none end this.
-  if (before.ok()) RETURN_IF_ERROR(Find(*before, key).status());
+  if (before.ok()) {
+    RETURN_IF_ERROR(Find(*before, key).status());
+  }
   std::string text;
   const bool there = access(file.c_str(), F_OK) == 0;
   if (there) {
@@ -199,7 +201,15 @@ absl::Status Change(Session& session, const std::string& file, const std::string
     std::cerr << "Written, but " << file << " is not valid yet; `aima config validate` says why.\n";
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const Setting setting, Find(*after, key));
+  // With the lines of the file as it now is. What was no setting, and was taken out, is not among them.
+  const absl::StatusOr<std::vector<Setting>> now = Settings(session.globals, file);
+  RETURN_IF_ERROR(now.status());
+  const absl::StatusOr<Setting> found = Find(*now, key);
+  if (!found.ok()) {
+    std::cout << key << " is no longer in " << file << "\n";
+    return absl::OkStatus();
+  }
+  const Setting& setting = *found;
   if (session.globals.output == "table") {
     std::cout << key << ": " << Shown(setting) << "   (" << setting.from << ")\n";
   } else {

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <set>
 
+#include "libs/process/port.h"
 #include "services/cli/cluster.h"
 #include "services/cli/doctor.h"
 #include "services/cli/environment.h"
@@ -26,13 +27,6 @@ int PortOf(const std::string& address) {
   int port = 0;
   const size_t colon = address.rfind(':');
   return colon != std::string::npos && absl::SimpleAtoi(address.substr(colon + 1), &port) ? port : 0;
-}
-
-// The pid in "name (pid 42)"; 0 if there is none.
-int PidIn(const std::string& text) {
-  int pid = 0;
-  const size_t at = text.find("(pid ");
-  return at != std::string::npos && absl::SimpleAtoi(text.substr(at + 5, text.find(')', at) - at - 5), &pid) ? pid : 0;
 }
 
 // The next port above `port` that nobody has, so that the command which mends can be copied as it is.
@@ -64,11 +58,14 @@ std::vector<Noted> PidFiles(const std::string& data_dir) {
   return noted;
 }
 
-bool IsOurs(const Patient& patient, int pid) {
+// The process of this cluster that listens on a port, as ListenerOn writes it; empty if none does. Looking at these few is
+// quick; looking through all processes of a busy machine is not.
+std::string OurListener(const Patient& patient, int port) {
   for (const Noted& noted : PidFiles(patient.data_dir)) {
-    if (noted.alive && noted.identity->pid == pid) return true;
+    const std::optional<process::Entry> entry = noted.alive ? process::ReadEntry(noted.identity->pid) : std::nullopt;
+    if (entry && process::ListensOn({*entry}, port)) return absl::StrCat("aima-", noted.name, " (pid ", entry->pid, ")");
   }
-  return false;
+  return "";
 }
 
 }  // namespace
@@ -79,8 +76,8 @@ Findings CheckPorts(Patient& patient) {
                                      {"api.grpc_addr", patient.config.api().grpc_addr()}}) {
     if (address.empty()) continue;
     const absl::Status free = CheckFree(key, address);
-    const std::string holder = ListenerOn(PortOf(address));
-    const bool ours = IsOurs(patient, PidIn(holder));
+    const std::string holder = free.ok() ? "" : OurListener(patient, PortOf(address));
+    const bool ours = !holder.empty();
     if (free.ok()) {
       if (patient.supervised) {
         findings.push_back({Verdict::kFailure, absl::StrCat("the cluster runs, but nobody listens on ", address, " (", key, ")"),

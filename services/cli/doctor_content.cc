@@ -17,6 +17,7 @@
 #include "libs/http/client.h"
 #include "services/cli/doctor.h"
 #include "services/cli/keys.h"
+#include "services/cli/listen_check.h"
 #include "services/cli/models.h"
 #include "services/cli/pid_file.h"
 #include "services/cli/settings.h"
@@ -221,7 +222,8 @@ Findings CheckOllama(Patient& patient) {
   if (answer.ok() && answer->status == 200 && answer->body.find("version") != std::string::npos) {
     return {{Verdict::kOk, absl::StrCat("an Ollama server answers on ", address, "; AIMA can use it")}};
   }
-  const std::string holder = IsLoopback(endpoint->host) ? ListenerOn(endpoint->port) : "";
+  const bool listens = IsLoopback(endpoint->host) && !CheckFree("engine.ollama_addr", address).ok();
+  const std::string holder = listens ? ListenerOn(endpoint->port) : "";
   if (answer.ok() || !holder.empty()) {
     return {{Verdict::kWarning, absl::StrCat("what listens on ", address, " is not Ollama", holder.empty() ? "" : ": " + holder),
              {"If you have an Ollama server elsewhere: `aima config set engine.ollama_addr HOST:PORT`."}}};

@@ -168,9 +168,9 @@ absl::Status ListCommand(Session& session) {
   const ordered_json schema = unit.value("input_schema", ordered_json::object());
   std::vector<std::string> words = session.arguments.words();
   const std::vector<std::string> plain = TakePlainWords(schema, words);
-  if (!plain.empty()) return UsageOf(command, absl::StrCat("does not take ", plain[0]));
   ordered_json input = ordered_json::object();
   RETURN_IF_ERROR(ApplyFlags(schema, words, input));
+  if (!plain.empty()) return UsageOf(command, absl::StrCat("does not take ", plain[0]));
   ASSIGN_OR_RETURN(ordered_json answer, Await(session.loop, client->Execute(command.unit, input)));
   if (session.globals.output != "table") {
     std::cout << Format(answer, session.globals.output);

@@ -191,9 +191,12 @@ std::vector<std::string> TakePlainWords(const ordered_json& schema, std::vector<
       continue;
     }
     flags.push_back(words[i]);
-    const std::optional<Target> target = Find(schema, words[i].substr(2));
-    const bool takes_value = target && TypeOf(*target->schema) != "boolean";
-    if (takes_value && i + 1 < words.size()) flags.push_back(words[++i]);
+    if (words[i].find('=') != std::string::npos) continue;
+    const std::string name = words[i].substr(2);
+    const std::optional<Target> target = Find(schema, name);
+    // A flag that is none is an error later; what follows it is taken for its value, not for a word.
+    const bool switched = target ? TypeOf(*target->schema) == "boolean" : name.starts_with("no-") && Find(schema, name.substr(3));
+    if (!switched && i + 1 < words.size() && !words[i + 1].starts_with("--")) flags.push_back(words[++i]);
   }
   words = std::move(flags);
   return plain;
