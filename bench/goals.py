@@ -24,6 +24,23 @@ from measure import (BUILT, PROXY, ROOT, Load, Nginx, Postgres, Processes, accep
 from notes import LIMITS  # noqa: E402
 from support.cluster import Cluster, bin_dir  # noqa: E402
 
+# The scripted engine as one that ends its work on whole answers, too, when the caller leaves.
+BENCH_ENGINE = f"""
+name: bench
+type: bench
+description: bench/engine.cc
+dialect: openai
+formats: [gguf]
+model_types: [llm]
+features: {{supports_streaming: true, supports_cancellation: true, supports_whole_cancellation: true, max_concurrent: 512}}
+install:
+  detect: [{BUILT}/bench/bench_engine]
+launch:
+  args: [--port, "{{port}}"]
+health: {{path: /health}}
+stop: {{signal: TERM, timeout: 5s}}
+"""
+
 PAYLOAD = "a row of the benchmark, about as long as a short event"
 
 
@@ -51,7 +68,14 @@ class Bench:
 
     @property
     def cluster(self):
-        return self.once("cluster", lambda: Cluster({"database.url": self.database}).__enter__())
+        def make():
+            cluster = Cluster({"database.url": self.database}, start=False).__enter__()
+            engines = cluster.data_dir / "engines.d"
+            engines.mkdir()
+            (engines / "bench.yaml").write_text(BENCH_ENGINE)
+            cluster.start()
+            return cluster
+        return self.once("cluster", make)
 
     @property
     def pids(self):
@@ -65,12 +89,12 @@ class Bench:
         """Id of a model that the scripted engine serves."""
         return self.model_of("llm")
 
-    def model_of(self, kind):
+    def model_of(self, kind, name="bench"):
         def make():
-            path = self.directory / f"bench-{kind}.gguf"
-            path.write_bytes(tiny_gguf(kind))
-            return self.cluster.execute("model.import", {"path": str(path), "name": f"bench-{kind}", "type": kind})["model_id"]
-        return self.once(f"model {kind}", make)
+            path = self.directory / f"{name}-{kind}.gguf"
+            path.write_bytes(tiny_gguf(f"{name} {kind}"))
+            return self.cluster.execute("model.import", {"path": str(path), "name": f"{name}-{kind}", "type": kind})["model_id"]
+        return self.once(f"model {name} {kind}", make)
 
     def echo_service(self):
         """bench_echo: a service on libs/runtime. Its process and address."""

@@ -61,6 +61,7 @@ struct Endpoint {
   std::string api_key;
   std::string dialect;
   int max_concurrent = 1;
+  bool cancels_whole_answers = false;  // ends its work on them when the connection goes, as all do for streams
   int64_t generation = 0;  // tells one run of an instance from the next
   int64_t memory = 0;      // held for it, in bytes
   Retention retention;

@@ -121,6 +121,8 @@ Task<absl::StatusOr<std::vector<Endpoint>>> RpcEngineDirectory::Endpoints(const 
     endpoint.api_key = item.api_key();
     endpoint.dialect = TextOf(item.dialect());
     endpoint.max_concurrent = std::max(1, item.max_concurrent());
+    endpoint.cancels_whole_answers =
+        std::count(item.capabilities().begin(), item.capabilities().end(), "whole_cancellation") > 0;
     endpoint.generation = item.generation();
     endpoint.memory = item.memory_bytes();
     endpoint.retention.on_demand = item.on_demand();
