@@ -2,15 +2,13 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
 #include "services/inference/fakes.h"
 #include "services/inference/inference_units.h"
-#include "services/inference/scripted_engine.h"
+#include "services/inference/recordings.h"
 
 namespace aima::inference {
 namespace {
@@ -23,18 +21,6 @@ using Json = nlohmann::json;
 using testing::FailsWith;
 using testing::IsOk;
 using Step = ScriptedEngine::Step;
-
-std::string Recording(const std::string& name) {
-  std::ifstream file(AIMA_SOURCE_DIR "/services/inference/testdata/" + name + ".http", std::ios::binary);
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  EXPECT_FALSE(bytes.str().empty()) << name;
-  return bytes.str();
-}
-
-ScriptedEngine::Script Recorded(const std::string& name) { return {{Step::kSend, Recording(name)}}; }
-
-std::string BodyOf(const std::string& recording) { return recording.substr(recording.find("\r\n\r\n") + 4); }
 
 class MediaUnitsTest : public ::testing::Test {
  protected:
