@@ -39,6 +39,13 @@ TEST(Form, TheModelIsReplacedAndNothingElse) {
   EXPECT_EQ(EngineForm(body, *scan, "whisper"), Form("whisper", "\r\n--bb\r\n--b-\r\n"));
 }
 
+TEST(Form, WhatOnlyBeginsLikeAPartBelongsToTheFile) {
+  const auto scan =
+      ScanForm(Form("ears", "\r\n--bb\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\neyes"), kType);
+  ASSERT_THAT(scan, IsOk());
+  EXPECT_EQ(scan->model, "ears");
+}
+
 TEST(Form, AModelThatIsGivenTwiceIsRefused) {
   const std::string part = "--b\r\ncontent-disposition: form-data; NAME=\"model\"\r\n\r\nx\r\n";
   EXPECT_THAT(ScanForm(part + "--b--", kType), IsOk());
