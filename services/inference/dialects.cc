@@ -10,9 +10,10 @@ namespace aima::inference {
 namespace {
 
 absl::Status NoWords(const Endpoint& engine, const char* what) {
-  return Error(v1::INFERENCE_REQUEST_REFUSED,
-               absl::StrCat("engine '", engine.instance_id, "' speaks ", engine.dialect, ", which has no words for ", what),
-               {{"instance_id", engine.instance_id}, {"dialect", engine.dialect}});
+  return Error(
+      v1::INFERENCE_REQUEST_REFUSED,
+      absl::StrCat("engine '", engine.instance_id, "' speaks ", engine.dialect, ", which has no words for ", what),
+      {{"instance_id", engine.instance_id}, {"dialect", engine.dialect}});
 }
 
 }  // namespace

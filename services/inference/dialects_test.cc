@@ -139,18 +139,24 @@ TEST_F(OllamaTest, ItsRefusalsAreTold) {
 }
 
 TEST_F(OllamaTest, AnErrorInTheMiddleIsAFailedEngine) {
-  Lines(R"({"message":{"content":"The"},"done":false})" "\n" R"({"error":"an error was encountered"})" "\n");
+  Lines(R"({"message":{"content":"The"},"done":false})"
+        "\n"
+        R"({"error":"an error was encountered"})"
+        "\n");
   EXPECT_THAT(Chat(), FailsWith(v1::INFERENCE_ENGINE_FAILED, "an error was encountered"));
 }
 
 TEST_F(OllamaTest, AStreamWithoutAnEndIsALostEngine) {
-  Lines(R"({"message":{"content":"The"},"done":false})" "\n");
+  Lines(R"({"message":{"content":"The"},"done":false})"
+        "\n");
   EXPECT_THAT(Chat(), FailsWith(v1::INFERENCE_ENGINE_LOST, "ended early"));
 }
 
 TEST_F(OllamaTest, LinesMayComeInAnyPieces) {
-  const std::string line = R"({"message":{"content":"\u00e9"},"done":false})" "\n\n"
-                           R"({"message":{"content":"","thinking":"hm"},"done":true,"done_reason":"stop"})" "\n";
+  const std::string line = R"({"message":{"content":"\u00e9"},"done":false})"
+                           "\n\n"
+                           R"({"message":{"content":"","thinking":"hm"},"done":true,"done_reason":"stop"})"
+                           "\n";
   ScriptedEngine::Script script = {
       {Step::kSend, "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(line.size()) + "\r\n\r\n"}};
   for (const char c : line) script.push_back({Step::kSend, std::string(1, c)});
@@ -162,15 +168,20 @@ TEST_F(OllamaTest, LinesMayComeInAnyPieces) {
 }
 
 TEST_F(OllamaTest, ToolsPicturesAndFormatsAreTranslatedBothWays) {
-  Lines(R"({"message":{"content":"","tool_calls":[{"function":{"name":"weather","arguments":{"city":"Rome"}}}]},"done":false})"
-        "\n" R"({"message":{"content":""},"done":true,"done_reason":"stop","prompt_eval_count":5,"eval_count":2})" "\n");
+  Lines(
+      R"({"message":{"content":"","tool_calls":[{"function":{"name":"weather","arguments":{"city":"Rome"}}}]},"done":false})"
+      "\n"
+      R"({"message":{"content":""},"done":true,"done_reason":"stop","prompt_eval_count":5,"eval_count":2})"
+      "\n");
   ASSERT_THAT(ParseJson(Json::parse(R"({"model":"chatty",
       "messages":[{"role":"user","content":"See: ","parts":[{"type":"text","text":"this"},
                     {"type":"image_url","image_url":{"url":"data:image/png;base64,iVBO"}}]},
                   {"role":"assistant","tool_calls":[{"id":"c1","name":"weather","arguments":"{\"city\":\"Paris\"}"}]},
                   {"role":"tool","tool_call_id":"c1","content":"sun"}],
       "tools":[{"type":"function","function":{"name":"weather"}}],
-      "response_format":{"type":"json_schema","json_schema":{"schema":{"type":"object"}}}})"), chat_), IsOk());
+      "response_format":{"type":"json_schema","json_schema":{"schema":{"type":"object"}}}})"),
+                        chat_),
+              IsOk());
   const auto response = testing::Run(loop_, units_.Chat(call_, chat_));
   ASSERT_THAT(response, IsOk());
   EXPECT_EQ(response->finish_reason(), v1::FINISH_REASON_TOOL_CALLS);
@@ -185,9 +196,10 @@ TEST_F(OllamaTest, ToolsPicturesAndFormatsAreTranslatedBothWays) {
 }
 
 TEST_F(OllamaTest, WhatItHasNoWordsForIsRefused) {
-  for (const char* more : {R"({"tool_choice":"required"})", R"({"response_format":{"type":"grammar"}})",
-                           R"({"messages":[{"role":"user","parts":[{"type":"input_audio"}]}]})",
-                           R"({"messages":[{"role":"user","parts":[{"type":"image_url","image_url":{"url":"http://x/"}}]}]})"}) {
+  for (const char* more :
+       {R"({"tool_choice":"required"})", R"({"response_format":{"type":"grammar"}})",
+        R"({"messages":[{"role":"user","parts":[{"type":"input_audio"}]}]})",
+        R"({"messages":[{"role":"user","parts":[{"type":"image_url","image_url":{"url":"http://x/"}}]}]})"}) {
     chat_.Clear();
     ASSERT_THAT(ParseJson(Json::parse(more), chat_), IsOk());
     chat_.set_model("chatty");
@@ -223,10 +235,10 @@ TEST_F(OpenInferenceTest, TextsGoIntoATensorAndVectorsComeOutOfOne) {
 
 TEST_F(OpenInferenceTest, TensorsThatDoNotFitAreAFailedEngine) {
   engine_.Then(Recorded("mlserver-infer"));  // two rows
-  for (const char* outputs : {R"([])", R"([3])", R"([{"datatype":"FP32","shape":[1,3],"data":[1,2]}])",
-                              R"([{"datatype":"FP32","shape":[1,0],"data":[]}])",
-                              R"([{"datatype":"FP32","shape":[1,1],"data":["1"]}])",
-                              R"([{"datatype":"FP32","shape":[1,1],"data":[[[[1]]]]}])", R"("none")"}) {
+  for (const char* outputs :
+       {R"([])", R"([3])", R"([{"datatype":"FP32","shape":[1,3],"data":[1,2]}])",
+        R"([{"datatype":"FP32","shape":[1,0],"data":[]}])", R"([{"datatype":"FP32","shape":[1,1],"data":["1"]}])",
+        R"([{"datatype":"FP32","shape":[1,1],"data":[[[[1]]]]}])", R"("none")"}) {
     engine_.Then(ScriptedEngine::Answer(200, "application/json", std::string(R"({"outputs":)") + outputs + "}"));
   }
   for (int i = 0; i < 8; ++i) {

@@ -84,10 +84,11 @@ absl::Status ErrorInPiece(std::string_view text, const Endpoint& engine) {
 }
 
 absl::Status NoAnswer(const Endpoint& engine, std::string_view what, std::string_view why) {
-  return Error(v1::INFERENCE_ENGINE_FAILED,
-               absl::StrCat("engine '", engine.instance_id, "' sent what is no ", absl::string_view(what.data(), what.size()),
-                            ": ", absl::string_view(why.data(), std::min<size_t>(why.size(), 200))),
-               {{"instance_id", engine.instance_id}, {"model", engine.model_id}});
+  return Error(
+      v1::INFERENCE_ENGINE_FAILED,
+      absl::StrCat("engine '", engine.instance_id, "' sent what is no ", absl::string_view(what.data(), what.size()),
+                   ": ", absl::string_view(why.data(), std::min<size_t>(why.size(), 200))),
+      {{"instance_id", engine.instance_id}, {"model", engine.model_id}});
 }
 
 }  // namespace aima::inference

@@ -12,7 +12,8 @@ using testing::IsOk;
 
 std::string Form(const std::string& model, const std::string& file) {
   return "before\r\n--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n" + model +
-         "\r\n--b \t\r\nContent-Disposition: form-data; name=file; filename=\"a\\\"; name=model\"\r\n\r\n" + file + "\r\n--b--";
+         "\r\n--b \t\r\nContent-Disposition: form-data; name=file; filename=\"a\\\"; name=model\"\r\n\r\n" + file +
+         "\r\n--b--";
 }
 
 constexpr char kType[] = "Multipart/Form-Data; charset=utf-8; boundary=b";

@@ -33,7 +33,8 @@ absl::Status Refused(const Endpoint& engine, std::string_view what) {
 // The base64 inside of data:image/png;base64,…
 absl::StatusOr<std::string> PictureOf(const Json& part, const Endpoint& engine) {
   const Json image = part.value("image_url", Json());
-  const std::string url = image.is_object() && image.value("url", Json()).is_string() ? image["url"].get<std::string>() : "";
+  const std::string url =
+      image.is_object() && image.value("url", Json()).is_string() ? image["url"].get<std::string>() : "";
   const size_t comma = url.find(";base64,");
   if (url.substr(0, 5) != "data:" || comma == std::string::npos) {
     return Refused(engine, "pictures at addresses: give them as data:image/…;base64,…");
@@ -106,7 +107,8 @@ absl::Status AddOptions(const Request& request, Json& body) {
   const Json more = ToTree(request.engine_options());
   for (const auto& [key, value] : more.items()) {
     Json& place = key == "keep_alive" || key == "think" ? body : options;
-    if (place.contains(key)) return InvalidInput(absl::StrCat("engine_options.", key), "is a field of the request itself");
+    if (place.contains(key))
+      return InvalidInput(absl::StrCat("engine_options.", key), "is a field of the request itself");
     place[key] = value;
   }
   // What does not fit is an error, not cut off in silence.
@@ -147,7 +149,8 @@ class OllamaReader : public AnswerReader {
       return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
     };
     const Json message = json.value("message", Json::object());
-    const std::string said = message.is_object() && message.contains("content") ? text(message, "content") : text(json, "response");
+    const std::string said =
+        message.is_object() && message.contains("content") ? text(message, "content") : text(json, "response");
     const std::string thought = message.is_object() ? text(message, "thinking") : "";
     delta.text += said;
     delta.reasoning += thought + text(json, "thinking");
@@ -158,10 +161,10 @@ class OllamaReader : public AnswerReader {
     if (json["done"] != true) return absl::OkStatus();
     delta.done = true;
     const std::string reason = text(json, "done_reason");
-    delta.finish = reason == "length"               ? v1::FINISH_REASON_LENGTH
-                   : reason != "stop"               ? v1::FINISH_REASON_OTHER
-                   : calls_ > 0                     ? v1::FINISH_REASON_TOOL_CALLS
-                                                    : v1::FINISH_REASON_STOP;
+    delta.finish = reason == "length" ? v1::FINISH_REASON_LENGTH
+                   : reason != "stop" ? v1::FINISH_REASON_OTHER
+                   : calls_ > 0       ? v1::FINISH_REASON_TOOL_CALLS
+                                      : v1::FINISH_REASON_STOP;
     v1::Usage usage;
     usage.set_prompt_tokens(Count(json, "prompt_eval_count"));
     usage.set_completion_tokens(Count(json, "eval_count"));
