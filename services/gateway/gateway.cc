@@ -12,11 +12,14 @@
 #include "libs/net/listener.h"
 #include "libs/rpc/client.h"
 #include "libs/runtime/notify.h"
+#include "services/gateway/anthropic/anthropic_api.h"
 #include "services/gateway/grpc_face.h"
 #include "services/gateway/http_face.h"
 #include "services/gateway/mcp/prompts.h"
 #include "services/gateway/mcp/unit_source.h"
+#include "services/gateway/ollama/ollama_api.h"
 #include "services/gateway/operation_service.h"
+#include "services/gateway/responses/responses_api.h"
 
 namespace aima::gateway {
 namespace {
@@ -33,9 +36,7 @@ std::vector<mcp::Source*> WithMore(std::vector<mcp::Source*> sources, const std:
 http::Response Refused(int status, std::string_view message) {
   const absl::Status error = status == 413 ? Error(unit::v1::TOO_LARGE, absl::string_view(message.data(), message.size()))
                                            : InvalidInput("", absl::string_view(message.data(), message.size()));
-  http::Response response = ErrorResponse(error, {"", "", absl::Now()});
-  response.status = status;
-  return response;
+  return ErrorResponse(error, {"", "", absl::Now()}, status);
 }
 
 class Gateway {
@@ -55,14 +56,19 @@ class Gateway {
         watch_(loop, *catalogue_, runner_, *subscriber_),
         operations_(loop, config, share_dir, *catalogue_, runner_, *rpc_, keys_),
         units_(*catalogue_),
+        documents_(*catalogue_),
+        web_(share_dir + "/web"),
         health_(loop, *catalogue_, *rpc_),
         generic_(runner_, watch_, health_),
         grpc_(loop, *catalogue_, channels_, access_, generic_),
         mcp_units_(*catalogue_, runner_, watch_),
         mcp_prompts_(share_dir + "/configs/prompts", *catalogue_, runner_),
         mcp_(loop, config_, edge_, WithMore({&mcp_units_, &mcp_prompts_}, mcp_sources)),
+        anthropic_({loop, runner_, edge_}),
+        ollama_({loop, runner_, edge_}),
+        responses_({loop, runner_, edge_}),
         face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_.units(), units_, health_, registry_,
-               &mcp_}) {}
+               &mcp_, &documents_, &web_, {&anthropic_, &ollama_, &responses_}}) {}
 
   Task<absl::Status> Run() {
     asio::signal_set signals(loop_, SIGTERM, SIGINT);
@@ -117,12 +123,17 @@ class Gateway {
   ResourceWatch watch_;
   OperationService operations_;
   const UnitsJson units_;
+  openapi::Documents documents_;
+  const WebFiles web_;
   HealthReport health_;
   GenericUnits generic_;
   GrpcFace grpc_;
   mcp::UnitSource mcp_units_;
   mcp::PromptSource mcp_prompts_;
   mcp::McpFace mcp_;
+  anthropic::AnthropicApi anthropic_;
+  ollama::OllamaApi ollama_;
+  responses::ResponsesApi responses_;
   HttpFace face_;
 };
 

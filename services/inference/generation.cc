@@ -67,6 +67,7 @@ Task<absl::StatusOr<Outcome>> ReadAnswer(Dispatched& dispatched, const Dialect& 
       outcome.finish = *delta.finish;
       finished = true;
     }
+    if (!delta.stop_text.empty()) outcome.stop_text = delta.stop_text;
     if (delta.usage) {
       outcome.usage = *delta.usage;
       usage_reported = true;

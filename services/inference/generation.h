@@ -19,6 +19,7 @@ struct Outcome {
   v1::Usage usage;
   v1::Metrics metrics;
   std::vector<v1::ToolCall> tool_calls;
+  std::string stop_text;
 };
 
 // What is to be generated.

@@ -58,6 +58,7 @@ Task<absl::StatusOr<v1::ChatResponse>> InferenceUnits::Chat(CallContext& call, c
   };
   CO_ASSIGN_OR_RETURN(Outcome outcome, co_await Generate(call, dispatcher_, outbox_, std::move(asked)));
   Report(outcome, response);
+  if (!outcome.stop_text.empty()) response.set_stop_text(outcome.stop_text);
   for (v1::ToolCall& tool : outcome.tool_calls) *response.add_tool_calls() = std::move(tool);
   co_return response;
 }
@@ -68,7 +69,15 @@ Task<absl::Status> InferenceUnits::ChatStream(CallContext& call, const v1::ChatR
   GenerationRequest asked = Asked(request);
   v1::ChatChunk chunk;
   asked.sink = [&out, &chunk](const Delta& delta) -> Task<absl::Status> {
-    if (delta.text.empty() && delta.reasoning.empty()) co_return absl::OkStatus();
+    if (delta.empty()) co_return absl::OkStatus();
+    chunk.clear_tool_call_deltas();
+    for (const ToolPiece& piece : delta.tools) {
+      v1::ToolCallDelta& tool = *chunk.add_tool_call_deltas();
+      tool.set_index(piece.index);
+      tool.set_id(piece.id);
+      tool.set_name(piece.name);
+      tool.set_arguments(piece.arguments);
+    }
     chunk.set_content(delta.text);
     if (delta.reasoning.empty()) {
       chunk.clear_reasoning_content();
@@ -80,6 +89,7 @@ Task<absl::Status> InferenceUnits::ChatStream(CallContext& call, const v1::ChatR
   CO_ASSIGN_OR_RETURN(Outcome outcome, co_await Generate(call, dispatcher_, outbox_, std::move(asked)));
   v1::ChatChunk last;
   Report(outcome, last);
+  if (!outcome.stop_text.empty()) last.set_stop_text(outcome.stop_text);
   for (v1::ToolCall& tool : outcome.tool_calls) *last.add_tool_calls() = std::move(tool);
   co_return co_await out.Write(last);
 }

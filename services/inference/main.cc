@@ -2,6 +2,7 @@
 #include "services/inference/changes.h"
 #include "services/inference/inference_units.h"
 #include "services/inference/rpc_directory.h"
+#include "services/inference/token_count.h"
 
 namespace aima::inference {
 namespace {
@@ -13,10 +14,13 @@ Task<absl::Status> Wire(runtime::Host& host) {
   auto& http = host.Own<http::Client>(host.loop());
   auto& dispatcher = host.Own<Dispatcher>(host.loop(), router, http);
   auto& units = host.Own<InferenceUnits>(router, dispatcher, host.Outbox());
+  auto& token_count = host.Own<TokenCount>(dispatcher, host.Outbox());
   auto& changes = host.Own<Changes>(router, [&host] { return host.BackgroundCall("follow models and engines"); });
   host.Events().On(
       {"model", "engine"}, [&changes](const event::v1::Event& event) { return changes.Hear(event); },
       [&changes] { return changes.ReadAnew(); });
+
+  host.Spawn(router.loader().UnloadIdle(host.BackgroundCall("unload what is idle")));
 
   host.Serve("aima.inference.v1.InferenceService")
       .Bind<&InferenceUnits::Chat>(units)
@@ -34,7 +38,8 @@ Task<absl::Status> Wire(runtime::Host& host) {
       .Bind<&InferenceUnits::Detect>(units)
       .Bind<&InferenceUnits::Voices>(units)
       .Bind<&InferenceUnits::Models>(units)
-      .Bind<&InferenceUnits::Forward>(units);
+      .Bind<&InferenceUnits::Forward>(units)
+      .Bind<&TokenCount::CountTokens>(token_count);
   co_return absl::OkStatus();
 }
 

@@ -85,6 +85,8 @@ void ReadChoice(JsonCursor& json, Delta& delta) {
     } else if (key == "finish_reason") {
       std::string reason;
       if (json.AppendString(reason) && !reason.empty()) delta.finish = FinishReasonOf(reason);
+    } else if ((key == "stop_reason" || key == "matched_stop") && json.Peek() == '"') {  // vLLM, SGLang
+      json.AppendString(delta.stop_text);
     } else {
       json.Skip();
     }
@@ -122,6 +124,7 @@ void Delta::Clear() {
   reasoning.clear();
   tools.clear();
   finish.reset();
+  stop_text.clear();
   usage.reset();
   pieces = 0;
   done = false;
@@ -172,6 +175,14 @@ absl::Status ReadOpenAiPiece(std::string_view text, const Endpoint& engine, Delt
         delta.usage = ReadOpenAiUsage(json.Skip());
       } else if (key == "error") {
         error = json.Skip();
+      } else if (key == "__verbose" && json.EnterObject()) {  // llama.cpp, in the piece that ends the answer
+        while (json.NextKey(key)) {
+          if (key == "stopping_word" && json.Peek() == '"') {
+            json.AppendString(delta.stop_text);
+          } else {
+            json.Skip();
+          }
+        }
       } else {
         json.Skip();
       }

@@ -10,6 +10,8 @@
 namespace aima::inference {
 namespace {
 
+constexpr char kLlamaCpp[] = "llamacpp";
+
 // The fields that chat and completion share.
 template <class Request>
 absl::Status WriteSampling(const Request& request, ObjectWriter& body) {
@@ -68,6 +70,7 @@ std::string MessageJson(const v1::Message& message) {
   } else {
     AppendJsonString(message.content(), content);
   }
+  if (!message.reasoning_content().empty()) json.Text("reasoning_content", message.reasoning_content());
   if (!message.name().empty()) json.Text("name", message.name());
   if (!message.tool_call_id().empty()) json.Text("tool_call_id", message.tool_call_id());
   if (message.tool_calls_size() > 0) AppendToolCalls(message, json.Key("tool_calls"));
@@ -93,6 +96,10 @@ absl::StatusOr<EngineRequest> OpenAiDialect::Chat(const v1::ChatRequest& request
   }
   messages += ']';
   RETURN_IF_ERROR(WriteSampling(request, body));
+  // Otherwise llama.cpp does not tell at which text it stopped.
+  if (request.stop_size() > 0 && engine.engine == kLlamaCpp && !request.engine_options().fields().contains("verbose")) {
+    body.Key("verbose") += "true";
+  }
   if (request.has_response_format()) body.Json("response_format", request.response_format());
   if (request.has_tool_choice()) body.Json("tool_choice", request.tool_choice());
   if (request.tools_size() > 0) {

@@ -106,7 +106,8 @@ Task<absl::Status> OpenAiSurface::Ask(CallContext& call, const v1::ForwardReques
   const absl::StatusOr<RequestScan> scan =
       route.form ? ScanForm(request.body(), type) : ScanRequest(request.body());
   if (!scan.ok()) co_return co_await out.Write(ErrorAnswer(scan.status()));
-  const bool assemble = route.object != nullptr && !scan->stream;
+  // Most engines end their work early for streams only: whole answers are put together here.
+  bool assemble = false;
   RequestLog log(outbox_, call, scan->model, AskName(route.ask));
   const Dispatcher::Make make = [&](const Endpoint& engine) -> absl::StatusOr<EngineRequest> {
     const absl::StatusOr<const Dialect*> dialect = DialectOf(engine);
@@ -118,6 +119,7 @@ Task<absl::Status> OpenAiSurface::Ask(CallContext& call, const v1::ForwardReques
           {{"instance_id", engine.instance_id}});
     }
     if (route.form) return EngineRequest{route.path, EngineForm(request.body(), *scan, engine.served_name), type};
+    assemble = route.object != nullptr && !scan->stream && !engine.cancels_whole_answers;
     return EngineRequest{route.path, EngineBody(request.body(), *scan, engine.served_name, assemble)};
   };
   absl::StatusOr<Dispatched> dispatched = co_await dispatcher_.Send(call, scan->model, route.ask, log, make);

@@ -125,6 +125,14 @@ Task<absl::StatusOr<std::vector<Endpoint>>> RpcEngineDirectory::Endpoints(const 
     endpoint.api_key = item.api_key();
     endpoint.dialect = TextOf(item.dialect());
     endpoint.max_concurrent = std::max(1, item.max_concurrent());
+    endpoint.cancels_whole_answers =
+        std::count(item.capabilities().begin(), item.capabilities().end(), "whole_cancellation") > 0;
+    endpoint.generation = item.generation();
+    endpoint.memory = item.memory_bytes();
+    endpoint.retention.on_demand = item.on_demand();
+    endpoint.retention.pinned = item.pinned();
+    endpoint.retention.external = item.external();
+    endpoint.retention.idle_timeout = absl::Milliseconds(item.idle_timeout());
     for (const engine::v1::OwnModel& own : item.own_models()) {
       if (models_.IsRegistered(own.name())) continue;
       Endpoint serves_own = endpoint;
@@ -144,7 +152,17 @@ Task<absl::Status> RpcEngineDirectory::Start(const CallContext& call, const std:
   } else {
     request.set_name(engine);
   }
+  request.set_on_demand(true);
   co_return (co_await rpc_.Call<engine::v1::StartResponse>(call, request)).status();
+}
+
+Task<absl::Status> RpcEngineDirectory::Unload(const CallContext& call, const std::string& instance_id,
+                                              int64_t generation, UnloadReason reason) {
+  engine::v1::UnloadRequest request;
+  request.set_instance_id(instance_id);
+  request.set_generation(generation);
+  request.set_reason(reason == UnloadReason::kIdle ? engine::v1::UNLOAD_REASON_IDLE : engine::v1::UNLOAD_REASON_ROOM);
+  co_return (co_await rpc_.Call<engine::v1::UnloadResponse>(call, request)).status();
 }
 
 }  // namespace aima::inference

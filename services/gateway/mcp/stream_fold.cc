@@ -36,7 +36,8 @@ bool StreamFold::Fits(const UnitInfo& unit) {
   return ResultField(stream, output) || ArePieces(stream, output);
 }
 
-StreamFold::StreamFold(const UnitInfo& unit) : type_(*unit.stream->output_type()) {
+StreamFold::StreamFold(const UnitInfo& unit)
+    : type_(*unit.stream->output_type()), output_type_(*unit.unary->output_type()) {
   if (const FieldDescriptor* field = ResultField(type_, *unit.unary->output_type())) result_field_ = field->name();
   const FieldDescriptor* percent = type_.FindFieldByName("percent");
   percent_ = percent && percent->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE;
@@ -58,9 +59,10 @@ void StreamFold::Add(const json& message) {
   }
 }
 
-// Texts are continued, lists grow, everything else is as the last piece has it.
+// Texts are continued, lists grow, everything else is as the last piece has it. What only pieces have is left out.
 void StreamFold::AddPiece(const json& message) {
   for (const auto& [key, value] : message.items()) {
+    if (!output_type_.FindFieldByName(key)) continue;
     const FieldDescriptor* field = type_.FindFieldByName(key);
     json& whole = output_[key];
     if (field && field->type() == FieldDescriptor::TYPE_STRING && value.is_string() && whole.is_string()) {

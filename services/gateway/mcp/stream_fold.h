@@ -33,7 +33,8 @@ class StreamFold {
  private:
   void AddPiece(const nlohmann::json& message);
 
-  const google::protobuf::Descriptor& type_;  // of the messages
+  const google::protobuf::Descriptor& type_;    // of the messages
+  const google::protobuf::Descriptor& output_type_;
   std::string result_field_;                  // empty for a stream of pieces
   bool percent_ = false;
   double progress_ = 0;

@@ -1,0 +1,34 @@
+// Requests of Ollama's API, as units understand them. Fields and options that are not known are ignored, as Ollama does;
+// what is known and cannot be done is refused by name.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace aima::gateway::ollama {
+
+// Whether a model is to be kept in memory.
+enum class Keep { kUnsaid, kYes, kNo };
+
+// A request to generate text.
+struct Asked {
+  std::string model;     // as the client calls it
+  nlohmann::json input;  // of the unit, without the model
+  bool stream = true;
+  bool raw = false;      // for inference.complete rather than inference.chat
+  bool empty = false;    // nothing is asked: the model is to be loaded, or unloaded
+  Keep keep = Keep::kUnsaid;
+};
+
+absl::StatusOr<Asked> ReadChat(const nlohmann::json& body);
+absl::StatusOr<Asked> ReadGenerate(const nlohmann::json& body);
+
+// A request for vectors. `input` is of inference.embed, without the model; an empty list is allowed.
+absl::StatusOr<Asked> ReadEmbed(const nlohmann::json& body);
+
+// Reads "model", or "name", which older clients send.
+absl::StatusOr<std::string> ReadModel(const nlohmann::json& body);
+
+}  // namespace aima::gateway::ollama

@@ -1,0 +1,40 @@
+"""Runs programs in JavaScript that use the official npm clients of OpenAI, Anthropic and Ollama, unchanged."""
+import json
+import subprocess
+
+from tools import node_environment, node_packages
+
+PACKAGES = {"openai": "7.55.0", "@anthropic-ai/sdk": "1.11.0", "ollama": "0.6.4"}
+
+
+def clients_folder():
+    """A folder with node and these clients."""
+    return node_packages("node-clients-" + "-".join(PACKAGES.values()), *(f"{name}@{version}" for name, version in PACKAGES.items()))
+
+
+def run_program(folder, name, text, settings, timeout=180):
+    """What the program prints as its last line, as JSON. It finds `settings`, and prints with `tell(value)`."""
+    program = folder / f"{name}.mjs"
+    program.write_text(f"const settings = {json.dumps(settings)};\nconst tell = (value) => console.log(JSON.stringify(value ?? null));\n{text}")
+    done = subprocess.run([folder / "venv/bin/node", program], capture_output=True, text=True, timeout=timeout,
+                          env=node_environment(folder), stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def abandoned(cluster, leave):
+    """True once the request that `leave` begins and abandons has ended at the engine, which is then free again."""
+    cluster.wait(lambda: busy(cluster) == 0, what="the end of earlier requests")
+    latest = cluster.execute("event.query", {"limit": 1})["latest"]
+    leave()
+
+    def failed():
+        told = cluster.execute("event.query", {"type": "inference.request_failed", "after": latest})["items"]
+        return [event["payload"]["reason"] for event in told] == ["CANCELLED"]
+
+    cluster.wait(failed, what="the end of the abandoned request")
+    return cluster.wait(lambda: busy(cluster) == 0, what="an engine that is free")
+
+
+def busy(cluster):
+    return sum(model["in_flight"] for model in cluster.execute("inference.models")["models"])
