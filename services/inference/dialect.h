@@ -67,6 +67,8 @@ class AnswerReader {
   virtual ~AnswerReader() = default;
   // Adds what `bytes` complete to `delta`. Fails if the engine reports a failure or sends what is no answer.
   virtual absl::Status Feed(std::string_view bytes, Delta& delta) = 0;
+  // Whether the end of the stream is all that tells of the end of the answer.
+  virtual bool EndsWithStream() const { return false; }
 };
 
 // How far an engine is with a video.

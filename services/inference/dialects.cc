@@ -2,15 +2,18 @@
 #include <absl/strings/str_cat.h>
 
 #include "libs/errors/errors.h"
+#include "services/inference/ollama_dialect.h"
+#include "services/inference/open_inference_dialect.h"
 #include "services/inference/openai_dialect.h"
 
 namespace aima::inference {
 namespace {
 
 absl::Status NoWords(const Endpoint& engine, const char* what) {
-  return Error(v1::INFERENCE_REQUEST_REFUSED,
-               absl::StrCat("engine '", engine.instance_id, "' speaks ", engine.dialect, ", which has no words for ", what),
-               {{"instance_id", engine.instance_id}, {"dialect", engine.dialect}});
+  return Error(
+      v1::INFERENCE_REQUEST_REFUSED,
+      absl::StrCat("engine '", engine.instance_id, "' speaks ", engine.dialect, ", which has no words for ", what),
+      {{"instance_id", engine.instance_id}, {"dialect", engine.dialect}});
 }
 
 }  // namespace
@@ -52,7 +55,11 @@ absl::StatusOr<Exchange<v1::DetectResponse>> Dialect::Detect(const v1::DetectReq
 
 absl::StatusOr<const Dialect*> DialectOf(const Endpoint& engine) {
   static const OpenAiDialect openai;
+  static const OllamaDialect ollama;
+  static const OpenInferenceDialect open_inference;
   if (engine.dialect == "openai") return &openai;
+  if (engine.dialect == "ollama") return &ollama;
+  if (engine.dialect == "open_inference") return &open_inference;
   return Error(v1::INFERENCE_REQUEST_REFUSED,
                absl::StrCat("engine '", engine.instance_id, "' speaks ", engine.dialect, ", which AIMA cannot"),
                {{"instance_id", engine.instance_id}, {"dialect", engine.dialect}});

@@ -57,7 +57,10 @@ Task<absl::StatusOr<Outcome>> ReadAnswer(Dispatched& dispatched, const Dialect& 
   while (!delta.done) {
     const absl::StatusOr<std::optional<std::string>> bytes = co_await dispatched.answer->Next();
     if (!bytes.ok() && !finished) co_return co_await dispatched.Broken(bytes.status());
-    if (!bytes.ok() || !bytes->has_value()) break;
+    if (!bytes.ok() || !bytes->has_value()) {
+      finished = finished || reader->EndsWithStream();
+      break;
+    }
     delta.Clear();
     CO_RETURN_IF_ERROR(reader->Feed(**bytes, delta));
     if (delta.finish) {

@@ -68,8 +68,7 @@ Task<absl::Status> InferenceUnits::SynthesizeStream(CallContext& call, const v1:
     ASSIGN_OR_RETURN(Exchange<v1::SynthesizeResponse> exchange, dialect->Synthesize(request, engine));
     return std::move(exchange.request);
   };
-  absl::StatusOr<Dispatched> dispatched =
-      co_await dispatcher_.Send(call, request.model(), Ask::kSynthesize, log, make);
+  absl::StatusOr<Dispatched> dispatched = co_await dispatcher_.Send(call, request.model(), Ask::kSynthesize, log, make);
   if (!dispatched.ok()) co_return log.Failed(dispatched.status());
   http::ResponseStream& answer = *dispatched->answer;
   if (answer.status() != 200) {

@@ -2,15 +2,13 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
 #include "services/inference/fakes.h"
 #include "services/inference/inference_units.h"
-#include "services/inference/scripted_engine.h"
+#include "services/inference/recordings.h"
 
 namespace aima::inference {
 namespace {
@@ -24,26 +22,14 @@ using testing::FailsWith;
 using testing::IsOk;
 using Step = ScriptedEngine::Step;
 
-std::string Recording(const std::string& name) {
-  std::ifstream file(AIMA_SOURCE_DIR "/services/inference/testdata/" + name + ".http", std::ios::binary);
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  EXPECT_FALSE(bytes.str().empty()) << name;
-  return bytes.str();
-}
-
-ScriptedEngine::Script Recorded(const std::string& name) { return {{Step::kSend, Recording(name)}}; }
-
-std::string BodyOf(const std::string& recording) { return recording.substr(recording.find("\r\n\r\n") + 4); }
-
 class MediaUnitsTest : public ::testing::Test {
  protected:
   MediaUnitsTest() {
     call_.request_id = "r1";
     call_.deadline = absl::Now() + absl::Minutes(2);
     const std::pair<const char*, v1::ModelType> kModels[] = {
-        {"ears", v1::MODEL_TYPE_ASR},   {"voice", v1::MODEL_TYPE_TTS},      {"painter", v1::MODEL_TYPE_IMAGE},
-        {"eyes", v1::MODEL_TYPE_DETECTION}, {"ranker", v1::MODEL_TYPE_RERANK}, {"cinema", v1::MODEL_TYPE_VIDEO},
+        {"ears", v1::MODEL_TYPE_ASR},          {"voice", v1::MODEL_TYPE_TTS},     {"painter", v1::MODEL_TYPE_IMAGE},
+        {"eyes", v1::MODEL_TYPE_DETECTION},    {"ranker", v1::MODEL_TYPE_RERANK}, {"cinema", v1::MODEL_TYPE_VIDEO},
         {"riddle", v1::MODEL_TYPE_UNSPECIFIED}};
     for (const auto& [id, type] : kModels) {
       models_.Add(id, type);
@@ -77,8 +63,7 @@ class MediaUnitsTest : public ::testing::Test {
     return Run(units_.Rerank(call_, ranks_));
   }
   absl::StatusOr<v1::GenerateVideoResponse> MakeVideo() { return Run(units_.GenerateVideo(call_, video_)); }
-  std::string Forward(const std::string& path, const std::string& body,
-                      const std::string& type = "application/json") {
+  std::string Forward(const std::string& path, const std::string& body, const std::string& type = "application/json") {
     v1::ForwardRequest request;
     request.set_path(path);
     request.set_method("POST");
@@ -94,9 +79,10 @@ class MediaUnitsTest : public ::testing::Test {
   }
   int Status() const { return forwarded_.written.empty() ? 0 : forwarded_.written[0].status(); }
   std::string RequestLine(size_t i) const {
-    return engine_.requests()[i].head.substr(0, engine_.requests()[i].head.find(" HTTP/"));
+    const std::string& head = engine_.requests().at(i).head;
+    return head.substr(0, head.find(" HTTP/"));
   }
-  Json RequestJson(size_t i = 0) const { return Json::parse(engine_.requests()[i].body); }
+  Json RequestJson(size_t i = 0) const { return Json::parse(engine_.requests().at(i).body); }
   template <class Done>
   void Until(Done done) {
     const absl::Time limit = absl::Now() + absl::Minutes(1);
@@ -191,7 +177,8 @@ TEST_F(MediaUnitsTest, WithoutFfmpegTheFormatIsUnavailable) {
 
 TEST_F(MediaUnitsTest, ARecordingComesPieceByPieceAndItsLengthLast) {
   const std::string head =
-      "HTTP/1.1 200 OK\r\nContent-Type: audio/pcm;rate=8000\r\nX-Sample-Rate: 8000\r\nTransfer-Encoding: chunked\r\n\r\n";
+      "HTTP/1.1 200 OK\r\nContent-Type: audio/pcm;rate=8000\r\nX-Sample-Rate: 8000\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n";
   engine_.Then({{Step::kSend, head + "4\r\nabcd\r\n"}, {Step::kPause, "", 30}, {Step::kSend, "2\r\nef\r\n0\r\n\r\n"}});
   speech_.set_format(v1::AUDIO_FORMAT_PCM);
   ASSERT_THAT(Run(units_.SynthesizeStream(call_, speech_, pieces_)), IsOk());
@@ -204,8 +191,9 @@ TEST_F(MediaUnitsTest, ARecordingComesPieceByPieceAndItsLengthLast) {
 }
 
 TEST_F(MediaUnitsTest, AReaderOfARecordingThatLeavesEndsTheEnginesWork) {
-  engine_.Then({{Step::kSend, "HTTP/1.1 200 OK\r\nContent-Type: audio/pcm\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"},
-                {Step::kStall}});
+  engine_.Then(
+      {{Step::kSend, "HTTP/1.1 200 OK\r\nContent-Type: audio/pcm\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"},
+       {Step::kStall}});
   pieces_.leave_after = 0;
   EXPECT_EQ(Run(units_.SynthesizeStream(call_, speech_, pieces_)).code(), absl::StatusCode::kCancelled);
   Until([&] { return engine_.abandoned() == 1; });
@@ -234,7 +222,8 @@ TEST_F(MediaUnitsTest, AnswersThatHoldNoPictureAreAFailedEngine) {
   request.set_model("painter");
   request.set_prompt("hills");
   for (const char* body : {R"({"data":[]})", R"({"data":[{"url":"http://elsewhere/a.png"}]})", R"([])",
-                           R"({"data":[{"b64_json":"aGVsbG8="}]})", R"({"data":[{"b64_json":"*"}]})", R"({"data":[{"b64_json":"UklGRg=="}]})"}) {
+                           R"({"data":[{"b64_json":"aGVsbG8="}]})", R"({"data":[{"b64_json":"*"}]})",
+                           R"({"data":[{"b64_json":"UklGRg=="}]})"}) {
     engine_.Then(ScriptedEngine::Answer(200, "application/json", body));
   }
   for (int i = 0; i < 6; ++i) {
@@ -253,7 +242,8 @@ TEST_F(MediaUnitsTest, EngineOptionsOfAPictureCannotReplaceItsFields) {
 
 TEST_F(MediaUnitsTest, ThingsInAPictureComeWithTheirBoxes) {
   engine_.Then(Recorded("centernet-coffee"));
-  engine_.Then(ScriptedEngine::Answer(200, "application/json", R"({"detections":[{"label":"cup","box":[1,2,"x",4]}]})"));
+  engine_.Then(
+      ScriptedEngine::Answer(200, "application/json", R"({"detections":[{"label":"cup","box":[1,2,"x",4]}]})"));
   v1::DetectRequest request;
   request.set_model("eyes");
   request.set_image("picture");
@@ -436,8 +426,9 @@ TEST_F(MediaUnitsTest, ForwardPassesSpeechOnAsItIs) {
 TEST_F(MediaUnitsTest, ForwardPassesAFormOnWithTheEnginesNameOfTheModel) {
   engines_.endpoints[0].served_name = "whisper.bin";
   engine_.Then(Recorded("faster-whisper-transcription"));
-  const std::string before = "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n\r\n--xy\r\n"
-                             "name=\"model\"\r\n--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n";
+  const std::string before =
+      "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n\r\n--xy\r\n"
+      "name=\"model\"\r\n--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n";
   const std::string type = "multipart/form-data; boundary=\"x\"";
   EXPECT_EQ(Forward("/v1/audio/transcriptions", before + "ears\r\n--x--\r\n", type),
             BodyOf(Recording("faster-whisper-transcription")));
@@ -448,14 +439,10 @@ TEST_F(MediaUnitsTest, ForwardPassesAFormOnWithTheEnginesNameOfTheModel) {
 TEST_F(MediaUnitsTest, ForwardRefusesFormsThatAreNone) {
   const std::string part = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nears\r\n";
   const std::pair<std::string, std::string> kBroken[] = {
-      {"{\"model\":\"ears\"}", "application/json"},
-      {part + "--x--", "multipart/form-data"},
-      {part, "multipart/form-data; boundary=x"},
-      {part + part + "--x--", "multipart/form-data; boundary=x"},
-      {"--x--\r\n", "multipart/form-data; boundary=x"},
-      {"", "multipart/form-data; boundary=x"},
-      {"--x", "multipart/form-data; boundary=x"},
-      {"--x\r\n\r\n--x--", "multipart/form-data; boundary=x"}};
+      {"{\"model\":\"ears\"}", "application/json"},     {part + "--x--", "multipart/form-data"},
+      {part, "multipart/form-data; boundary=x"},        {part + part + "--x--", "multipart/form-data; boundary=x"},
+      {"--x--\r\n", "multipart/form-data; boundary=x"}, {"", "multipart/form-data; boundary=x"},
+      {"--x", "multipart/form-data; boundary=x"},       {"--x\r\n\r\n--x--", "multipart/form-data; boundary=x"}};
   for (const auto& [body, type] : kBroken) {
     EXPECT_THAT(Forward("/v1/audio/transcriptions", body, type), HasSubstr("invalid_request_error")) << body;
     EXPECT_EQ(Status(), 400);

@@ -6,6 +6,7 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "services/inference/engine_error.h"
 #include "services/inference/json_cursor.h"
 #include "services/inference/openai_dialect.h"
 
@@ -90,58 +91,6 @@ void ReadChoice(JsonCursor& json, Delta& delta) {
       json.Skip();
     }
   }
-}
-
-std::string TextOf(const Json& object, const char* key) {
-  const auto it = object.find(key);
-  if (it == object.end() || it->is_null()) return "";
-  return it->is_string() ? it->get<std::string>() : it->dump();
-}
-
-// The object that tells of an error, in any of the forms that engines use.
-Json ErrorObject(std::string_view body) {
-  Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return Json{{"message", body.substr(0, 1000)}};
-  const auto it = json.find("error");
-  if (it != json.end() && it->is_object()) return *it;
-  if (it != json.end() && it->is_string()) return Json{{"message", *it}};
-  if (!json.contains("message") && json.contains("detail")) json["message"] = json["detail"];
-  return json;
-}
-
-absl::Status ErrorFrom(int http_status, const Json& error, const Endpoint& engine) {
-  const std::string message = TextOf(error, "message");
-  const std::string type = TextOf(error, "type");
-  const std::string who = absl::StrCat("engine '", engine.instance_id, "'");
-  Metadata metadata = {{"instance_id", engine.instance_id}, {"model", engine.model_id}};
-  // llama.cpp has no type for an embedding input that is too long; it calls that an error of its own.
-  const bool batch = http_status == 500 && message.find("too large to process") != std::string::npos;
-  if (batch || type == "exceed_context_size_error" || TextOf(error, "code") == "context_length_exceeded") {
-    if (error.contains("n_ctx")) metadata["n_ctx"] = TextOf(error, "n_ctx");
-    if (error.contains("n_prompt_tokens")) metadata["n_prompt_tokens"] = TextOf(error, "n_prompt_tokens");
-    return Error(v1::INFERENCE_CONTEXT_TOO_LONG,
-                 absl::StrCat("the input is longer than the context of model '", engine.model_id, "': ", message),
-                 std::move(metadata));
-  }
-  metadata["http_status"] = absl::StrCat(http_status);
-  if (TextOf(error, "code") == "ffmpeg_missing") {
-    return Error(v1::INFERENCE_FORMAT_UNAVAILABLE, absl::StrCat(who, ": ", message), std::move(metadata));
-  }
-  if (http_status == 413) return Error(unit::v1::TOO_LARGE, absl::StrCat(who, ": ", message), std::move(metadata));
-  if (http_status == 415) {
-    return Error(v1::INFERENCE_MEDIA_UNREADABLE, absl::StrCat(who, ": ", message), std::move(metadata));
-  }
-  if (http_status == 429) {
-    return Error(unit::v1::OVERLOADED, absl::StrCat(who, " is overloaded: ", message), std::move(metadata));
-  }
-  const bool refused =
-      (http_status >= 400 && http_status < 500 && http_status != 401 && http_status != 403) || http_status == 501;
-  if (refused) {
-    return Error(v1::INFERENCE_REQUEST_REFUSED, absl::StrCat(who, " does not accept the request: ", message),
-                 std::move(metadata));
-  }
-  return Error(v1::INFERENCE_ENGINE_FAILED, absl::StrCat(who, " failed (HTTP ", http_status, "): ", message),
-               std::move(metadata));
 }
 
 // A streamed answer: events of JSON, then [DONE].
@@ -243,19 +192,6 @@ absl::Status ReadOpenAiPiece(std::string_view text, const Endpoint& engine, Delt
   return absl::OkStatus();
 }
 
-absl::Status ErrorInPiece(std::string_view text, const Endpoint& engine) {
-  const Json piece = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (piece.is_object() && piece.contains("error") && !piece["error"].is_null()) {
-    const Json error = ErrorObject(text);
-    const auto code = error.find("code");
-    return ErrorFrom(code != error.end() && code->is_number_integer() ? code->get<int>() : 500, error, engine);
-  }
-  return Error(v1::INFERENCE_ENGINE_FAILED,
-               absl::StrCat("engine '", engine.instance_id, "' sent what is no answer: ",
-                            absl::string_view(text.data(), std::min<size_t>(text.size(), 200))),
-               {{"instance_id", engine.instance_id}, {"model", engine.model_id}});
-}
-
 absl::Status CheckPending(const http::SseParser& events, const Endpoint& engine) {
   if (events.pending() <= kMaxEventBytes) return absl::OkStatus();
   return Error(
@@ -269,14 +205,7 @@ std::unique_ptr<AnswerReader> OpenAiDialect::NewReader(const Endpoint& engine) c
 }
 
 absl::Status OpenAiDialect::ErrorOf(int http_status, const std::string& body, const Endpoint& engine) const {
-  return ErrorFrom(http_status, ErrorObject(body), engine);
-}
-
-absl::Status NoAnswer(const Endpoint& engine, std::string_view what, std::string_view why) {
-  return Error(v1::INFERENCE_ENGINE_FAILED,
-               absl::StrCat("engine '", engine.instance_id, "' sent what is no ", absl::string_view(what.data(), what.size()),
-                            ": ", absl::string_view(why.data(), std::min<size_t>(why.size(), 200))),
-               {{"instance_id", engine.instance_id}, {"model", engine.model_id}});
+  return EngineError(http_status, body, engine);
 }
 
 absl::StatusOr<v1::EmbedResponse> ReadOpenAiEmbeddings(const std::string& body, const Endpoint& engine) {

@@ -3,6 +3,7 @@
 
 #include "libs/http/sse.h"
 #include "services/inference/dialect.h"
+#include "services/inference/engine_error.h"
 
 namespace aima::inference {
 
@@ -33,9 +34,6 @@ class OpenAiDialect : public Dialect {
 // Reads one piece of a streamed answer (the JSON after "data:"). An error in it becomes a status.
 absl::Status ReadOpenAiPiece(std::string_view json, const Endpoint& engine, Delta& delta);
 
-// The error that a piece tells of; INFERENCE_ENGINE_FAILED if it tells of none and is no answer either.
-absl::Status ErrorInPiece(std::string_view json, const Endpoint& engine);
-
 // An engine that sends a line without end does not fill the memory.
 absl::Status CheckPending(const http::SseParser& events, const Endpoint& engine);
 
@@ -44,8 +42,5 @@ v1::Usage ReadOpenAiUsage(std::string_view json);
 
 // The vectors of an answer to /v1/embeddings.
 absl::StatusOr<v1::EmbedResponse> ReadOpenAiEmbeddings(const std::string& body, const Endpoint& engine);
-
-// An answer that makes no sense.
-absl::Status NoAnswer(const Endpoint& engine, std::string_view what, std::string_view why);
 
 }  // namespace aima::inference

@@ -29,12 +29,14 @@ absl::StatusOr<v1::RerankRequest> ReadRerankRequest(const std::string& body) {
   }
   v1::RerankRequest request;
   RETURN_IF_ERROR(ParseJson(input, request));
-  if (std::vector<FieldViolation> broken = BrokenRules(request); !broken.empty()) return InvalidInput(std::move(broken));
+  if (std::vector<FieldViolation> broken = BrokenRules(request); !broken.empty())
+    return InvalidInput(std::move(broken));
   return request;
 }
 
 std::string RerankAnswer(const v1::RerankResponse& response) {
-  Json json = {{"object", "list"}, {"model", response.model()}, {"method", response.method()}, {"results", Json::array()}};
+  Json json = {
+      {"object", "list"}, {"model", response.model()}, {"method", response.method()}, {"results", Json::array()}};
   for (const v1::RankedDocument& result : response.results()) {
     Json item = {{"index", result.index()}, {"relevance_score", result.relevance_score()}};
     if (result.has_document()) item["document"] = {{"text", result.document()}};

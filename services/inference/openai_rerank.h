@@ -9,7 +9,8 @@
 
 namespace aima::inference {
 
-// INVALID_INPUT names what is missing or wrong. Documents are texts, or objects with a text; other fields are left alone.
+// INVALID_INPUT names what is missing or wrong. Documents are texts, or objects with a text; other fields are left
+// alone.
 absl::StatusOr<v1::RerankRequest> ReadRerankRequest(const std::string& body);
 
 std::string RerankAnswer(const v1::RerankResponse& response);

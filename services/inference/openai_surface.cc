@@ -141,8 +141,8 @@ Task<absl::Status> OpenAiSurface::Ask(CallContext& call, const v1::ForwardReques
   co_return co_await PassOn(*dispatched, log, out);
 }
 
-// Rank models answer for themselves; of others the vectors are compared here, and the answer is written in the form that
-// rank models use.
+// Rank models answer for themselves; of others the vectors are compared here, and the answer is written in the form
+// that rank models use.
 Task<absl::Status> OpenAiSurface::Rerank(CallContext& call, const v1::ForwardRequest& request, const Route& route,
                                          Out& out) {
   const absl::StatusOr<v1::RerankRequest> asked = ReadRerankRequest(request.body());

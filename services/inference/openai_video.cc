@@ -18,9 +18,9 @@ using Json = nlohmann::json;
 
 // An id becomes part of a path.
 bool IsPlain(const std::string& id) {
-  return !id.empty() && id.size() <= 200 && id != "." && id != ".." && std::all_of(id.begin(), id.end(), [](unsigned char c) {
-    return isalnum(c) || c == '-' || c == '_' || c == '.';
-  });
+  return !id.empty() && id.size() <= 200 && id != "." && id != ".." &&
+         std::all_of(id.begin(), id.end(),
+                     [](unsigned char c) { return isalnum(c) || c == '-' || c == '_' || c == '.'; });
 }
 
 absl::StatusOr<VideoJob> ReadJob(const EngineAnswer& answer, const Endpoint& engine) {
@@ -93,7 +93,8 @@ class OpenAiVideos : public VideoDialect {
     exchange.request = OfJob("GET", job, "/content");
     exchange.read = [engine](const EngineAnswer& answer) -> absl::StatusOr<v1::GenerateVideoResponse> {
       const std::string_view type = answer.headers.Get("content-type");
-      if (answer.body.empty() || type.substr(0, 16) == "application/json") return NoAnswer(engine, "video", answer.body);
+      if (answer.body.empty() || type.substr(0, 16) == "application/json")
+        return NoAnswer(engine, "video", answer.body);
       v1::GenerateVideoResponse response;
       response.set_format("mp4");
       if (type.substr(0, 6) == "video/") response.set_format(std::string(type.substr(6, type.find(';') - 6)));

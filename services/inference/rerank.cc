@@ -32,16 +32,18 @@ Task<absl::StatusOr<v1::RerankResponse>> RankByCosine(const CallContext& call, D
   texts.add_input(request.query());
   texts.mutable_input()->MergeFrom(request.documents());
   CO_ASSIGN_OR_RETURN(const v1::EmbedResponse vectors,
-                      (co_await AskWhole<v1::EmbedResponse>(
-                          call, dispatcher, log, request.model(), Ask::kRerank,
-                          [&](const Dialect& dialect, const Endpoint& engine) { return dialect.Embed(texts, engine); })));
+                      (co_await AskWhole<v1::EmbedResponse>(call, dispatcher, log, request.model(), Ask::kRerank,
+                                                            [&](const Dialect& dialect, const Endpoint& engine) {
+                                                              return dialect.Embed(texts, engine);
+                                                            })));
   v1::RerankResponse response;
   response.set_method("embedding-cosine");
   response.set_model(vectors.model());
   *response.mutable_usage() = vectors.usage();
   const auto& embeddings = vectors.embeddings();
-  const bool same = std::all_of(embeddings.begin(), embeddings.end(),
-                                [&](const auto& vector) { return vector.values_size() == embeddings[0].values_size(); });
+  const bool same = std::all_of(embeddings.begin(), embeddings.end(), [&](const auto& vector) {
+    return vector.values_size() == embeddings[0].values_size();
+  });
   if (embeddings.size() != texts.input_size() || !same) {
     co_return Error(v1::INFERENCE_ENGINE_FAILED,
                     absl::StrCat("the engine made ", embeddings.size(), " embeddings of ", texts.input_size(),

@@ -12,6 +12,8 @@ namespace aima::inference {
 namespace {
 
 constexpr int kPage = 1000;
+// Models that are registered do not wait longer for those that come with engines.
+constexpr absl::Duration kEnginesWithin = absl::Seconds(2);
 
 // An enum value of another domain as people read it: MODEL_STATUS_READY is "ready".
 template <class Enum>
@@ -59,8 +61,10 @@ std::string RpcModelDirectory::EngineOf(const std::string& model) const {
 
 Task<absl::StatusOr<std::vector<ModelRecord>>> RpcModelDirectory::FromEngines(const CallContext& call) {
   const engine::v1::ListRequest request;
+  CallContext brief = call;
+  brief.deadline = std::min(call.deadline, absl::Now() + kEnginesWithin);
   CO_ASSIGN_OR_RETURN(const engine::v1::ListResponse response,
-                      (co_await rpc_.Call<engine::v1::ListResponse>(call, request)));
+                      (co_await rpc_.Call<engine::v1::ListResponse>(brief, request)));
   std::vector<ModelRecord> records;
   for (const engine::v1::Engine& engine : response.items()) {
     for (const engine::v1::OwnModel& item : engine.own_models()) {

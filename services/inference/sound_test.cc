@@ -13,9 +13,10 @@ std::string Little(uint32_t value, int size) {
 
 // One second of 8 000 samples of 16 bits, after a chunk of another kind; `length` is what the file says of itself.
 std::string Wav(uint32_t length = 16000) {
-  const std::string format = Little(1, 2) + Little(1, 2) + Little(8000, 4) + Little(16000, 4) + Little(2, 2) + Little(16, 2);
-  return "RIFF" + Little(0, 4) + "WAVE" + "LIST" + Little(3, 4) + std::string(4, 'x') + "fmt " + Little(16, 4) + format +
-         "data" + Little(length, 4);
+  const std::string format =
+      Little(1, 2) + Little(1, 2) + Little(8000, 4) + Little(16000, 4) + Little(2, 2) + Little(16, 2);
+  return "RIFF" + Little(0, 4) + "WAVE" + "LIST" + Little(3, 4) + std::string(4, 'x') + "fmt " + Little(16, 4) +
+         format + "data" + Little(length, 4);
 }
 
 SoundLength LengthOf(const std::string& beginning, size_t size) {
@@ -42,8 +43,8 @@ TEST(Sound, WhatIsNoWavFileHasNoLength) {
 }
 
 TEST(Sound, OtherFormatsHaveTheLengthThatTheHeadTells) {
-  const SoundLength length = LengthOfSound(
-      v1::AUDIO_FORMAT_MP3, {{"X-Audio-Duration", "2.5"}, {"X-Sample-Rate", "24000"}}, "ID3", 100);
+  const SoundLength length =
+      LengthOfSound(v1::AUDIO_FORMAT_MP3, {{"X-Audio-Duration", "2.5"}, {"X-Sample-Rate", "24000"}}, "ID3", 100);
   EXPECT_DOUBLE_EQ(length.seconds, 2.5);
   EXPECT_EQ(length.sample_rate, 24000);
   EXPECT_EQ(LengthOfSound(v1::AUDIO_FORMAT_MP3, {{"X-Audio-Duration", "long"}}, "ID3", 100).seconds, 0);

@@ -22,8 +22,8 @@ Task<absl::Status> CheckThereIsOne(const CallContext& call, Router& router, cons
   const absl::StatusOr<ModelRecord> model = co_await router.catalog().Resolve(call, request.model());
   if (model.ok() || !HasReason(model.status(), v1::INFERENCE_MODEL_NOT_FOUND)) co_return absl::OkStatus();
   CO_ASSIGN_OR_RETURN(const std::vector<ModelRecord> all, co_await router.catalog().All(call));
-  const bool any = std::any_of(all.begin(), all.end(),
-                               [](const ModelRecord& one) { return one.type == v1::MODEL_TYPE_VIDEO; });
+  const bool any =
+      std::any_of(all.begin(), all.end(), [](const ModelRecord& one) { return one.type == v1::MODEL_TYPE_VIDEO; });
   if (any) co_return absl::OkStatus();
   co_return Error(v1::INFERENCE_NO_ENGINE,
                   absl::StrCat("no model here makes videos, and AIMA installs none. On a machine with a GPU: install "
@@ -114,10 +114,10 @@ Task<absl::StatusOr<v1::GenerateVideoResponse>> MakeVideo(CallContext call, Rout
   const Dispatcher::Make make = [&](const Endpoint& engine) -> absl::StatusOr<EngineRequest> {
     ASSIGN_OR_RETURN(dialect, DialectOf(engine));
     if (dialect->Videos() == nullptr) {
-      return Error(v1::INFERENCE_REQUEST_REFUSED,
-                   absl::StrCat("engine '", engine.instance_id, "' speaks ", engine.dialect,
-                                ", which has no words for videos"),
-                   {{"instance_id", engine.instance_id}, {"dialect", engine.dialect}});
+      return Error(
+          v1::INFERENCE_REQUEST_REFUSED,
+          absl::StrCat("engine '", engine.instance_id, "' speaks ", engine.dialect, ", which has no words for videos"),
+          {{"instance_id", engine.instance_id}, {"dialect", engine.dialect}});
     }
     ASSIGN_OR_RETURN(begin, dialect->Videos()->Begin(request, engine));
     return std::move(begin.request);
