@@ -339,9 +339,10 @@ TEST_F(TranslationTest, TokensAreCountedByTheUnit) {
 }
 
 TEST_F(TranslationTest, OllamasClientsFindWhatTheyLookFor) {
-  EXPECT_EQ(Ask("GET", "/").body, "Ollama is running");
-  EXPECT_EQ(Ask("HEAD", "/").status, 200);
-  EXPECT_EQ(Ask("GET", "/", "", {{"accept", "text/html,*/*"}}).status, 404) << "people with a browser look for something else";
+  const http::Headers program = {{"user-agent", "ollama/0.17.4 (amd64 linux) Go/go1.24"}};
+  EXPECT_EQ(Ask("GET", "/", "", program).body, "Ollama is running");
+  EXPECT_EQ(Ask("HEAD", "/", "", program).status, 200);
+  EXPECT_NE(Ask("GET", "/").body, "Ollama is running") << "others look for something else";
   EXPECT_TRUE(json::parse(Ask("GET", "/api/version").body).contains("version"));
   units_.answers["aima.model.v1.ListRequest"] = R"({"items": [{"id": "m", "name": "M"}, {"id": "e", "name": "E"}]})";
   units_.answers["aima.engine.v1.ListRequest"] =

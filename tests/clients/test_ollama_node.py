@@ -84,6 +84,15 @@ tell([(await of(schema)).city, null]);
     assert object is None
 
 
+def test_all_options_are_accepted(program):
+    content = program("""
+const all = { ...options, top_k: 20, top_p: 0.9, min_p: 0.05, typical_p: 0.9, repeat_last_n: 33, repeat_penalty: 1.1, presence_penalty: 0.5, frequency_penalty: 0.5,
+  mirostat: 0, mirostat_tau: 5, mirostat_eta: 0.1, seed: 1, stop: ["\\n\\n"], num_gpu: 1, num_thread: 2, use_mmap: true, num_keep: 5, numa: false };
+tell([(await client.chat({ model, messages, options: all, think: false })).message.content, (await client.chat({ model, messages, options, think: "low" })).message.content]);
+""")
+    assert all(text.strip() for text in content)
+
+
 def test_stop_and_num_predict_end_an_answer(program):
     answer = program("tell(await client.chat({ model, messages, options: { temperature: 0, num_predict: 2 } }))")
     assert answer["done_reason"] == "length" and answer["eval_count"] == 2

@@ -28,9 +28,8 @@ bool IsRead(const http::Request& request) { return request.method == "GET" || re
 
 bool OllamaApi::Owns(const http::Request& request, std::string_view path) const {
   if (path == "/") {
-    // Programs ask whether it is there; people who look with a browser are not told that it is Ollama.
-    const std::string_view accept = request.headers.Get("Accept");
-    return IsRead(request) && accept.find("text/html") == std::string_view::npos;
+    // Its own programs ask whether it is there; nobody else is told that this is Ollama.
+    return IsRead(request) && request.headers.Get("User-Agent").substr(0, 6) == "ollama";
   }
   constexpr std::string_view kApi = "/api/";
   if (path.substr(0, kApi.size()) != kApi) return false;
