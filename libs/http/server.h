@@ -64,7 +64,7 @@ struct ServerOptions {
   std::string tls_cert;
   std::string tls_key;
   // Makes the answer to a request that never reaches the handler: 400, 408, 413, 431, 503. `request` is what has been
-  // read of it; its target is empty if that is nothing.
+  // read of it; a Request as it is made if that is nothing.
   std::function<Response(int status, std::string_view message, const Request& request)> error_response;
 };
 

@@ -51,6 +51,13 @@ def fragile():
         yield cluster, model, cluster.new_key("operate")
 
 
+def running(cluster):
+    """Process id of the engine; None if it does not run."""
+    for instance in cluster.execute("engine.get", {"name": "llamacpp"})["instances"]:
+        if instance["status"] == "running":
+            return int(instance["process_id"])
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_stream_whose_engine_dies_raises(fragile, name):
     cluster, model, key = fragile
@@ -64,6 +71,7 @@ def test_a_stream_whose_engine_dies_raises(fragile, name):
         except BaseException:
             process.kill()
             raise
+    cluster.wait(lambda: running(cluster) not in (None, pid), seconds=60, what="the engine's next start")
     raised = json.loads(output.splitlines()[-1])
     assert raised["class"] in ("APIError", "Error"), raised
     assert "went away" in raised["message"], raised
