@@ -17,8 +17,11 @@
 #include "libs/testing/task.h"
 #include "libs/unit/json_codec.h"
 #include "services/gateway/anthropic/anthropic_api.h"
+#include "services/gateway/anthropic/messages_request.h"
 #include "services/gateway/http_face.h"
 #include "services/gateway/ollama/ollama_api.h"
+#include "services/gateway/ollama/request.h"
+#include "services/gateway/responses/request.h"
 #include "services/gateway/responses/responses_api.h"
 
 namespace aima::gateway {
@@ -209,6 +212,74 @@ TEST_F(TranslationTest, MalformedBodiesAreErrorsInEachForm) {
       ASSERT_TRUE(error.is_object()) << response.body;
       EXPECT_NE(form.message(error), "no error") << response.body;
       EXPECT_FALSE(form.message(error).empty());
+    }
+  }
+}
+
+// The places of all values of a body.
+void CollectPlaces(const json& value, const json::json_pointer& at, std::vector<json::json_pointer>& places) {
+  places.push_back(at);
+  if (value.is_object()) {
+    for (const auto& [key, member] : value.items()) CollectPlaces(member, at / key, places);
+  } else if (value.is_array()) {
+    for (size_t i = 0; i < value.size(); ++i) CollectPlaces(value[i], at / i, places);
+  }
+}
+
+TEST(TranslatedRequests, WhateverStandsInThePlaceOfAnyValueIsReadOrRefusedByName) {
+  const std::pair<const char*, std::function<absl::Status(const json&)>> requests[] = {
+      {R"({"model": "m", "max_tokens": 9, "stream": false, "system": [{"type": "text", "text": "S"}], "stop_sequences": ["x"],
+           "temperature": 0.5, "top_k": 4, "thinking": {"type": "enabled", "budget_tokens": 9}, "mcp_servers": [],
+           "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}, "strict": true}],
+           "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": true},
+           "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}},
+           "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"},
+             {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}]},
+             {"role": "assistant", "content": [{"type": "thinking", "thinking": "t"}, {"type": "tool_use", "id": "a", "name": "f", "input": {}}]},
+             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "is_error": true, "content": [{"type": "text", "text": "r"},
+               {"type": "image", "source": {"type": "url", "url": "u"}}]}]}, {"role": "system", "content": "s"}]})",
+       [](const json& body) { return anthropic::ReadMessages(body, true).status(); }},
+      {R"({"model": "m", "instructions": "i", "max_output_tokens": 9, "stream": true, "store": false, "metadata": {"a": "b"}, "top_p": 0.5,
+           "reasoning": {"effort": "low"}, "parallel_tool_calls": false, "truncation": "disabled", "top_logprobs": 0,
+           "text": {"format": {"type": "json_schema", "name": "n", "schema": {}, "strict": true}},
+           "tools": [{"type": "function", "name": "f", "parameters": {}, "strict": false}], "tool_choice": {"type": "function", "name": "f"},
+           "input": [{"role": "developer", "content": "d"}, {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "t"},
+             {"type": "input_image", "image_url": "u", "detail": "low"}]}, {"type": "reasoning", "summary": [{"text": "s"}], "content": [{"text": "c"}]},
+             {"role": "assistant", "content": [{"type": "output_text", "text": "o"}, {"type": "refusal", "refusal": "r"}]},
+             {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+             {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "x"}]}]})",
+       [](const json& body) { return responses::ReadResponse(body).status(); }},
+      {R"({"model": "m", "stream": false, "format": {"type": "object"}, "think": true, "keep_alive": "5m", "logprobs": false,
+           "options": {"temperature": 0.1, "num_predict": 5, "stop": ["x"], "seed": 3, "top_k": 4, "min_p": 0.1},
+           "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+           "messages": [{"role": "user", "content": "c", "images": ["iVBORw0KGgoA"]},
+             {"role": "assistant", "thinking": "t", "tool_calls": [{"id": "i", "function": {"name": "f", "arguments": {"a": 1}}}]},
+             {"role": "tool", "tool_name": "f", "tool_call_id": "i", "content": "r"}]})",
+       [](const json& body) { return ollama::ReadChat(body).status(); }},
+      {R"({"model": "m", "prompt": "p", "system": "s", "images": ["/9j/A"], "raw": false, "context": [], "suffix": "", "template": "", "options": {}})",
+       [](const json& body) { return ollama::ReadGenerate(body).status(); }},
+      {R"({"model": "m", "input": ["a", "b"], "dimensions": 3, "keep_alive": 0})",
+       [](const json& body) { return ollama::ReadEmbed(body).status(); }},
+  };
+  const json replacements[] = {nullptr, true,  0, -1, 1.5, 1e308, "", "x", "auto", "type", "tool_use", "function_call", json::array(), json::object(),
+                               json::array({nullptr}), json::array({json::object()}), json::array({"x"}), json{{"type", "x"}},
+                               json{{"type", 5}}, std::string(1 << 16, 'y')};
+  for (const auto& [text, read] : requests) {
+    const json good = json::parse(text);
+    EXPECT_THAT(read(good), IsOk()) << text;
+    std::vector<json::json_pointer> places;
+    CollectPlaces(good, json::json_pointer(), places);
+    for (const auto& place : places) {
+      for (const json& replacement : replacements) {
+        json body = good;
+        body[place] = replacement;
+        try {
+          const absl::Status status = read(body);
+          EXPECT_TRUE(status.ok() || HasReason(status, unit::v1::INVALID_INPUT)) << status;
+        } catch (const std::exception& thrown) {
+          ADD_FAILURE() << thrown.what() << " at " << place.to_string() << " = " << replacement.dump().substr(0, 100);
+        }
+      }
     }
   }
 }
