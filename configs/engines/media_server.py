@@ -16,11 +16,12 @@ import http.server
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 
 import media_kinds
-from media_kinds import Refused
+from media_kinds import Left, Refused
 
 LOAD_FAILED, ADDRESS_TAKEN, USAGE, NO_PACKAGE = 1, 4, 64, 69
 LARGEST_BODY = 32 << 20
@@ -54,7 +55,8 @@ class ShowVersion(argparse.Action):
 
 
 class Service:
-    """The model, and who may use it: one request at a time, because these models use all threads for one."""
+    """The model, and who may use it: one request at a time, because these models use all threads for one. A request whose
+    client has left is not begun, and models look now and then whether they work for nobody."""
 
     def __init__(self, kind, name, key):
         self.kind, self.name, self.key = kind, name, key
@@ -64,9 +66,38 @@ class Service:
     def allows(self, header):
         return not self.key or hmac.compare_digest(header or "", f"Bearer {self.key}")
 
-    def answer(self, fields):
+    def answer(self, fields, client):
         with self._turn:
-            return self.model.answer(fields)
+            client.check()
+            answer = self.model.answer(fields, client)
+        return answer if isinstance(answer.body, (bytes, dict)) else answer._replace(body=self._in_turn(answer.body))
+
+    def _in_turn(self, pieces):
+        """A slow reader keeps nobody else waiting."""
+        while True:
+            with self._turn:
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+
+class Client:
+    """The other end of a connection, which has sent its request and waits."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+    def check(self):
+        """Raises Left if it has closed the connection."""
+        try:
+            ended = self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return
+        except OSError:
+            ended = True
+        if ended:
+            raise Left
 
 
 def parse_body(content_type, body):
@@ -96,17 +127,29 @@ def make_handler(service):
             if not self.path.endswith("/health"):
                 say(form % values)
 
-        def reply(self, status, body, content_type="application/json"):
+        def reply(self, status, body, content_type="application/json", headers=()):
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
+            self.begin(status, content_type, [*headers, ("Content-Length", str(len(data)))])
             self.wfile.write(data)
 
-        def refuse(self, status, text):
+        def reply_in_pieces(self, answer):
+            """Each piece as it is made. Breaking off is the only way to say that the rest cannot be."""
+            self.begin(200, answer.content_type, [*answer.headers, ("Transfer-Encoding", "chunked")])
+            for piece in answer.body:
+                if piece:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            self.wfile.write(b"0\r\n\r\n")
+
+        def begin(self, status, content_type, headers):
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            for name, value in headers:
+                self.send_header(name, value)
+            self.end_headers()
+
+        def refuse(self, status, text, code=None):
             kind = "invalid_request_error" if status < 500 else "server_error"
-            self.reply(status, {"error": {"message": text, "type": kind, "code": status}})
+            self.reply(status, {"error": {"message": text, "type": kind, "code": code or status}})
 
         def do_GET(self):
             if self.path in ("/health", "/v1/health"):
@@ -133,15 +176,28 @@ def make_handler(service):
             if self.path.split("?")[0] != service.kind.route:
                 return self.refuse(404, f"not found; this engine answers {service.kind.route}")
             try:
-                answer = service.answer(parse_body(self.headers.get("Content-Type", ""), body))
+                answer = service.answer(parse_body(self.headers.get("Content-Type", ""), body), Client(self.connection))
+            except Left:
+                self.close_connection = True
+                return say("the client has left")
             except Refused as refused:
-                return self.refuse(refused.status, str(refused))
+                return self.refuse(refused.status, str(refused), refused.code)
             except (ValueError, UnicodeDecodeError) as error:
                 return self.refuse(400, f"bad request: {error}")
             except Exception as error:  # whatever the model throws, the server goes on
                 say(f"failed: {error!r}")
                 return self.refuse(500, type(error).__name__)
-            return self.reply(200, answer.body, answer.content_type)
+            if isinstance(answer.body, (bytes, dict)):
+                return self.reply(200, answer.body, answer.content_type, answer.headers)
+            try:
+                return self.reply_in_pieces(answer)
+            except Left:
+                say("the client has left")
+            except ConnectionError:
+                raise
+            except Exception as error:
+                say(f"failed in the middle: {error!r}")
+            self.close_connection = True
 
         def handle(self):
             try:

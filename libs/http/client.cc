@@ -27,7 +27,9 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
-constexpr size_t kReadSize = 32 << 10;
+// Reads begin small, since every stream that waits holds a buffer of its own, and grow while they are filled.
+constexpr size_t kFirstReadSize = 4 << 10;
+constexpr size_t kReadSize = 64 << 10;
 constexpr size_t kIdleMax = 32;  // per endpoint
 constexpr auto kIdleTime = std::chrono::seconds(60);
 constexpr int kFieldsMax = 256;
@@ -77,6 +79,7 @@ struct Connection {
   const std::string name;
   std::string certificate;  // that its server had to show
   std::string buffer;
+  size_t last_read = 0;  // bytes that the last read gave
   size_t filled = 0;
   bool reused = false;
   bool timed_out = false;
@@ -313,11 +316,13 @@ class ClientStream : public ResponseStream {
       if (used) co_return absl::OkStatus();
     }
     std::string& buffer = connection_->buffer;
-    if (buffer.size() < connection_->filled + kReadSize / 4) buffer.resize(connection_->filled + kReadSize);
+    const size_t want = std::clamp(2 * connection_->last_read, kFirstReadSize, kReadSize);
+    if (buffer.size() < connection_->filled + want / 2) buffer.resize(connection_->filled + want);
     const auto space = asio::buffer(buffer.data() + connection_->filled, buffer.size() - connection_->filled);
     auto [error, size] = co_await asio::async_initiate<decltype(kTuple), void(net::Stream::Error, size_t)>(
         [this, space](auto handler) { connection_->stream.ReadSome(space, std::move(handler)); }, kTuple);
     connection_->filled += size;
+    connection_->last_read = size;
     if (!error) {
       bool used = false;
       co_return Parse(used);

@@ -13,7 +13,9 @@ namespace beast_http = boost::beast::http;
 
 namespace {
 
-constexpr size_t kReadSize = 16 << 10;
+// Small where little comes, since every stream that waits holds a buffer of its own.
+constexpr size_t kReadSize = 4 << 10;
+constexpr size_t kBodyReadSize = 64 << 10;
 constexpr auto kLinger = std::chrono::seconds(2);
 constexpr auto kWatchAfter = std::chrono::milliseconds(200);
 constexpr size_t kBytesPerSecondMin = 16 << 10;
@@ -136,7 +138,8 @@ void Connection::StartRead() {
     filled_ -= parsed_;
     parsed_ = 0;
   }
-  const size_t want = parser_->is_header_done() && !parser_->is_done() ? 4 * kReadSize : kReadSize;
+  const size_t want = parser_->is_header_done() && !parser_->is_done() ? kBodyReadSize : kReadSize;
+  if (filled_ == 0 && buffer_.size() > want) std::string().swap(buffer_);
   if (buffer_.size() < filled_ + want / 4) buffer_.resize(filled_ + want);
   stream_.ReadSome(asio::buffer(buffer_.data() + filled_, buffer_.size() - filled_),
                    [self = shared_from_this()](net::Stream::Error error, size_t size) { self->ReadDone(error, size); });

@@ -96,7 +96,9 @@ std::optional<std::string> EnvironmentOf(int pid, std::string_view name) {
 }
 
 std::vector<Entry> TreeOf(const Identity& root, std::string_view marker) {
-  if (root.boot_id != BootId() || root.pid <= 1) return {};
+  // Whoever has not lived to note the root has left the marker.
+  const bool rootless = root.pid == 0 && !marker.empty();
+  if (!rootless && (root.boot_id != BootId() || root.pid <= 1)) return {};
   const std::vector<Entry> all = ListProcesses();
   std::set<int> members;
   // As long as the root runs or is an unreaped zombie, nobody else can have its number, so its session and its group
@@ -107,7 +109,7 @@ std::vector<Entry> TreeOf(const Identity& root, std::string_view marker) {
   }
   for (const Entry& entry : all) {
     if (entry.start_time < root.start_time) continue;
-    if (root_holds_number && (entry.pid == root.pid || entry.session == root.pid || entry.group == root.pid)) {
+    if (!rootless && root_holds_number && (entry.pid == root.pid || entry.session == root.pid || entry.group == root.pid)) {
       members.insert(entry.pid);
     } else if (!marker.empty() && !entry.Dead() && EnvironmentOf(entry.pid, kMarker) == marker) {
       members.insert(entry.pid);

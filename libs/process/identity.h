@@ -48,7 +48,8 @@ bool Lives(const Identity& identity);
 std::optional<std::string> EnvironmentOf(int pid, std::string_view name);
 
 // Everything that belongs to the process `root`, itself included: its session and group as long as its number is still
-// its own, every process that carries `marker`, and the descendants of all these. Only what lives; never this process.
+// its own, every process that carries `marker`, and the descendants of all these. A root without a number is one that
+// nobody has noted: then the marker alone counts. Only what lives; never this process.
 std::vector<Entry> TreeOf(const Identity& root, std::string_view marker);
 
 // A process that carries a marker.

@@ -82,7 +82,7 @@ Task<void> Pause(absl::Duration time) {
 // Signals the tree and says who is left of it.
 std::vector<Entry> SignalTree(const Identity& root, const std::string& marker, int signal) {
   std::vector<Entry> tree = TreeOf(root, marker);
-  for (const Entry& entry : tree) SendSignal({root.boot_id, entry.pid, entry.start_time}, signal);
+  for (const Entry& entry : tree) SendSignal({BootId(), entry.pid, entry.start_time}, signal);
   return tree;
 }
 

@@ -125,7 +125,9 @@ Task<absl::StatusOr<std::unique_ptr<Shim>>> Shim::Start(Loop& loop, std::string 
   command.argv = {shim_program,      "--instance",    command.marker,  "--dir",
                   order.directory,   "--log",         command.log_path, "--log-bytes",
                   absl::StrCat(order.log_bytes), "--stop-signal", absl::StrCat(order.stop_signal), "--grace-ms",
-                  absl::StrCat(absl::ToInt64Milliseconds(order.grace)), "--"};
+                  absl::StrCat(absl::ToInt64Milliseconds(order.grace))};
+  if (!order.tenure_file.empty()) command.argv.insert(command.argv.end(), {"--tenure", order.tenure_file});
+  command.argv.push_back("--");
   command.argv.insert(command.argv.end(), order.command.argv.begin(), order.command.argv.end());
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) co_return absl::ErrnoToStatus(errno, "cannot make a pipe");

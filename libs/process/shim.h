@@ -18,6 +18,7 @@ struct ShimOrder {
   std::string directory;      // of this run alone; made if it is not there
   int64_t log_bytes = 16 << 20;
   int stop_signal = 15;       // by which the program is asked to end
+  std::string tenure_file;    // begins with the number of the only process that the shim obeys; empty: it obeys everybody
   absl::Duration grace = absl::Seconds(5);  // how long it may take, unless Stop says otherwise
 };
 

@@ -10,6 +10,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <filesystem>
+#include <fstream>
 
 #include "libs/base/ids.h"
 #include "libs/process/log_file.h"
@@ -120,6 +121,40 @@ TEST_F(ShimTest, EndKillsWhatIgnoresTermAndWhatHasLeftSessionParentAndEnvironmen
   EXPECT_THAT(Await(shim->End(absl::Milliseconds(200))), IsOk());
   EXPECT_EQ(shim->Ended()->signal, SIGKILL);
   for (const Entry& entry : tree) EXPECT_FALSE(Lives({BootId(), entry.pid, entry.start_time})) << entry.pid;
+}
+
+TEST_F(ShimTest, ARunWhoseShimNobodyHasNotedIsEndedByItsMarker) {
+  // As when a service is killed between making a shim and noting it, and the shim had no time to note itself.
+  const auto shim = Start("trap '' TERM; while :; do sleep 1000; done");
+  fs::remove(dir_ + "/state");
+  EXPECT_THAT(Await(EndRun({}, run_, dir_, absl::ZeroDuration())), IsOk());
+  EXPECT_FALSE(Lives(shim->identity()));
+  EXPECT_THAT(FindMarked("AIMA_TEST_RUN", run_), IsEmpty());
+}
+
+TEST_F(ShimTest, OnlyTheProcessInOfficeMayStartAndStop) {
+  fs::create_directories(dir_);
+  const std::string tenure = dir_ + "-tenure";
+  const auto appoint = [&](int pid) { std::ofstream(tenure) << pid << " 1 2 3\n"; };
+  appoint(getpid() + 1);
+  ShimOrder order = Shell("echo ready; exec sleep 1000");
+  order.tenure_file = tenure;
+  EXPECT_THAT(std::string(Start(order).status().message()), HasSubstr("superseded"));
+  appoint(getpid());
+  const auto shim = Start(order);
+  ASSERT_THAT(shim, IsOk());
+  ASSERT_TRUE(Await(Logged("ready")));
+  appoint(getpid() + 1);
+  (*shim)->Stop(absl::ZeroDuration());
+  boost::asio::steady_timer moment(loop_, std::chrono::milliseconds(300));
+  Await([&]() -> Task<bool> {
+    co_await moment.async_wait(boost::asio::use_awaitable);
+    co_return true;
+  }());
+  EXPECT_FALSE((*shim)->Ended()) << "it obeys the other one only";
+  appoint(getpid());
+  EXPECT_THAT(Await((*shim)->End(absl::ZeroDuration())), IsOk());
+  fs::remove(tenure);
 }
 
 TEST_F(ShimTest, WithoutACgroupNothingEscapesEither) {

@@ -1,5 +1,7 @@
 #include "libs/unit/json_schema.h"
 
+#include <absl/strings/match.h>
+
 #include <set>
 
 #include "libs/unit/catalogue.h"
@@ -14,7 +16,7 @@ using nlohmann::ordered_json;
 
 class SchemaWriter {
  public:
-  explicit SchemaWriter(SchemaUse use) : use_(use) {}
+  explicit SchemaWriter(SchemaUse use, const SchemaAddress* address = nullptr) : use_(use), address_(address) {}
 
   ordered_json Message(const Descriptor& type) {
     const std::string& name = type.full_name();
@@ -22,7 +24,7 @@ class SchemaWriter {
     if (name == "google.protobuf.Duration") return {{"type", "string"}, {"pattern", "^-?[0-9]+(\\.[0-9]+)?s$"}};
     if (name == "google.protobuf.Struct" || name == "google.protobuf.Any") return {{"type", "object"}};
     if (name == "google.protobuf.Value") return ordered_json::object();
-    if (name == "google.protobuf.ListValue") return {{"type", "array"}};
+    if (name == "google.protobuf.ListValue") return {{"type", "array"}, {"items", ordered_json::object()}};
     // A type inside itself is described once, and is any object from there on.
     if (!open_.insert(&type).second) return {{"type", "object"}};
     ordered_json schema = {{"type", "object"}};
@@ -31,16 +33,29 @@ class SchemaWriter {
     for (int i = 0; i < type.field_count(); ++i) {
       const FieldDescriptor& field = *type.field(i);
       properties[field.name()] = Field(field);
-      if (use_ == SchemaUse::kInput && RulesOf(field).required()) required.push_back(field.name());
+      if (use_ == SchemaUse::kInput ? RulesOf(field).required() : address_ && IsAlwaysWritten(field)) {
+        required.push_back(field.name());
+      }
     }
     schema["properties"] = std::move(properties);
     if (!required.empty()) schema["required"] = std::move(required);
-    schema["additionalProperties"] = false;
+    if (!address_ || use_ == SchemaUse::kInput) schema["additionalProperties"] = false;
     open_.erase(&type);
     return schema;
   }
 
  private:
+  // As json_codec.h says.
+  static bool IsAlwaysWritten(const FieldDescriptor& field) {
+    return !field.has_presence() && !(field.is_repeated() && RulesOf(field).omit_empty());
+  }
+
+  // A message as part of another.
+  ordered_json Inner(const Descriptor& type) {
+    if (!address_ || HasOwnJsonForm(type)) return Message(type);
+    return {{"$ref", (*address_)(type)}};
+  }
+
   ordered_json Field(const FieldDescriptor& field) {
     const unit::v1::Rules rules = use_ == SchemaUse::kInput ? RulesOf(field) : unit::v1::Rules();
     ordered_json schema;
@@ -62,14 +77,17 @@ class SchemaWriter {
 
   ordered_json Single(const FieldDescriptor& field, const unit::v1::Rules& rules) {
     switch (field.cpp_type()) {
-      case FieldDescriptor::CPPTYPE_MESSAGE: return Message(*field.message_type());
+      case FieldDescriptor::CPPTYPE_MESSAGE: return Inner(*field.message_type());
       case FieldDescriptor::CPPTYPE_BOOL: return {{"type", "boolean"}};
       case FieldDescriptor::CPPTYPE_ENUM: return Enum(field);
       case FieldDescriptor::CPPTYPE_STRING: return Text(field, rules);
       case FieldDescriptor::CPPTYPE_FLOAT:
       case FieldDescriptor::CPPTYPE_DOUBLE: return Number("number", rules);
-      default: return Number("integer", rules);
+      default: break;
     }
+    ordered_json number = Number("integer", rules);
+    if (address_ && rules.quantity() != unit::v1::QUANTITY_UNSPECIFIED) number["type"] = {"integer", "string"};
+    return number;
   }
 
   ordered_json Enum(const FieldDescriptor& field) const {
@@ -107,11 +125,20 @@ class SchemaWriter {
   }
 
   const SchemaUse use_;
+  const SchemaAddress* const address_;
   std::set<const Descriptor*> open_;
 };
 
 }  // namespace
 
 ordered_json SchemaOf(const Descriptor& message, SchemaUse use) { return SchemaWriter(use).Message(message); }
+
+ordered_json SharedSchemaOf(const Descriptor& message, SchemaUse use, const SchemaAddress& address) {
+  return SchemaWriter(use, &address).Message(message);
+}
+
+bool HasOwnJsonForm(const Descriptor& message) {
+  return absl::StartsWith(message.full_name(), "google.protobuf.");
+}
 
 }  // namespace aima

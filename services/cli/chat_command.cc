@@ -1,27 +1,29 @@
-// aima chat: a conversation on the terminal; aima events tail: what happens, as it happens.
-#include <absl/strings/numbers.h>
+// aima chat and aima run: a model answers, after it was fetched and started if need be.
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
+#include <iterator>
 
 #include "libs/base/nearest.h"
 #include "libs/base/status_macros.h"
+#include "services/cli/ask.h"
+#include "services/cli/commands.h"
+#include "services/cli/conversation.h"
 #include "services/cli/gateway_client.h"
+#include "services/cli/models.h"
 #include "services/cli/output.h"
-#include "services/cli/session.h"
+#include "services/cli/unit_call.h"
+#include "services/cli/unit_description.h"
 
 namespace aima::cli {
 namespace {
 
 using nlohmann::ordered_json;
-
-std::string Text(const ordered_json& object, const char* key) {
-  if (!object.is_object()) return "";
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
-}
 
 // Ids of the models that chat, running ones first; `names` gets their names besides.
 absl::StatusOr<std::vector<std::string>> ChatModels(Session& session, GatewayClient& client,
@@ -40,101 +42,136 @@ absl::StatusOr<std::vector<std::string>> ChatModels(Session& session, GatewayCli
   return running;
 }
 
-// Stops a model that would talk until its context is full.
-constexpr int64_t kMaxTokens = 1024;
-
-// One turn: prints the answer as it comes and adds it to the conversation. `options` are fields of inference.chat.
-absl::Status Ask(Session& session, GatewayClient& client, const std::string& model, const ordered_json& options,
-                 ordered_json& messages) {
-  ordered_json input = {{"model", model}, {"messages", messages}};
-  input.update(options);
-  std::string answer;
-  ordered_json last;
-  const absl::Status status =
-      Await(session.loop, client.Stream("inference.chat", input, [&](const ordered_json& chunk) {
-        if (session.globals.output == "ndjson" || session.globals.output == "json") {
-          std::cout << chunk.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << std::endl;
-        } else {
-          std::cout << Text(chunk, "content") << std::flush;
-        }
-        answer += Text(chunk, "content");
-        last = chunk;
-      }));
-  if (session.globals.output == "table" || session.globals.output == "yaml") std::cout << std::endl;
-  RETURN_IF_ERROR(status);
-  if (Text(last, "finish_reason") == "length") {
-    std::cerr << "(cut off after " << options["max_tokens"] << " tokens or at the end of the context; --max-tokens N)"
-              << std::endl;
-  }
-  messages.push_back({{"role", "assistant"}, {"content", answer}});
-  return absl::OkStatus();
+// What is piped in; nothing from a terminal, nor from what never ends and has no more to say than /dev/null.
+std::string PipedText() {
+  struct stat input = {};
+  if (isatty(STDIN_FILENO) != 0 || fstat(STDIN_FILENO, &input) != 0) return "";
+  if (!S_ISFIFO(input.st_mode) && !S_ISREG(input.st_mode) && !S_ISSOCK(input.st_mode)) return "";
+  std::string text(std::istreambuf_iterator<char>(std::cin), {});
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
 }
 
-absl::Status Converse(Session& session, GatewayClient& client, const std::string& model, const ordered_json& options,
-                      ordered_json messages) {
-  const bool terminal = isatty(STDIN_FILENO) != 0;
-  if (terminal) std::cerr << "Talking to " << model << ". An empty line or Ctrl-D ends it.\n";
-  for (;;) {
-    if (terminal) std::cerr << "> " << std::flush;
-    std::string line;
-    if (!std::getline(std::cin, line) || line.empty()) break;
-    messages.push_back({{"role", "user"}, {"content", line}});
-    if (const absl::Status asked = Ask(session, client, model, options, messages); !asked.ok()) {
-      if (!terminal) return asked;
-      // The conversation goes on as if the question had not been asked.
-      ReportError(asked);
-      messages.erase(messages.size() - 1);
-    }
-  }
-  return absl::OkStatus();
+// A unit that works for long, its progress on standard error.
+absl::StatusOr<ordered_json> Work(Session& session, GatewayClient& client, const std::string& unit, ordered_json input,
+                                  const std::string& on_leave) {
+  UnitCall call;
+  call.unit = unit;
+  call.input = std::move(input);
+  call.stream = call.progress = call.attaches = true;
+  call.on_leave = [on_leave](const ordered_json&) { return on_leave; };
+  return OutputOf(session, client, call);
 }
 
-void PrintEvents(const ordered_json& batch, const std::string& format) {
-  if (!batch.is_object()) return;
-  for (const ordered_json& event : batch.value("events", ordered_json::array())) {
-    if (format == "yaml") {
-      std::cout << "---\n" << Format(event, format);
-    } else if (format != "table") {
-      std::cout << event.dump() << "\n";
-    } else {
-      const ordered_json payload = event.contains("payload") ? event["payload"] : ordered_json::object();
-      std::cout << Text(event, "time") << "  " << event.value("sequence", ordered_json()).dump() << "  "
-                << Text(event, "type") << "  " << payload.dump() << "\n";
-    }
+// Id of the model that `name` means here: one that is there, a file that becomes one, or one to be fetched.
+absl::StatusOr<std::string> FindOrFetch(Session& session, GatewayClient& client, const std::string& name, bool pull) {
+  ASSIGN_OR_RETURN(const ordered_json known, Await(session.loop, client.Execute("inference.models", ordered_json::object())));
+  std::vector<std::string> names;
+  for (const ordered_json& model : known.value("models", ordered_json::array())) {
+    if (Text(model, "id") == name || Text(model, "name") == name) return Text(model, "id");
+    names.push_back(Text(model, "id"));
   }
-  std::cout << std::flush;
+  std::error_code ignored;
+  if (name.find('/') != std::string::npos && std::filesystem::exists(name, ignored)) {
+    const std::string path = std::filesystem::canonical(name, ignored);
+    ASSIGN_OR_RETURN(const ordered_json imported, Await(session.loop, client.Execute("model.import", {{"path", path}})));
+    return Text(imported, "model_id");
+  }
+  const absl::StatusOr<ordered_json> model = Await(session.loop, client.Execute("model.get", {{"model_id", name}}));
+  if (model.ok() && Text(*model, "status") == "ready") return Text(*model, "id");
+  if (!pull) {
+    const std::vector<std::string> near = Nearest(name, names, 2);
+    return WithRemedy(absl::NotFoundError(absl::StrCat("there is no model '", name, "'",
+                                                       near.empty() ? "" : "; did you mean " + near[0] + "?")),
+                      absl::StrCat("`aima ls` shows the models; `aima pull ", name, "` fetches it."));
+  }
+  if (model.ok() && Text(*model, "status") == "error") {
+    return absl::FailedPreconditionError(absl::StrCat(name, ": ", Text(*model, "error")));
+  }
+  std::cerr << "There is no model " << name << " here; fetching it." << std::endl;
+  const std::vector<std::string> near = Nearest(name, names, 1);
+  const Command* command = FindCommand("pull");
+  Session pulling{session.loop, session.globals, Arguments({name}), command};
+  absl::StatusOr<ordered_json> pulled = Pull(pulling);
+  if (!pulled.ok() && !near.empty()) {
+    return WithRemedy(pulled.status(), absl::StrCat("Did you mean ", near[0], "? ", RemedyOf(pulled.status())));
+  }
+  RETURN_IF_ERROR(pulled.status());
+  return Text(*pulled, "model_id");
+}
+
+// Starts what serves the model; an engine that is missing is installed if the user says so.
+absl::Status Start(Session& session, GatewayClient& client, const std::string& model, bool yes) {
+  ASSIGN_OR_RETURN(const std::vector<ordered_json> instances, Instances(session, client));
+  for (const ordered_json& instance : instances) {
+    const bool serves = Text(instance, "status") == "running" && Text(instance, "health") != "unhealthy";
+    if (serves && Text(instance, "model_id") == model) return absl::OkStatus();
+  }
+  const ordered_json input = {{"model_id", model}};
+  const std::string on_leave = absl::StrCat("The start goes on. `aima ps` shows it, `aima stop ", model, "` ends it.");
+  const auto start = [&] { return Work(session, client, "engine.start", input, on_leave); };
+  absl::StatusOr<ordered_json> started = start();
+  const ordered_json error = ordered_json::parse(ErrorObjectOf(started.status()), nullptr, false);
+  if (Text(error, "code") != "ENGINE_NOT_INSTALLED") return started.status();
+  const std::string engine = Text(error.value("details", ordered_json::object()), "engine");
+  const std::string name = engine.empty() ? "llamacpp" : engine;
+  if (!yes) {
+    const absl::Status confirmed = Confirm(absl::StrCat("The engine ", name, " is not installed. Install it now?"),
+                                           absl::StrCat("aima install ", name, ", or aima run --yes ", model));
+    RETURN_IF_ERROR(confirmed);
+  }
+  const absl::StatusOr<ordered_json> installed =
+      Work(session, client, "engine.install", {{"name", name}},
+           absl::StrCat("The installation goes on. `aima install ", name, "` shows it."));
+  RETURN_IF_ERROR(installed.status());
+  return start().status();
+}
+
+std::string Joined(const std::vector<std::string>& words, size_t from) {
+  return from < words.size() ? absl::StrJoin(words.begin() + static_cast<long>(from), words.end(), " ") : "";
 }
 
 }  // namespace
 
+absl::Status RunCommand(Session& session) {
+  const bool yes = session.arguments.Flag("yes", 'y');
+  const bool no_pull = session.arguments.Flag("no-pull");
+  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
+  ASSIGN_OR_RETURN(const ordered_json unit, Await(session.loop, client->Get("units/inference.chat")));
+  ASSIGN_OR_RETURN(const ChatFlags flags, TakeChatFlags(session, unit));
+  if (flags.words.empty()) return UsageOf(*session.command, "needs a model; `aima ls` shows those that are here");
+  std::string prompt = Joined(flags.words, 1);
+  const std::string piped = PipedText();
+  if (!piped.empty()) absl::StrAppend(&prompt, prompt.empty() ? "" : "\n\n", piped);
+  ASSIGN_OR_RETURN(const std::string model, FindOrFetch(session, *client, flags.words[0], !no_pull));
+  ASSIGN_OR_RETURN(const ordered_json record, Await(session.loop, client->Execute("model.get", {{"model_id", model}})));
+  const std::string type = Text(record, "type");
+  if (type != "llm" && type != "vlm") {
+    RETURN_IF_ERROR(Start(session, *client, model, yes));
+    std::cerr << model << " runs. It does not chat: it is of type " << type << ". `aima units` shows what can be asked of it.\n";
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(Start(session, *client, model, yes));
+  Conversation conversation(session, *client, model, flags.options, flags.verbose);
+  conversation.SetSystem(flags.system);
+  return prompt.empty() && isatty(STDIN_FILENO) != 0 ? conversation.Converse()
+         : prompt.empty()                            ? absl::OkStatus()
+                                                     : conversation.Ask(prompt);
+}
+
 absl::Status ChatCommand(Session& session) {
-  ASSIGN_OR_RETURN(const std::optional<std::string> system, session.arguments.Value("system"));
-  ASSIGN_OR_RETURN(const std::optional<std::string> limit, session.arguments.Value("max-tokens"));
-  int64_t max_tokens = kMaxTokens;
-  if (limit && (!absl::SimpleAtoi(*limit, &max_tokens) || max_tokens < 1)) {
-    return UsageError("--max-tokens takes a number above 0");
-  }
-  ASSIGN_OR_RETURN(const std::optional<std::string> warmth, session.arguments.Value("temperature"));
-  double temperature = 0;
-  if (warmth && !absl::SimpleAtod(*warmth, &temperature)) return UsageError("--temperature takes a number");
-  ordered_json options = {{"max_tokens", max_tokens}};
-  if (warmth) options["temperature"] = temperature;
-  for (const std::string& word : session.arguments.words()) {
-    if (word.starts_with("--")) return UsageError(absl::StrCat("aima chat has no flag ", word));
-  }
-  std::optional<std::string> model = session.arguments.Next();
-  std::string prompt;
-  while (const std::optional<std::string> word = session.arguments.Next()) {
-    absl::StrAppend(&prompt, prompt.empty() ? "" : " ", *word);
-  }
-  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client,
-                   GatewayClient::Connect(session.loop, session.globals));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
+  ASSIGN_OR_RETURN(const ordered_json unit, Await(session.loop, client->Get("units/inference.chat")));
+  ASSIGN_OR_RETURN(const ChatFlags flags, TakeChatFlags(session, unit));
+  std::optional<std::string> model;
+  if (!flags.words.empty()) model = flags.words[0];
+  std::string prompt = Joined(flags.words, 1);
   if (!model || prompt.empty()) {
     std::vector<std::string> names;
     ASSIGN_OR_RETURN(const std::vector<std::string> models, ChatModels(session, *client, names));
     if (models.empty()) {
       return WithRemedy(absl::NotFoundError("there is no model to talk to"),
-                        "`aima exec model.import --help` tells how to add one.");
+                        "`aima pull NAME` fetches one, `aima import PATH` takes one from this machine.");
     }
     const bool known = model && std::find(names.begin(), names.end(), *model) != names.end();
     if (model && !known) {
@@ -143,53 +180,16 @@ absl::Status ChatCommand(Session& session) {
         const std::vector<std::string> near = Nearest(*model, names, 2);
         return WithRemedy(absl::NotFoundError(absl::StrCat("there is no model '", *model, "'",
                                                            near.empty() ? "" : "; did you mean " + near[0] + "?")),
-                          "`aima exec inference.models` lists them. To ask one word: aima chat MODEL WORD");
+                          "`aima ls` lists them. To ask one word: aima chat MODEL WORD");
       }
       prompt = *model;
       model.reset();
     }
     if (!model) model = models.front();
   }
-  ordered_json messages = ordered_json::array();
-  if (system) messages.push_back({{"role", "system"}, {"content", *system}});
-  if (prompt.empty()) return Converse(session, *client, *model, options, std::move(messages));
-  messages.push_back({{"role", "user"}, {"content", prompt}});
-  return Ask(session, *client, *model, options, messages);
-}
-
-absl::Status EventsCommand(Session& session) {
-  const std::optional<std::string> verb = session.arguments.Next();
-  if (verb != "tail") {
-    return UsageError("aima events knows one verb: aima events tail [--type TYPE]… [--after CURSOR]");
-  }
-  ASSIGN_OR_RETURN(const std::vector<std::string> types, session.arguments.Values("type"));
-  ASSIGN_OR_RETURN(const std::optional<std::string> after, session.arguments.Value("after"));
-  RETURN_IF_ERROR(session.arguments.Done("events tail"));
-  ordered_json input = ordered_json::object();
-  if (!types.empty()) input["types"] = types;
-  if (after) {
-    input["after"] = ordered_json::parse(*after, nullptr, false);
-    if (!input["after"].is_number_integer()) return UsageError("--after takes a cursor, a whole number");
-  }
-  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client,
-                   GatewayClient::Connect(session.loop, session.globals));
-  for (bool connected = false;;) {
-    const absl::Status status =
-        Await(session.loop, client->Stream("event.subscribe", input, [&](const ordered_json& batch) {
-          connected = true;
-          // Where to go on if the stream breaks off.
-          if (batch.is_object() && batch.contains("cursor")) input["after"] = batch["cursor"];
-          PrintEvents(batch, session.globals.output);
-        }));
-    const bool resumable = connected && input.contains("after");
-    if (!resumable || (!status.ok() && ExitCodeOf(status) != kUnavailable && ExitCodeOf(status) != kDeadline &&
-                       status.code() != absl::StatusCode::kResourceExhausted)) {
-      return status;
-    }
-    std::cerr << "the stream broke off (" << status.message() << "); going on after event " << input["after"]
-              << std::endl;
-    sleep(1);
-  }
+  Conversation conversation(session, *client, *model, flags.options, flags.verbose);
+  conversation.SetSystem(flags.system);
+  return prompt.empty() ? conversation.Converse() : conversation.Ask(prompt);
 }
 
 }  // namespace aima::cli

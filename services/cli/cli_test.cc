@@ -112,8 +112,8 @@ TEST(Output, ATableShowsListsAsRowsAndTheRestAsLines) {
             "total  2\n"
             "\n"
             "ID   SIZE  MORE\n"
-            "a    1\n"
-            "bcd  22    {\"x\":true}\n");
+            "a    1 B\n"
+            "bcd  22 B  {\"x\":true}\n");
   EXPECT_EQ(Format({{"id", "x"}, {"usage", {{"tokens", 3}}}}, "table"), "id            x\nusage.tokens  3\n");
   EXPECT_EQ(Format(ordered_json::object(), "table"), "ok\n");
   EXPECT_EQ(Format({{"id", "a\033[31m\nb"}}, "table"), "id  a [31m b\n");
@@ -175,7 +175,24 @@ TEST(CommandLine, ErrorsHaveTheDocumentedExitStatus) {
 
 TEST(CommandLine, EveryCommandIsInTheHelp) {
   for (const std::string& name : CommandNames()) EXPECT_THAT(GeneralHelp(), HasSubstr("\n  " + name));
-  EXPECT_THAT(GeneralHelp(), HasSubstr("130 interrupted"));
+  for (const Topic& topic : Topics()) EXPECT_THAT(GeneralHelp(), HasSubstr(topic.name));
+  EXPECT_THAT(Topics()[0].text, HasSubstr("130 interrupted"));
+}
+
+TEST(CommandLine, FlagsWithALetterMayStandTogether) {
+  Arguments arguments({"-fa", "x", "-n", "5", "--", "-f"});
+  EXPECT_TRUE(arguments.Flag("follow", 'f'));
+  EXPECT_TRUE(arguments.Flag("all", 'a'));
+  EXPECT_FALSE(arguments.Flag("all", 'a'));
+  EXPECT_THAT(arguments.words(), ElementsAre("x", "-n", "5", "--", "-f"));
+}
+
+TEST(Gateway, AProblemDocumentWithoutAnEnvelopeIsAnErrorToo) {
+  const absl::Status status =
+      OpenEnvelope(R"({"type":"about:blank","title":"Not Found","status":404,"detail":"no model x","code":"MODEL_NOT_FOUND"})", 404)
+          .status();
+  EXPECT_EQ(status.message(), "no model x [MODEL_NOT_FOUND]");
+  EXPECT_EQ(ExitCodeOf(status), kNotFound);
 }
 
 TEST(Gateway, AnEnvelopeIsOpenedOrItsErrorTold) {

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "libs/base/status_macros.h"
+#include "services/cli/commands.h"
 #include "services/cli/files.h"
 #include "services/cli/gateway_client.h"
 #include "services/cli/output.h"
@@ -20,32 +21,12 @@
 #include "services/cli/session.h"
 #include "services/cli/supervisor.h"
 #include "services/cli/table.h"
+#include "services/cli/unit_description.h"
 
 namespace aima::cli {
 namespace {
 
 using nlohmann::ordered_json;
-
-std::string Text(const ordered_json& object, const char* key) {
-  if (!object.is_object()) return "";
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-// What the supervisor wrote down, corrected by what really runs.
-ordered_json Processes(const std::string& data_dir) {
-  const absl::StatusOr<std::string> text = ReadFile(StateFile(data_dir));
-  ordered_json state = text.ok() ? ordered_json::parse(*text, nullptr, false) : ordered_json();
-  ordered_json list = state.is_object() ? state.value("processes", ordered_json::array()) : ordered_json::array();
-  for (ordered_json& item : list) {
-    const std::optional<process::Identity> identity =
-        ReadPidFile(absl::StrCat(data_dir, "/run/", Text(item, "name"), ".pid"));
-    if (identity && process::Lives(*identity)) continue;
-    item["pid"] = 0;
-    if (Text(item, "state") == "ready" || Text(item, "state") == "starting") item["state"] = "down";
-  }
-  return list;
-}
 
 std::vector<std::string> Row(const ordered_json& item) {
   const int pid = item.value("pid", 0);
@@ -81,9 +62,23 @@ Task<bool> Pause(absl::Duration time) {
 std::string SupervisorFile(const std::string& data_dir) { return data_dir + "/run/supervisor.pid"; }
 std::string KeepEnginesFile(const std::string& data_dir) { return data_dir + "/run/keep-engines"; }
 
+ordered_json ClusterProcesses(const std::string& data_dir) {
+  const absl::StatusOr<std::string> text = ReadFile(StateFile(data_dir));
+  ordered_json state = text.ok() ? ordered_json::parse(*text, nullptr, false) : ordered_json();
+  ordered_json list = state.is_object() ? state.value("processes", ordered_json::array()) : ordered_json::array();
+  for (ordered_json& item : list) {
+    const std::optional<process::Identity> identity =
+        ReadPidFile(absl::StrCat(data_dir, "/run/", Text(item, "name"), ".pid"));
+    if (identity && process::Lives(*identity)) continue;
+    item["pid"] = 0;
+    if (Text(item, "state") == "ready" || Text(item, "state") == "starting") item["state"] = "down";
+  }
+  return list;
+}
+
 std::string ProcessTable(const std::string& data_dir) {
   std::vector<std::vector<std::string>> rows = {{"PROCESS", "STATE", "PID", "UPTIME", "RESTARTS", "ADDRESS"}};
-  for (const ordered_json& item : Processes(data_dir)) rows.push_back(Row(item));
+  for (const ordered_json& item : ClusterProcesses(data_dir)) rows.push_back(Row(item));
   return FormatTable(rows);
 }
 
@@ -112,7 +107,13 @@ Task<void> StopEngines(Loop& loop, std::string data_dir) {
 
 absl::Status StopCommand(Session& session) {
   const bool keep_engines = session.arguments.Flag("keep-engines");
+  const bool force = session.arguments.Flag("force", 'f');
+  if (!session.arguments.empty() && !session.arguments.words()[0].starts_with('-')) {
+    if (keep_engines) return UsageOf(*session.command, "stops either what is named, or the cluster without its engines");
+    return StopEngineNamed(session, session.arguments.words(), force);
+  }
   RETURN_IF_ERROR(session.arguments.Done("stop"));
+  if (force) return UsageOf(*session.command, "takes --force with the name of an engine or a model only");
   const std::string& data_dir = session.globals.data_dir;
   const std::optional<process::Identity> supervisor = ReadPidFile(SupervisorFile(data_dir));
   if (supervisor && process::Lives(*supervisor) && SupervisorLock::IsHeld(SupervisorFile(data_dir))) {
@@ -144,7 +145,7 @@ absl::Status StatusCommand(Session& session) {
   const std::string& data_dir = session.globals.data_dir;
   const bool supervised = SupervisorLock::IsHeld(SupervisorFile(data_dir));
   const std::optional<process::Identity> supervisor = ReadPidFile(SupervisorFile(data_dir));
-  ordered_json processes = Processes(data_dir);
+  ordered_json processes = ClusterProcesses(data_dir);
   const ordered_json health = supervised ? Health(session) : ordered_json::object();
   bool any_runs = false;
   bool all_well = supervised && !processes.empty();

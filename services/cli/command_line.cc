@@ -1,5 +1,6 @@
 #include "services/cli/command_line.h"
 
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 #include <pwd.h>
@@ -7,16 +8,37 @@
 
 #include <filesystem>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "libs/base/status_macros.h"
 #include "services/cli/environment.h"
+#include "services/cli/terminal.h"
 
 namespace aima::cli {
 namespace {
 
 constexpr char kRemedy[] = "aima.cli/remedy";
+constexpr char kErrorObject[] = "aima.cli/error";
+constexpr char kExitStatus[] = "aima.cli/exit-status";
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
+
+// The code of an error that did not come from the gateway.
+const char* ReasonOf(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kInvalidArgument: return "INVALID_INPUT";
+    case absl::StatusCode::kNotFound: return "NOT_FOUND";
+    case absl::StatusCode::kAlreadyExists: return "ALREADY_EXISTS";
+    case absl::StatusCode::kPermissionDenied: return "PERMISSION_DENIED";
+    case absl::StatusCode::kUnauthenticated: return "UNAUTHENTICATED";
+    case absl::StatusCode::kFailedPrecondition: return "FAILED_PRECONDITION";
+    case absl::StatusCode::kUnavailable: return "UNAVAILABLE";
+    case absl::StatusCode::kDeadlineExceeded: return "DEADLINE_EXCEEDED";
+    case absl::StatusCode::kCancelled: return "CANCELLED";
+    case absl::StatusCode::kResourceExhausted: return "RESOURCE_EXHAUSTED";
+    default: return "FAILED";
+  }
+}
 
 // Absolute, with ~ expanded.
 std::string DataDir(const std::string& given) {
@@ -69,6 +91,21 @@ bool Arguments::Flag(std::string_view name) {
   return std::erase(words_, flag) > 0;
 }
 
+bool Arguments::Flag(std::string_view name, char letter) {
+  bool found = Flag(name);
+  if (letter == 0) return found;
+  for (size_t i = 0; i < words_.size() && words_[i] != "--"; ++i) {
+    std::string& word = words_[i];
+    const size_t at = word.find(letter, 1);
+    // Letters that stand together are flags; anything else in the word makes it something else.
+    if (word.size() < 2 || word[0] != '-' || word[1] == '-' || at == std::string::npos || at > 2) continue;
+    found = true;
+    word.erase(at, 1);
+    if (word == "-") words_.erase(words_.begin() + static_cast<long>(i--));
+  }
+  return found;
+}
+
 absl::Status Arguments::Done(std::string_view command) const {
   if (words_.empty()) return absl::OkStatus();
   return UsageError(absl::StrCat("aima ", View(command), " does not take ", absl::StrJoin(words_, " ")));
@@ -82,12 +119,17 @@ absl::StatusOr<Globals> TakeGlobals(Arguments& arguments) {
     if (given) output = given;
   }
   if (output) {
-    if (*output != "table" && *output != "json" && *output != "yaml" && *output != "ndjson") {
-      return UsageError(absl::StrCat("there is no output ", *output, "; there are table, json, yaml and ndjson"));
+    bool known = *output == "wide";
+    for (const char* format : {"table", "json", "yaml", "ndjson", "name"}) known = known || *output == format;
+    if (!known) {
+      return UsageError(
+          absl::StrCat("there is no output ", *output, "; there are table, wide, json, yaml, ndjson and name"));
     }
-    globals.output = *output;
+    globals.wide = *output == "wide";
+    globals.output = globals.wide ? "table" : *output;
     globals.output_given = true;
   }
+  globals.colour = !arguments.Flag("no-color") && Variable("NO_COLOR").empty();
   ASSIGN_OR_RETURN(const std::optional<std::string> server, arguments.Value("server"));
   ASSIGN_OR_RETURN(const std::optional<std::string> key, arguments.Value("key"));
   ASSIGN_OR_RETURN(const std::optional<std::string> data_dir, arguments.Value("data-dir"));
@@ -112,7 +154,27 @@ std::string RemedyOf(const absl::Status& status) {
   return remedy ? std::string(*remedy) : "";
 }
 
+absl::Status WithErrorObject(absl::Status status, std::string_view json) {
+  if (!status.ok()) status.SetPayload(kErrorObject, absl::Cord(View(json)));
+  return status;
+}
+
+std::string ErrorObjectOf(const absl::Status& status) {
+  const auto object = status.GetPayload(kErrorObject);
+  return object ? std::string(*object) : "";
+}
+
+absl::Status QuietFailure(int exit_status) {
+  absl::Status status = absl::UnknownError("");
+  status.SetPayload(kExitStatus, absl::Cord(absl::StrCat(exit_status)));
+  return status;
+}
+
 int ExitCodeOf(const absl::Status& status) {
+  if (const auto given = status.GetPayload(kExitStatus)) {
+    int exit_status = kFailure;
+    return absl::SimpleAtoi(std::string(*given), &exit_status) ? exit_status : kFailure;
+  }
   switch (status.code()) {
     case absl::StatusCode::kOk: return kOk;
     case absl::StatusCode::kInvalidArgument: return kUsage;
@@ -126,11 +188,24 @@ int ExitCodeOf(const absl::Status& status) {
   }
 }
 
-int ReportError(const absl::Status& status) {
+int ReportError(const absl::Status& status, bool as_json) {
   if (status.ok()) return kOk;
-  std::cerr << "aima: " << status.message() << std::endl;
+  const int exit_status = ExitCodeOf(status);
+  if (status.message().empty()) return exit_status;
+  if (as_json) {
+    using nlohmann::ordered_json;
+    ordered_json error = ordered_json::parse(ErrorObjectOf(status), nullptr, false);
+    if (!error.is_object()) {
+      error = {{"code", ReasonOf(status.code())}, {"message", std::string(status.message())}};
+      if (const std::string remedy = RemedyOf(status); !remedy.empty()) error["details"]["remedy"] = remedy;
+    }
+    const ordered_json report = {{"error", std::move(error)}, {"exit_status", exit_status}};
+    std::cerr << report.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << std::endl;
+    return exit_status;
+  }
+  std::cerr << Painted("aima:", Colour::kRed, STDERR_FILENO) << " " << status.message() << std::endl;
   if (const std::string remedy = RemedyOf(status); !remedy.empty()) std::cerr << "  " << remedy << std::endl;
-  return ExitCodeOf(status);
+  return exit_status;
 }
 
 }  // namespace aima::cli

@@ -25,8 +25,10 @@ enum ExitCode {
 
 // Flags that every command takes.
 struct Globals {
-  std::string output = "table";  // table, json, yaml or ndjson
+  std::string output = "table";  // table, json, yaml, ndjson or name
   bool output_given = false;
+  bool wide = false;   // -o wide: a table with all there is, however broad
+  bool colour = true;  // not --no-color, nor $NO_COLOR
   std::string server;           // --server, else $AIMA_SERVER, else found in the data directory
   std::string key;              // --key, else $AIMA_KEY, else the admin key of the data directory
   std::string data_dir;         // --data-dir, else $AIMA_DATA_DIR, else ~/.aima; absolute
@@ -50,6 +52,8 @@ class Arguments {
   absl::StatusOr<std::vector<std::string>> Values(std::string_view name);
   // Removes --name wherever it is.
   bool Flag(std::string_view name);
+  // Removes --name or, if it is not 0, -letter; also "-fn 5" for -f -n 5.
+  bool Flag(std::string_view name, char letter);
 
   // An error that names what is left, if anything is.
   absl::Status Done(std::string_view command) const;
@@ -64,9 +68,17 @@ absl::StatusOr<Globals> TakeGlobals(Arguments& arguments);
 // An error of usage: exit status 2.
 absl::Status UsageError(std::string_view what);
 
-// Prints an error with what to do about it and returns the exit status that fits.
-int ReportError(const absl::Status& status);
+// Prints an error with what to do about it and returns the exit status that fits. With `as_json` it is one object,
+// {"error": {"code", "message", "details"}, "exit_status"}, as the gateway gave it.
+int ReportError(const absl::Status& status, bool as_json = false);
 int ExitCodeOf(const absl::Status& status);
+
+// The error object of the gateway that a status was made of, as JSON text; empty if it was none.
+absl::Status WithErrorObject(absl::Status status, std::string_view json);
+std::string ErrorObjectOf(const absl::Status& status);
+
+// An end that has been explained already: nothing is printed, and this is the exit status.
+absl::Status QuietFailure(int exit_status);
 
 // What the user can do about an error, shown by ReportError.
 absl::Status WithRemedy(absl::Status status, std::string_view remedy);

@@ -1,19 +1,45 @@
-// All commands, and the help about them.
+// All commands: one table, from which follow the help, the manual pages and the completion.
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "services/cli/session.h"
 
 namespace aima::cli {
 
+// A flag that a command takes besides those of all commands and those of its unit.
+struct FlagInfo {
+  std::string name;       // without dashes
+  std::string value;      // what it takes, for people; empty for a switch
+  std::string what;       // what it does
+  std::string values{};   // where its values come from, as in Command::takes
+  char letter = 0;        // -f
+};
+
+struct Example {
+  std::string line;
+  std::string what;
+};
+
 struct Command {
   std::string name;
-  std::string usage;  // what follows the name
-  std::string summary;
-  std::string details;  // flags and examples; may be empty
-  CommandFunction run;
+  std::string group;    // heading in the overview
+  std::string usage;    // what follows the name
+  std::string summary;  // on one line
+  CommandFunction run = nullptr;
+  // Unit that it runs: its fields are flags, with the descriptions of its proto.
+  std::string unit{};
+  // Fields of that unit that are given as words, in this order.
+  std::vector<std::string> fields{};
+  // Where the values of its words come from: "command", "unit", "uri", "log", "config", "service", "file", "a|b|c" for these
+  // very words, or "model.delete#model_id" for the values of a field. The last one holds for all that follow.
+  std::vector<std::string> takes{};
+  std::vector<FlagInfo> flags{};
+  std::string details{};  // paragraphs
+  std::vector<Example> examples{};
+  std::vector<Command> verbs{};  // aima key create …
   bool hidden = false;
 };
 
@@ -24,9 +50,21 @@ const Command* FindCommand(const std::string& name);
 
 std::vector<std::string> CommandNames();
 
-// `aima help`, and `aima help <command>`.
+// The flags of every command.
+const std::vector<FlagInfo>& GlobalFlags();
+
+// Titles and texts of what concerns all commands: exit-status, output, environment, files.
+struct Topic {
+  std::string name, title, text;
+};
+const std::vector<Topic>& Topics();
+
+// `aima`, and `aima help <command>`.
 std::string GeneralHelp();
 std::string HelpOf(const Command& command);
+
+// Error of a command that was not given what it needs: tells its usage and an example.
+absl::Status UsageOf(const Command& command, std::string_view what);
 
 // The whole program; returns the exit status.
 int RunCommandLine(int argc, char** argv);

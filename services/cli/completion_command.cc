@@ -1,93 +1,106 @@
-// aima completion: scripts for shells, which ask `aima complete` what may come next.
-#include <absl/strings/str_cat.h>
-
-#include <algorithm>
+// aima completion: scripts for shells, which ask `aima __complete` what may come next. It answers with lines "word TAB
+// description"; the line ":files" says that files can stand there.
 #include <iostream>
 
 #include "services/cli/commands.h"
-#include "services/cli/gateway_client.h"
-#include "services/cli/schema_flags.h"
-#include "services/cli/session.h"
+#include "services/cli/completion.h"
 
 namespace aima::cli {
 namespace {
 
-using nlohmann::ordered_json;
-
-constexpr char kBash[] = R"sh(_aima() {
-  local IFS=$'\n'
-  COMPREPLY=($(aima complete -- "${COMP_WORDS[@]:1:$COMP_CWORD}" 2>/dev/null))
-  [[ ${COMPREPLY[0]} == *[=.] ]] && compopt -o nospace
+constexpr char kBash[] = R"sh(# Completion of aima for bash: source <(aima completion bash)
+_aima() {
+  local line=${COMP_LINE:0:COMP_POINT} current prefix='' reply files='' IFS=$' \t\n'
+  local -a words
+  # Bash takes words apart at : and =, aima does not.
+  read -ra words <<<"$line"
+  [[ $line == *[[:space:]] ]] && words+=('')
+  current=${words[${#words[@]}-1]}
+  [[ $current == *[:=]* ]] && prefix=${current%"${current##*[:=]}"}
+  COMPREPLY=()
+  while IFS= read -r reply; do
+    if [[ $reply == :files ]]; then
+      files=yes
+    else
+      reply=${reply%%$'\t'*}
+      COMPREPLY+=("${reply#"$prefix"}")
+    fi
+  done < <("${words[0]}" __complete -- "${words[@]:1}" 2>/dev/null)
+  [[ $files ]] && compopt -o default
+  [[ ${COMPREPLY[0]} == *[=./] ]] && compopt -o nospace
+  return 0
 }
-complete -o default -F _aima aima
+complete -F _aima aima
 )sh";
 
 constexpr char kZsh[] = R"sh(#compdef aima
+# Completion of aima for zsh: aima completion zsh > a folder of $fpath, as _aima; or source <(aima completion zsh)
 _aima() {
-  local -a words_
-  words_=(${(f)"$(aima complete -- "${(@)words[2,$CURRENT]}" 2>/dev/null)"})
-  compadd -a words_ || _files
+  local reply word what files=''
+  local -a values texts open open_texts
+  while IFS= read -r reply; do
+    if [[ $reply == :files ]]; then
+      files=yes
+      continue
+    fi
+    word=${reply%%$'\t'*} what=${reply#*$'\t'}
+    [[ $what == $reply ]] && what=''
+    if [[ $word == *[=./] ]]; then
+      open+=("$word") open_texts+=("$word${what:+  -- $what}")
+    else
+      values+=("$word") texts+=("$word${what:+  -- $what}")
+    fi
+  done < <("${words[1]}" __complete -- "${(@)words[2,$CURRENT]}" 2>/dev/null)
+  (( $#values )) && compadd -l -d texts -a values
+  (( $#open )) && compadd -l -S '' -d open_texts -a open
+  [[ -n $files ]] && _files
+  (( $#values + $#open )) || [[ -n $files ]]
 }
-compdef _aima aima
+if [[ $funcstack[1] == _aima ]]; then
+  _aima "$@"
+elif (( $+functions[compdef] )); then
+  compdef _aima aima
+fi
 )sh";
 
-std::vector<std::string> UnitNames(Session& session, GatewayClient& client) {
-  const absl::StatusOr<ordered_json> data = Await(session.loop, client.Get("units", absl::Seconds(2)));
-  std::vector<std::string> names;
-  if (!data.ok()) return names;
-  for (const ordered_json& unit : data->value("units", ordered_json::array())) {
-    if (unit.is_object() && unit.contains("name")) names.push_back(unit["name"].get<std::string>());
-  }
-  return names;
-}
-
-// What may stand in place of the last of `words`.
-std::vector<std::string> Candidates(Session& session, const std::vector<std::string>& words) {
-  if (words.size() <= 1) return CommandNames();
-  const std::string& command = words[0];
-  if (command == "key") {
-    return words.size() == 2 ? std::vector<std::string>{"create", "list", "revoke"}
-                             : std::vector<std::string>{"--role", "--name", "--expires"};
-  }
-  if (command == "completion") return {"bash", "zsh"};
-  if (command == "events") {
-    return words.size() == 2 ? std::vector<std::string>{"tail"} : std::vector<std::string>{"--type", "--after"};
-  }
-  if (command == "start") return {"--data-dir", "--config", "--set", "--foreground"};
-  if (command == "stop") return {"--data-dir", "--keep-engines"};
-  if (command != "exec" && command != "units") return {};
-  auto client = GatewayClient::Connect(session.loop, session.globals);
-  if (!client.ok()) return {};
-  if (words.size() == 2) return UnitNames(session, **client);
-  const absl::StatusOr<ordered_json> unit =
-      Await(session.loop, (*client)->Get("units/" + words[1], absl::Seconds(2)));
-  std::vector<std::string> flags = {"--input", "--timeout", "--async", "--output"};
-  if (!unit.ok()) return flags;
-  if (unit->value("streaming", false)) flags.push_back("--stream");
-  for (const FlagHelp& flag : FlagsOf(unit->value("input_schema", ordered_json::object()))) {
-    flags.push_back(flag.flag);
-  }
-  return flags;
-}
+constexpr char kFish[] = R"sh(# Completion of aima for fish: aima completion fish > ~/.config/fish/completions/aima.fish
+function __aima_complete
+  set -l words (commandline -opc)
+  set -l current (commandline -ct)
+  for reply in ($words[1] __complete -- $words[2..-1] $current 2>/dev/null)
+    if test "$reply" = :files
+      __fish_complete_path $current
+    else
+      echo $reply
+    end
+  end
+end
+complete -c aima -f -a '(__aima_complete)'
+)sh";
 
 }  // namespace
 
 absl::Status CompletionCommand(Session& session) {
   const std::string shell = session.arguments.Next().value_or("");
-  if (shell != "bash" && shell != "zsh") {
-    return UsageError("aima completion needs a shell, bash or zsh: source <(aima completion bash)");
+  for (const auto& [name, script] : {std::pair{"bash", kBash}, std::pair{"zsh", kZsh}, std::pair{"fish", kFish}}) {
+    if (shell != name) continue;
+    std::cout << script << std::flush;
+    return absl::OkStatus();
   }
-  std::cout << (shell == "bash" ? kBash : kZsh);
-  return absl::OkStatus();
+  return UsageOf(*session.command, "needs a shell: bash, zsh or fish");
 }
 
 absl::Status CompleteCommand(Session& session) {
   std::vector<std::string> words = session.arguments.words();
   if (!words.empty() && words.front() == "--") words.erase(words.begin());
-  const std::string begun = words.empty() ? "" : words.back();
-  for (const std::string& candidate : Candidates(session, words)) {
-    if (candidate.starts_with(begun)) std::cout << candidate << "\n";
+  bool files = false;
+  for (const Candidate& candidate : Candidates(session, std::move(words), files)) {
+    std::cout << candidate.word;
+    if (!candidate.what.empty()) std::cout << '\t' << candidate.what;
+    std::cout << '\n';
   }
+  if (files) std::cout << ":files\n";
+  std::cout << std::flush;
   return absl::OkStatus();
 }
 

@@ -1,27 +1,20 @@
 // aima exec, aima units: any unit from the command line.
-#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_format.h>
-#include <absl/strings/str_join.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/signal_set.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <iostream>
 #include <iterator>
 
 #include "libs/base/status_macros.h"
+#include "services/cli/commands.h"
 #include "services/cli/files.h"
 #include "services/cli/gateway_client.h"
 #include "services/cli/output.h"
-#include "services/cli/progress_display.h"
 #include "services/cli/schema_flags.h"
-#include "services/cli/session.h"
 #include "services/cli/table.h"
+#include "services/cli/unit_call.h"
+#include "services/cli/unit_description.h"
 
 namespace aima::cli {
 namespace {
@@ -51,19 +44,10 @@ absl::StatusOr<ordered_json> ReadInput(const std::string& from) {
   }
 }
 
-// Input and manner of one execution.
-struct Execution {
-  ordered_json input = ordered_json::object();
-  CallOptions options;
-  bool stream = false;
-  bool progress = false;  // the stream tells how far the unit is, and ends with its output
-  bool attaches = false;  // its work outlives the call, and the same call finds it again
-};
-
 // Takes the flags of `aima exec` itself out of the unit's. A field of the unit has the better right to its name,
 // except that --input @file, --input - and --input '{…}' always mean the whole input.
-absl::StatusOr<Execution> ReadExecution(const ordered_json& schema, std::vector<std::string> words) {
-  Execution execution;
+absl::StatusOr<UnitCall> ReadCall(const ordered_json& schema, std::vector<std::string> words) {
+  UnitCall call;
   std::vector<std::string> rest;
   std::optional<std::string> input;
   for (size_t i = 0; i < words.size(); ++i) {
@@ -76,11 +60,11 @@ absl::StatusOr<Execution> ReadExecution(const ordered_json& schema, std::vector<
     };
     const size_t length = equals == std::string::npos ? 1 : 0;
     if (name == "--stream" && equals == std::string::npos) {
-      execution.stream = true;
+      call.stream = true;
     } else if (name == "--async" && equals == std::string::npos && !HasField(schema, "async")) {
-      execution.options.async = true;
+      call.options.async = true;
     } else if (name == "--timeout" && !HasField(schema, "timeout") && value()) {
-      execution.options.timeout = *value();
+      call.options.timeout = *value();
       i += length;
     } else if (name == "--input" && value() &&
                (!HasField(schema, "input") || *value() == "-" || value()->starts_with('@') ||
@@ -92,191 +76,56 @@ absl::StatusOr<Execution> ReadExecution(const ordered_json& schema, std::vector<
     }
   }
   if (input) {
-    ASSIGN_OR_RETURN(execution.input, ReadInput(*input));
+    ASSIGN_OR_RETURN(call.input, ReadInput(*input));
   }
-  RETURN_IF_ERROR(ApplyFlags(schema, rest, execution.input));
-  return execution;
-}
-
-// Says on a terminal how long a call has been going on, once that is long, until `done`.
-Task<void> TellTime(std::string unit, std::shared_ptr<bool> done) {
-  boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor);
-  for (int seconds = 1;; ++seconds) {
-    timer.expires_after(std::chrono::seconds(1));
-    boost::system::error_code error;
-    co_await timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, error));
-    if (error || *done) co_return;
-    if (seconds >= 3) std::cerr << "\r" << unit << " … " << seconds << " s " << std::flush;
-  }
-}
-
-// A unit that works for long streams {phase, message, percent} and at last {result}.
-bool TellsProgress(const ordered_json& stream_schema) {
-  const ordered_json properties = stream_schema.value("properties", ordered_json::object());
-  return properties.contains("percent") && properties.contains("message") && properties.contains("result");
-}
-
-// Prints the pieces of a stream: text as text, progress to standard error, everything else as values.
-class StreamPrinter {
- public:
-  StreamPrinter(std::string format, bool progress)
-      : format_(std::move(format)), progress_(progress), display_(stderr, isatty(STDERR_FILENO) != 0) {}
-
-  void Print(const ordered_json& message) {
-    if (progress_ && message.is_object()) {
-      display_.Show(message);
-      if (message.contains("result") && message["result"].is_object()) {
-        display_.End();
-        std::cout << Format(message["result"], format_) << std::flush;
-      }
-      return;
-    }
-    if (format_ == "ndjson") {
-      std::cout << message.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << std::endl;
-      return;
-    }
-    const char* field = message.contains("content") ? "content" : "text";
-    if (format_ == "table" && message.is_object() && message.contains(field) && message[field].is_string()) {
-      std::cout << message[field].get_ref<const std::string&>() << std::flush;
-      open_ = open_ || !message[field].get_ref<const std::string&>().empty();
-      return;
-    }
-    End();
-    if (format_ == "yaml") std::cout << "---\n";
-    std::cout << Format(message, format_) << std::flush;
-  }
-
-  // Ends a line of text that is open.
-  void End() {
-    if (open_) std::cout << std::endl;
-    open_ = false;
-    display_.End();
-  }
-
- private:
-  const std::string format_;
-  const bool progress_;
-  ProgressDisplay display_;
-  bool open_ = false;
-};
-
-absl::Status RunUnit(Session& session, GatewayClient& client, const std::string& unit,
-                     const Execution& execution) {
-  if (execution.stream) {
-    boost::asio::signal_set interrupted(session.loop);
-    if (execution.attaches) {
-      interrupted.add(SIGINT);
-      interrupted.async_wait([&unit](boost::system::error_code error, int) {
-        if (error) return;
-        std::cerr << "\nNo longer watching " << unit << ", which goes on; the same command shows it again."
-                  << std::endl;
-        std::_Exit(128 + SIGINT);
-      });
-    }
-    StreamPrinter printer(session.globals.output, execution.progress);
-    const absl::Status status = Await(
-        session.loop, client.Stream(
-                          unit, execution.input,
-                          [&printer](const ordered_json& message) { printer.Print(message); }, execution.options));
-    printer.End();
-    interrupted.cancel();
-    return status;
-  }
-  const bool tell = isatty(STDERR_FILENO) != 0;
-  const auto done = std::make_shared<bool>(false);
-  if (tell) boost::asio::co_spawn(session.loop, TellTime(unit, done), boost::asio::detached);
-  const absl::StatusOr<ordered_json> output =
-      Await(session.loop, client.Execute(unit, execution.input, execution.options));
-  *done = true;
-  if (tell) std::cerr << "\r\033[K" << std::flush;
-  if (!output.ok()) return output.status();
-  std::cout << Format(*output, session.globals.output) << std::flush;
-  if (execution.options.async && tell) {
-    std::cerr << "`aima exec operation.wait --operation-id " << output->value("id", "") << "` waits for its end.\n";
-  }
-  return absl::OkStatus();
-}
-
-std::string Text(const ordered_json& object, const char* key) {
-  const auto found = object.is_object() ? object.find(key) : object.end();
-  return object.is_object() && found != object.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-std::string FirstSentence(const std::string& text) {
-  const size_t end = text.find(". ");
-  const std::string sentence = end == std::string::npos ? text : text.substr(0, end + 1);
-  return sentence.substr(0, sentence.find('\n'));
-}
-
-// Help of one unit: what it does, its flags, examples and errors.
-std::string UnitHelp(const ordered_json& unit) {
-  std::string text = absl::StrCat(Text(unit, "name"), "  (", Text(unit, "kind"), ", needs the role ",
-                                  Text(unit, "access"), ")\n\n", Text(unit, "description"), "\n");
-  std::vector<std::vector<std::string>> rows;
-  for (const FlagHelp& flag : FlagsOf(unit.value("input_schema", ordered_json::object()))) {
-    rows.push_back(
-        {"  " + flag.flag, flag.type + (flag.required ? " (required)" : ""), FirstSentence(flag.description)});
-  }
-  if (!rows.empty()) absl::StrAppend(&text, "\nFlags:\n", FormatTable(rows));
-  if (unit.value("streaming", false)) {
-    absl::StrAppend(&text, "\nWith --stream the output is printed as it arrives.\n");
-  }
-  const ordered_json examples = unit.value("examples", ordered_json::array());
-  if (!examples.empty()) absl::StrAppend(&text, "\nExamples:\n");
-  for (const ordered_json& example : examples) {
-    if (!example.is_object()) continue;
-    const ordered_json input = example.value("input", ordered_json::object());
-    absl::StrAppend(&text, "  # ", Text(example, "title"), "\n  aima exec ", Text(unit, "name"), " --input '",
-                    input.is_string() ? input.get<std::string>() : input.dump(), "'\n");
-  }
-  const ordered_json errors = unit.value("errors", ordered_json::array());
-  std::vector<std::string> names;
-  for (const ordered_json& error : errors) {
-    names.push_back(error.is_string() ? error.get<std::string>()
-                                      : Text(error, error.contains("code") ? "code" : "name"));
-  }
-  if (!names.empty()) absl::StrAppend(&text, "\nErrors: ", absl::StrJoin(names, ", "), "\n");
-  return text;
+  RETURN_IF_ERROR(ApplyFlags(schema, rest, call.input));
+  return call;
 }
 
 }  // namespace
 
 absl::Status ExecCommand(Session& session) {
-  const std::optional<std::string> unit = session.arguments.Next();
-  if (!unit || unit->starts_with('-')) {
-    return UsageError("aima exec needs the name of a unit; `aima units` lists them");
-  }
   std::vector<std::string> words = session.arguments.words();
   const bool help =
       std::erase_if(words, [](const std::string& word) { return word == "--help" || word == "-h"; }) > 0;
+  if (words.empty() || words.front().starts_with('-')) {
+    return UsageOf(*session.command, "needs the name of a unit; `aima units` lists them");
+  }
+  const std::string unit = words.front();
+  words.erase(words.begin());
   // Behind "--" no flag is one of aima's own.
   std::erase(words, "--");
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client,
                    GatewayClient::Connect(session.loop, session.globals));
-  ASSIGN_OR_RETURN(const ordered_json description, Await(session.loop, client->Get("units/" + *unit)));
+  const absl::StatusOr<ordered_json> description = Await(session.loop, client->Get("units/" + unit));
   if (help) {
-    std::cout << UnitHelp(description);
+    // What this installation knows helps while no cluster answers.
+    const ordered_json local = description.ok() ? *description : DescribeLocally(unit);
+    if (local.is_null()) return description.status();
+    std::cout << UnitHelp(local);
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(Execution execution,
-                   ReadExecution(description.value("input_schema", ordered_json::object()), std::move(words)));
-  const bool streaming = description.value("streaming", false);
-  if (execution.options.async) {
-    if (execution.stream) return UsageError("--async and --stream exclude each other");
-    return RunUnit(session, *client, *unit, execution);
+  RETURN_IF_ERROR(description.status());
+  ASSIGN_OR_RETURN(UnitCall call,
+                   ReadCall(description->value("input_schema", ordered_json::object()), std::move(words)));
+  call.unit = unit;
+  const bool streaming = description->value("streaming", false);
+  if (call.options.async) {
+    if (call.stream) return UsageError("--async and --stream exclude each other");
+    return RunUnit(session, *client, call);
   }
-  if (execution.stream && !streaming) return UsageError(*unit + " does not stream; leave out --stream");
-  if (streaming && (session.globals.output == "ndjson" || description.value("streaming_only", false))) {
-    execution.stream = true;
+  if (call.stream && !streaming) return UsageError(unit + " does not stream; leave out --stream");
+  if (streaming && (session.globals.output == "ndjson" || description->value("streaming_only", false))) {
+    call.stream = true;
   }
   // Who looks at a terminal sees how far a long unit is; what is printed is the same.
-  const bool tells = streaming && TellsProgress(description.value("stream_schema", ordered_json::object()));
-  const bool quiet = session.globals.output == "table" ? false : execution.stream;
-  if (tells && !quiet && (execution.stream || isatty(STDERR_FILENO) != 0)) {
-    execution.stream = execution.progress = true;
-    execution.attaches = description.value("idempotent", false);
+  const bool tells = streaming && TellsProgress(*description);
+  const bool quiet = session.globals.output == "table" ? false : call.stream;
+  if (tells && !quiet && (call.stream || isatty(STDERR_FILENO) != 0)) {
+    call.stream = call.progress = true;
+    call.attaches = description->value("idempotent", false);
   }
-  return RunUnit(session, *client, *unit, execution);
+  return RunUnit(session, *client, call);
 }
 
 absl::Status UnitsCommand(Session& session) {
@@ -285,6 +134,10 @@ absl::Status UnitsCommand(Session& session) {
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client,
                    GatewayClient::Connect(session.loop, session.globals));
   ASSIGN_OR_RETURN(const ordered_json data, Await(session.loop, client->Get(unit ? "units/" + *unit : "units")));
+  if (session.globals.output == "name" && !unit) {
+    std::cout << Format(data.value("units", ordered_json::array()), "name");
+    return absl::OkStatus();
+  }
   if (session.globals.output != "table") {
     std::cout << Format(data, session.globals.output);
     return absl::OkStatus();
@@ -298,7 +151,8 @@ absl::Status UnitsCommand(Session& session) {
     rows.push_back({Text(item, "name"), Text(item, "kind") + (item.value("streaming", false) ? ", streams" : ""),
                     Text(item, "access"), FirstSentence(Text(item, "description"))});
   }
-  std::cout << FormatTable(rows) << "\n`aima units <unit>` shows its flags.\n";
+  std::cout << FormatTable(rows);
+  if (isatty(STDOUT_FILENO) != 0) std::cout << "\n`aima units <unit>` shows its flags.\n";
   return absl::OkStatus();
 }
 

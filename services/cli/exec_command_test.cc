@@ -222,10 +222,39 @@ TEST_F(CommandsTest, AWrongConfigurationIsToldBeforeAnythingIsMade) {
               HasSubstr("listen_addr: \"127.0.0.1:7\""));
 }
 
-TEST_F(CommandsTest, CompletionKnowsCommandsUnitsAndFlags) {
-  EXPECT_EQ(Run({"complete", "--", "st"}).out, "start\nstop\nstatus\n");
-  EXPECT_EQ(Run({"complete", "--", "exec", "demo.run", "--t"}).out, "--timeout\n--text\n");
-  EXPECT_THAT(Run({"completion", "bash"}).out, HasSubstr("complete -o default -F _aima aima"));
+TEST_F(CommandsTest, CompletionKnowsCommandsUnitsAndFlagsWithoutACluster) {
+  setenv("AIMA_SERVER", "127.0.0.1:1", 1);
+  EXPECT_EQ(Run({"__complete", "--", "stat"}).out, "status\tshow what runs, and how it does\n");
+  EXPECT_THAT(Run({"__complete", "--", "exec", "model.pu"}).out, HasSubstr("model.pull\t"));
+  EXPECT_EQ(Run({"__complete", "--", "exec", "model.list", "--type", "l"}).out, "llm\n");
+  EXPECT_EQ(Run({"__complete", "--", "ls", "--type=v"}).out, "--type=vlm\n--type=video\n");
+  EXPECT_EQ(Run({"__complete", "--", "rm", ""}).out, "");
+  EXPECT_EQ(Run({"__complete", "--", "start", "--config", ""}).out, ":files\n");
+  EXPECT_EQ(Run({"__complete", "--", "config", "set", "mcp."}).out, "mcp.toolsets\n");
+}
+
+TEST_F(CommandsTest, AnErrorIsAnObjectForWhoReadsJson) {
+  const Outcome unknown = Run({"exec", "no.such", "-o", "json"});
+  EXPECT_EQ(unknown.out, "");
+  const ordered_json report = ordered_json::parse(unknown.err);
+  EXPECT_EQ(report["error"]["code"], "UNIT_NOT_FOUND");
+  EXPECT_EQ(report["error"]["details"]["remedy"], "`aima units` lists what there is.");
+  EXPECT_EQ(report["exit_status"], kNotFound);
+  EXPECT_EQ(ordered_json::parse(Run({"nonsense", "-o", "json"}).err)["error"]["code"], "INVALID_INPUT");
+}
+
+TEST_F(CommandsTest, AVerbTakesItsWordsAndItsFlagsFromItsUnit) {
+  EXPECT_THAT(Run({"help", "pull"}).out, HasSubstr("--quantization"));
+  EXPECT_THAT(Run({"pull", "--help"}).out, HasSubstr("aima pull hf:Qwen/"));
+  EXPECT_THAT(Run({"help", "exit-status"}).out, HasSubstr("130 interrupted"));
+  EXPECT_THAT(Run({"help", "model.pull"}).out, HasSubstr("Errors: MODEL_EXISTS"));
+  EXPECT_THAT(Run({"help", "pul"}).err, HasSubstr("did you mean pull"));
+}
+
+TEST_F(CommandsTest, EveryManualPageNamesItsCommandAndEscapesItsFlags) {
+  EXPECT_THAT(Run({"man", "--roff", "pull"}).out, HasSubstr("\\fB\\-\\-quantization\\fR"));
+  EXPECT_THAT(Run({"man", "--roff", "model"}).out, HasSubstr(".SS model.pull"));
+  EXPECT_EQ(Run({"man", "--roff", "nothing"}).exit, kNotFound);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/config/config.h"
 #include "libs/http/sse.h"
+#include "libs/http/url.h"
 #include "services/cli/keys.h"
 #include "services/cli/supervisor.h"
 
@@ -151,7 +152,7 @@ absl::Status StatusOfError(const ordered_json& error, int http_status) {
   std::string remedy;
   if (details != error.end() && details->is_object()) remedy = Text(*details, "remedy");
   if (!reason.empty()) absl::StrAppend(&message, " [", reason, "]");
-  return WithRemedy(absl::Status(CodeOf(reason, http_status), message), remedy);
+  return WithErrorObject(WithRemedy(absl::Status(CodeOf(reason, http_status), message), remedy), Dump(error));
 }
 
 absl::StatusOr<ordered_json> OpenEnvelope(const std::string& body, int http_status) {
@@ -162,6 +163,10 @@ absl::StatusOr<ordered_json> OpenEnvelope(const std::string& body, int http_stat
   }
   if (const auto error = envelope.find("error"); error != envelope.end() && error->is_object()) {
     return StatusOfError(*error, http_status);
+  }
+  if (http_status >= 400 && !envelope.contains("data") && envelope.contains("detail")) {  // RFC 9457 without an envelope
+    const ordered_json error = {{"code", envelope.value("code", "")}, {"message", envelope["detail"]}};
+    return StatusOfError(error, http_status);
   }
   const auto data = envelope.find("data");
   // A health report is an answer, whatever its status.
@@ -204,8 +209,17 @@ Task<absl::Status> GatewayClient::Stream(std::string unit, ordered_json input,
                                          CallOptions options) {
   http::Request request = NewRequest("POST", "stream");
   request.headers.Add("Content-Type", "application/json");
-  request.headers.Add("Accept", "text/event-stream");
   request.body = Dump(Body(unit, input, options));
+  co_return co_await ReadEvents(std::move(request), std::move(on_message));
+}
+
+Task<absl::Status> GatewayClient::Watch(std::string uri, std::function<void(const ordered_json&)> on_value) {
+  http::Request request = NewRequest("GET", "resource/" + http::PercentEncode(uri) + "/watch");
+  co_return co_await ReadEvents(std::move(request), std::move(on_value));
+}
+
+Task<absl::Status> GatewayClient::ReadEvents(http::Request request, std::function<void(const ordered_json&)> on_message) {
+  request.headers.Add("Accept", "text/event-stream");
   absl::StatusOr<std::unique_ptr<http::ResponseStream>> stream =
       co_await client_.Open(endpoint_, std::move(request), absl::Now() + kLong);
   if (!stream.ok()) co_return Unreachable(stream.status());

@@ -40,6 +40,9 @@ class GatewayClient {
                             std::function<void(const nlohmann::ordered_json&)> on_message,
                             CallOptions options = {});
 
+  // Hands the value of an asms:// address to `on_value`, now and after each change, until the stream breaks off.
+  Task<absl::Status> Watch(std::string uri, std::function<void(const nlohmann::ordered_json&)> on_value);
+
   // Sends any request, with the key if there is one and the request brings none.
   Task<absl::StatusOr<std::unique_ptr<http::ResponseStream>>> Open(http::Request request, absl::Time deadline);
 
@@ -48,6 +51,8 @@ class GatewayClient {
 
  private:
   http::Request NewRequest(std::string method, std::string path) const;
+  Task<absl::Status> ReadEvents(http::Request request,
+                                std::function<void(const nlohmann::ordered_json&)> on_message);
   absl::Status Unreachable(const absl::Status& status) const;
 
   http::Client client_;

@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "services/cli/progress_display.h"
 #include "services/cli/table.h"
+#include "services/cli/terminal.h"
 
 namespace aima::cli {
 namespace {
@@ -19,19 +21,18 @@ std::string Dump(const ordered_json& json, int indent = -1) {
   return json.dump(indent, ' ', false, ordered_json::error_handler_t::replace);
 }
 
-// A value in a table cell: on one line, and short.
-std::string Cell(const ordered_json& value) {
+// A value in a table cell: on one line, and short. Byte counts and times are written as people say them.
+std::string Cell(const std::string& key, const ordered_json& value) {
   constexpr size_t kMost = 80;
   if (value.is_null()) return "";
+  if (value.is_number() && (key == "size" || absl::EndsWith(key, "_bytes"))) return BytesText(value.get<double>());
   std::string text = value.is_string() ? value.get<std::string>() : Dump(value);
+  if (value.is_string() && (absl::EndsWith(key, "_time") || absl::EndsWith(key, "_at"))) text = RelativeTime(text);
   // What a model or a file said must not drive the terminal.
   for (char& c : text) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
   }
-  if (text.size() <= kMost) return text;
-  size_t end = kMost;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-  return text.substr(0, end) + "…";
+  return CurrentAppearance().cut ? CutTo(text, kMost) : text;
 }
 
 bool IsTable(const ordered_json& value) {
@@ -58,7 +59,7 @@ std::string Rows(const ordered_json& list) {
   for (const std::string& column : columns) rows[0].push_back(absl::AsciiStrToUpper(column));
   for (const ordered_json& item : list) {
     std::vector<std::string>& row = rows.emplace_back();
-    for (const std::string& column : columns) row.push_back(Cell(item.value(column, ordered_json())));
+    for (const std::string& column : columns) row.push_back(Cell(column, item.value(column, ordered_json())));
   }
   return FormatTable(rows);
 }
@@ -72,7 +73,7 @@ void Lines(const ordered_json& object, const std::string& prefix, std::vector<st
     } else if (value.is_object() && !value.empty()) {
       Lines(value, prefix + key + ".", lines, tables);
     } else {
-      lines.push_back({prefix + key, Cell(value)});
+      lines.push_back({prefix + key, Cell(key, value)});
     }
   }
 }
@@ -84,7 +85,7 @@ std::string Table(const ordered_json& value) {
   std::vector<std::pair<std::string, const ordered_json*>> tables;
   Lines(value, "", lines, tables);
   if (lines.empty() && tables.empty()) return "ok\n";
-  std::string text = FormatTable(lines);
+  std::string text = FormatTable(lines, TableStyle::ForOutput(/*heading=*/false));
   for (const auto& [name, list] : tables) {
     if (!text.empty()) absl::StrAppend(&text, "\n", tables.size() > 1 ? name + ":\n" : "");
     absl::StrAppend(&text, Rows(*list));
@@ -132,17 +133,46 @@ void Yaml(const ordered_json& value, int depth, std::string& text) {
   }
 }
 
-std::string Lines(const ordered_json& value) {
-  const ordered_json* list = value.is_array() ? &value : nullptr;
-  if (value.is_object()) {
-    int lists = 0;
-    for (const auto& [key, item] : value.items()) {
-      if (!item.is_array()) continue;
-      list = &item;
-      ++lists;
+// What names an item: its id, else what ends with _id, else its name, else its first text.
+std::string NameOf(const ordered_json& item) {
+  if (item.is_string()) return item.get<std::string>();
+  if (!item.is_object()) return Dump(item);
+  for (const char* key : {"id", "name"}) {
+    if (const auto found = item.find(key); found != item.end() && found->is_string()) return found->get<std::string>();
+    if (key[0] != 'i') continue;
+    for (const auto& [other, value] : item.items()) {
+      if (value.is_string() && absl::EndsWith(other, "_id")) return value.get<std::string>();
     }
-    if (lists != 1) list = nullptr;
   }
+  for (const auto& [key, value] : item.items()) {
+    if (value.is_string()) return value.get<std::string>();
+  }
+  return Dump(item);
+}
+
+// The only list of an object; null if there is none, or several.
+const ordered_json* OnlyList(const ordered_json& value) {
+  if (value.is_array()) return &value;
+  if (!value.is_object()) return nullptr;
+  const ordered_json* list = nullptr;
+  for (const auto& [key, item] : value.items()) {
+    if (!item.is_array()) continue;
+    if (list) return nullptr;
+    list = &item;
+  }
+  return list;
+}
+
+std::string Names(const ordered_json& value) {
+  const ordered_json* list = OnlyList(value);
+  if (!list || (value.is_object() && value.contains("id"))) return NameOf(value) + "\n";
+  std::string text;
+  for (const ordered_json& item : *list) absl::StrAppend(&text, NameOf(item), "\n");
+  return text;
+}
+
+std::string Lines(const ordered_json& value) {
+  const ordered_json* list = OnlyList(value);
   if (!list) return Dump(value) + "\n";
   std::string text;
   for (const ordered_json& item : *list) absl::StrAppend(&text, Dump(item), "\n");
@@ -154,6 +184,7 @@ std::string Lines(const ordered_json& value) {
 std::string Format(const ordered_json& value, const std::string& format) {
   if (format == "json") return Dump(value, 2) + "\n";
   if (format == "ndjson") return Lines(value);
+  if (format == "name") return Names(value);
   if (format == "yaml") {
     std::string text;
     Yaml(value, 0, text);

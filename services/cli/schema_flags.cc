@@ -1,5 +1,6 @@
 #include "services/cli/schema_flags.h"
 
+#include <absl/strings/escaping.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
@@ -11,6 +12,7 @@
 
 #include "libs/base/nearest.h"
 #include "services/cli/command_line.h"
+#include "services/cli/files.h"
 
 namespace aima::cli {
 namespace {
@@ -83,6 +85,11 @@ absl::Status WrongValue(const std::string& flag, const std::string& value, const
 // One value, as its schema says.
 absl::StatusOr<ordered_json> Read(const ordered_json& schema, const std::string& flag, const std::string& text) {
   const std::string type = TypeOf(schema);
+  if (type == "string" && Member(schema, "contentEncoding") && text.starts_with('@')) {
+    absl::StatusOr<std::string> bytes = ReadFile(text.substr(1));
+    if (!bytes.ok()) return bytes.status();
+    return ordered_json(absl::Base64Escape(*bytes));
+  }
   if (type == "string") return ordered_json(text);
   if (type == "boolean") {
     if (text == "true" || text == "false") return ordered_json(text == "true");
@@ -172,6 +179,29 @@ std::string TypeText(const ordered_json& schema) {
 
 }  // namespace
 
+std::vector<std::string> TakePlainWords(const ordered_json& schema, std::vector<std::string>& words) {
+  std::vector<std::string> plain, flags;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == "--") {
+      plain.insert(plain.end(), words.begin() + static_cast<long>(i) + 1, words.end());
+      break;
+    }
+    if (!words[i].starts_with("--")) {
+      plain.push_back(words[i]);
+      continue;
+    }
+    flags.push_back(words[i]);
+    if (words[i].find('=') != std::string::npos) continue;
+    const std::string name = words[i].substr(2);
+    const std::optional<Target> target = Find(schema, name);
+    // A flag that is none is an error later; what follows it is taken for its value, not for a word.
+    const bool switched = target ? TypeOf(*target->schema) == "boolean" : name.starts_with("no-") && Find(schema, name.substr(3));
+    if (!switched && i + 1 < words.size() && !words[i + 1].starts_with("--")) flags.push_back(words[++i]);
+  }
+  words = std::move(flags);
+  return plain;
+}
+
 bool HasField(const ordered_json& schema, const std::string& flag) { return Find(schema, flag).has_value(); }
 
 absl::Status ApplyFlags(const ordered_json& schema, const std::vector<std::string>& words, ordered_json& input) {
@@ -219,6 +249,13 @@ std::vector<FlagHelp> FlagsOf(const ordered_json& schema) {
     if (const ordered_json* text = Member(field, "description"); text && text->is_string()) {
       help.description = text->get<std::string>();
     }
+    const ordered_json* items = Member(field, "items");
+    if (const ordered_json* values = Member(items ? *items : field, "enum"); values && values->is_array()) {
+      for (const ordered_json& value : *values) {
+        if (value.is_string()) help.choices.push_back(value.get<std::string>());
+      }
+    }
+    if (help.choices.empty() && TypeOf(field) == "boolean") help.choices = {"true", "false"};
     help.required = required && std::find(required->begin(), required->end(), name) != required->end();
     flags.push_back(std::move(help));
     const bool nested = TypeOf(field) == "object" && Member(field, "properties");

@@ -16,10 +16,15 @@ namespace aima::cli {
 //   --stop a --stop b              lists, one item per flag; or a whole list as JSON: --stop '["a", "b"]'
 //   --config.parallel 2            a field of an object; or the object as JSON: --config '{"parallel": 2}'
 //
+//   --audio @speech.wav            bytes are those of a file, or base64 as it is
+//
 // A value is read as the schema says: text stays text, even if it looks like a number. The error names an unknown
 // flag and what was probably meant.
 absl::Status ApplyFlags(const nlohmann::ordered_json& schema, const std::vector<std::string>& words,
                         nlohmann::ordered_json& input);
+
+// Takes the words out of `words` that are neither flags nor their values. What stands behind "--" is no flag.
+std::vector<std::string> TakePlainWords(const nlohmann::ordered_json& schema, std::vector<std::string>& words);
 
 // True if the schema has this field, - and _ being the same.
 bool HasField(const nlohmann::ordered_json& schema, const std::string& flag);
@@ -30,6 +35,7 @@ struct FlagHelp {
   std::string type;  // string, integer, "llm|vlm", [string] …
   std::string description;
   bool required = false;
+  std::vector<std::string> choices;  // the words that an enum has
 };
 std::vector<FlagHelp> FlagsOf(const nlohmann::ordered_json& schema);
 

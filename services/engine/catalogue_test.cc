@@ -41,7 +41,7 @@ TEST(EngineCatalogue, TheShippedEnginesAreValid) {
   ASSERT_THAT(catalogue, IsOk());
   EXPECT_THAT(catalogue->engines(), 
               ElementsAre(Key("centernet"), Key("faster-whisper"), Key("hibari"), Key("llamacpp"), Key("ollama"),
-                          Key("piper"), Key("sglang"), Key("terrain"), Key("vllm")));
+                          Key("piper"), Key("sglang"), Key("sglang-diffusion"), Key("terrain"), Key("vllm")));
   const v1::EngineSpec* llamacpp = catalogue->Find("llamacpp");
   EXPECT_EQ(llamacpp->dialect(), v1::DIALECT_OPENAI);
   EXPECT_EQ(llamacpp->install().python().packages(0).version(), "2026.10.11549");

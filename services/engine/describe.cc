@@ -39,6 +39,9 @@ v1::Instance ToProto(const Instance& instance) {
   if (record.started_at) *out.mutable_started_at() = ToTimestamp(*record.started_at);
   *out.mutable_updated_at() = ToTimestamp(record.updated_at);
   out.set_crashes(record.crashes);
+  out.set_on_demand(record.retention.on_demand);
+  out.set_pinned(record.retention.pinned);
+  out.set_idle_timeout(record.retention.idle_timeout);
   if (record.status == v1::INSTANCE_STATUS_FAILED && record.wanted && record.next_start_at) {
     *out.mutable_next_start_at() = ToTimestamp(*record.next_start_at);
   }
@@ -58,6 +61,11 @@ v1::Endpoint EndpointOf(const Record& record, const v1::EngineSpec& spec) {
   for (const std::string& capability : CapabilitiesOf(spec)) out.add_capabilities(capability);
   const int parallel = std::max(1, record.config.parallel());
   out.set_max_concurrent(parallel);
+  out.set_generation(record.generation);
+  out.set_on_demand(record.retention.on_demand);
+  out.set_pinned(record.retention.pinned);
+  out.set_idle_timeout(record.retention.idle_timeout);
+  out.set_memory_bytes(record.memory_bytes);
   out.set_context_length(spec.launch().context_shared() ? record.config.context_length() / parallel
                                                         : record.config.context_length());
   *out.mutable_own_models() = spec.models();

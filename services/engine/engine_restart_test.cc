@@ -216,7 +216,7 @@ TEST_F(EngineRestartTest, AfterAnEndOfTheMachineWhatRanRunsAgain) {
   record.shim = record.process = (*stranger)->identity();
   record.shim.boot_id = record.process.boot_id = "another boot";
   auto db = pg::Open(loop_, database_);
-  ASSERT_THAT(Await(db->Write(call_, {InstanceStore(*db, "node").Save(record)})), IsOk());
+  ASSERT_THAT(Await(db->Write(call_, InstanceStore(*db, service_->tenure).Save(record))), IsOk());
   fs::remove_all(Runs());
   Restart();
   EXPECT_TRUE(Eventually([&] { return Runs("smol") && Get("smol").generation() == 2; }));
@@ -248,7 +248,7 @@ TEST_F(EngineRestartTest, AShimOtherThanTheOneInTheRowIsNotAdopted) {
   service_->Die(loop_);
   record.shim.start_time -= 1;  // the same number, but of a process before it
   auto db = pg::Open(loop_, database_);
-  ASSERT_THAT(Await(db->Write(call_, {InstanceStore(*db, "node").Save(record)})), IsOk());
+  ASSERT_THAT(Await(db->Write(call_, InstanceStore(*db, service_->tenure).Save(record))), IsOk());
   Restart();
   EXPECT_TRUE(Eventually([&] { return Failed("smol"); }));
 }

@@ -73,17 +73,35 @@ Task<absl::StatusOr<EngineUnits::Started>> EngineUnits::Begin(CallContext& call,
   }
   order.spec = *spec;
   if (installation) order.installation = *installation;
+  order.retention = RetentionOf(request, instance.get());
   if (!instance) instance = instances_.At(id, *spec);
   Started started;
   started.instance = instance;
   started.already_running = runs;
+  const bool joins = runs || instance->starting();
+  const Retention retention = order.retention;
   CO_ASSIGN_OR_RETURN(started.feed, instance->Start(call, std::move(order)));
+  if (joins) CO_RETURN_IF_ERROR(co_await instance->Keep(call, retention));
   co_return started;
+}
+
+Retention EngineUnits::RetentionOf(const v1::StartRequest& request, const Instance* instance) const {
+  // Who needs it for a request has no opinion on what somebody else has started.
+  if (request.on_demand() && instance && (instance->record().Live() || instance->record().wanted)) {
+    return instance->record().retention;
+  }
+  Retention retention;
+  retention.on_demand = request.on_demand();
+  retention.pinned = request.pinned();
+  if (request.on_demand()) retention.idle_timeout = absl::ToInt64Milliseconds(instances_.patience().idle);
+  if (request.has_idle_timeout()) retention.idle_timeout = request.idle_timeout();
+  return retention;
 }
 
 Task<absl::StatusOr<StartOrder>> EngineUnits::OrderAgain(CallContext& call, Record record) {
   StartOrder order;
   order.requested = record.requested;
+  order.retention = record.retention;
   if (!record.model_id.empty()) {
     CO_ASSIGN_OR_RETURN(order.model, co_await neighbours_.FindModel(call, record.model_id));
   }
@@ -172,10 +190,35 @@ Task<absl::StatusOr<v1::StopResponse>> EngineUnits::Stop(CallContext& call, cons
   if (!instance) co_return response;  // an engine of which nothing runs
   std::optional<absl::Duration> grace;
   if (request.has_timeout()) grace = absl::Milliseconds(request.timeout());
-  const std::shared_ptr<StopFeed> feed = instance->Stop(call, request.force(), grace);
+  const std::shared_ptr<StopFeed> feed = instance->Stop(call, {.force = request.force(), .grace = grace});
   CO_RETURN_IF_ERROR(co_await feed->Result());
   response.set_instance_id(instance->record().instance_id);
   co_return response;
+}
+
+Task<absl::StatusOr<v1::UnloadResponse>> EngineUnits::Unload(CallContext& call, const v1::UnloadRequest& request) {
+  const std::shared_ptr<Instance> instance = instances_.Find(request.instance_id());
+  if (!instance) co_return NotFound(request.instance_id());
+  const Record& record = instance->record();
+  const bool idle = request.reason() == v1::UNLOAD_REASON_IDLE;
+  // A stop that is under way is joined; so is this one, when it is repeated.
+  if (record.status != v1::INSTANCE_STATUS_STOPPING && record.Live()) {
+    std::string why;
+    if (record.generation != request.generation() || record.status != v1::INSTANCE_STATUS_RUNNING) {
+      why = "has been started again";
+    } else if (record.retention.pinned) {
+      why = "is pinned";
+    } else if (idle ? record.retention.idle_timeout == 0 : !record.retention.on_demand) {
+      why = "was started by somebody who wants it to stay";
+    }
+    if (!why.empty()) {
+      co_return Error(v1::ENGINE_INSTANCE_KEPT, absl::StrCat("instance '", record.instance_id, "' ", why),
+                      {{"instance_id", record.instance_id}});
+    }
+  }
+  const std::shared_ptr<StopFeed> feed = instance->Stop(call, {.why = idle ? "idle" : "room"});
+  CO_RETURN_IF_ERROR(co_await feed->Result());
+  co_return v1::UnloadResponse();
 }
 
 Task<absl::StatusOr<v1::RestartResponse>> EngineUnits::Restart(CallContext& call, const v1::RestartRequest& request) {
@@ -188,33 +231,41 @@ Task<absl::StatusOr<v1::RestartResponse>> EngineUnits::Restart(CallContext& call
   CallContext detached = call;
   detached.deadline = absl::InfiniteFuture();
   detached.idempotency_key.clear();
-  spawn_(RunRestart(detached, instance, feed));
+  spawn_(RunRestart(detached, instance, call.idempotency_key, feed));
   CO_RETURN_IF_ERROR(co_await feed->Result());
   uint64_t cursor = 0;
   co_return (co_await feed->Next(cursor)).value();
 }
 
 // Goes on when the caller leaves: half of a restart would be a stop.
-Task<void> EngineUnits::RunRestart(CallContext call, std::shared_ptr<Instance> instance,
+Task<void> EngineUnits::RunRestart(CallContext call, std::shared_ptr<Instance> instance, std::string key,
                                    std::shared_ptr<RestartFeed> feed) {
-  const absl::StatusOr<v1::RestartResponse> response = co_await TryRestart(call, instance);
+  const absl::StatusOr<v1::RestartResponse> response = co_await TryRestart(call, instance, key);
   if (response.ok()) feed->Report(*response);
   feed->Finish(response.status());
 }
 
 Task<absl::StatusOr<v1::RestartResponse>> EngineUnits::TryRestart(CallContext& call,
-                                                                  std::shared_ptr<Instance> instance) {
+                                                                  std::shared_ptr<Instance> instance,
+                                                                  const std::string& key) {
   const Record record = instance->record();
   v1::StartRequest request;
   request.set_name(record.engine);
   request.set_model_id(record.model_id);
   request.set_instance_id(record.instance_id);
   *request.mutable_config() = record.requested;
+  request.set_on_demand(record.retention.on_demand);
+  request.set_pinned(record.retention.pinned);
+  request.set_idle_timeout(record.retention.idle_timeout);
   // What cannot be started again is not stopped.
   if (!record.model_id.empty()) CO_RETURN_IF_ERROR((co_await neighbours_.FindModel(call, record.model_id)).status());
   CO_RETURN_IF_ERROR(FindEngine(record.engine).status());
-  const std::shared_ptr<StopFeed> stopped = instance->Stop(call, false, std::nullopt);
-  CO_RETURN_IF_ERROR(co_await stopped->Result());
+  // The same command again, whose answer was lost: what it was to stop is stopped, or being stopped. It is only started.
+  const bool again = !key.empty() && record.restart_key == key;
+  if (!again || instance->stopping()) {
+    const std::shared_ptr<StopFeed> stopped = instance->Stop(call, {.restart_key = key});
+    CO_RETURN_IF_ERROR(co_await stopped->Result());
+  }
   CO_ASSIGN_OR_RETURN(const Started started, co_await Begin(call, request));
   CO_RETURN_IF_ERROR(co_await started.feed->Result());
   const v1::StartResponse now = ResponseOf(*started.instance, false);
@@ -289,6 +340,7 @@ void EngineUnits::Describe(const v1::EngineSpec& spec, const Instance* only, Mes
   out.set_status(StatusOf(spec));
   out.set_version(installer_.VersionOf(spec));
   for (const std::string& capability : CapabilitiesOf(spec)) out.add_capabilities(capability);
+  if (spec.has_memory_facts()) *out.mutable_memory_facts() = spec.memory_facts();
   out.set_description(spec.description());
   if (const std::optional<Installation> installation = installer_.Find(spec)) out.set_path(installation->path);
   *out.mutable_formats() = spec.formats();

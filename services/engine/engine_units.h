@@ -33,6 +33,7 @@ class EngineUnits {
   Task<absl::Status> StartStream(CallContext& call, const v1::StartRequest& request,
                                  StreamWriter<v1::StartProgress>& out);
   Task<absl::StatusOr<v1::StopResponse>> Stop(CallContext& call, const v1::StopRequest& request);
+  Task<absl::StatusOr<v1::UnloadResponse>> Unload(CallContext& call, const v1::UnloadRequest& request);
   Task<absl::StatusOr<v1::RestartResponse>> Restart(CallContext& call, const v1::RestartRequest& request);
   Task<absl::StatusOr<v1::InstallResponse>> Install(CallContext& call, const v1::InstallRequest& request);
   Task<absl::Status> InstallStream(CallContext& call, const v1::InstallRequest& request,
@@ -59,8 +60,12 @@ class EngineUnits {
   absl::StatusOr<std::string> ChooseId(const v1::StartRequest& request, const v1::EngineSpec& spec) const;
   // The instance with this id, or the only live one of the engine of this name.
   absl::StatusOr<std::shared_ptr<Instance>> Resolve(const std::string& name) const;
-  Task<void> RunRestart(CallContext call, std::shared_ptr<Instance> instance, std::shared_ptr<RestartFeed> feed);
-  Task<absl::StatusOr<v1::RestartResponse>> TryRestart(CallContext& call, std::shared_ptr<Instance> instance);
+  Task<void> RunRestart(CallContext call, std::shared_ptr<Instance> instance, std::string key,
+                        std::shared_ptr<RestartFeed> feed);
+  Task<absl::StatusOr<v1::RestartResponse>> TryRestart(CallContext& call, std::shared_ptr<Instance> instance,
+                                                       const std::string& key);
+  // What a start asks for, over what holds for the instance already.
+  Retention RetentionOf(const v1::StartRequest& request, const Instance* instance) const;
   absl::StatusOr<std::shared_ptr<InstallFeed>> BeginInstall(const std::string& name, const std::string& version);
   Task<void> RunInstall(v1::EngineSpec spec, std::shared_ptr<InstallFeed> feed);
   v1::EngineStatus StatusOf(const v1::EngineSpec& spec) const;

@@ -55,7 +55,8 @@ struct Service {
                                 : std::nullopt;
         }),
         installer(loop, dir, catalogue.directory(), environment),
-        store(*db, "node"),
+        tenure(*Begin(loop, *db, dir)),
+        store(*db, tenure),
         neighbours(around),
         probe(loop),
         spawn([this, &loop](Task<void> task) {
@@ -70,10 +71,23 @@ struct Service {
                                .neighbours = neighbours, .probe = probe, .environment = environment,
                                .patience = patience,
                                .spawn = spawn, .background = [](std::string_view) { return CallContext(); },
-                               .other_runs = [this] { return installer.runs(); }},
+                               .other_runs = [this] { return installer.runs(); },
+                               .superseded = [this] { ++times_superseded; },
+                               .in_office = [this] { return tenure.Holds(); },
+                               .tenure_file = Tenure::FileIn(dir)},
                   catalogue),
         units(loop, catalogue, installer, instances, neighbours, spawn) {
     spawn(outbox->Run());
+  }
+
+  // The database may be on its way back.
+  static absl::StatusOr<Tenure> Begin(Loop& loop, pg::Database& db, const std::string& dir) {
+    std::filesystem::create_directories(dir + "/run");
+    absl::StatusOr<Tenure> tenure = absl::UnavailableError("not tried");
+    while (!tenure.ok() && tenure.status().code() == absl::StatusCode::kUnavailable) {
+      tenure = aima::testing::Run(loop, Tenure::Begin(db, CallContext(), "node", dir));
+    }
+    return tenure;
   }
 
   // Ends the coroutines before what they use is gone.
@@ -93,6 +107,8 @@ struct Service {
   const EngineCatalogue catalogue;
   const Environment environment;
   Installer installer;
+  const Tenure tenure;
+  int times_superseded = 0;
   InstanceStore store;
   Neighbours neighbours;
   HealthProbe probe;

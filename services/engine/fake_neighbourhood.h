@@ -22,6 +22,7 @@ class FakeNeighbourhood : public rpc::Client {
   std::set<std::string> slots;          // held
   std::map<std::string, int> occupants;  // slot to process
   bool resource_is_down = false;
+  bool no_memory = false;
   std::vector<event::v1::Event> events;  // published
 
   void AddModel(const std::string& id, const std::string& path) {
@@ -66,6 +67,10 @@ class FakeNeighbourhood : public rpc::Client {
     } else if (resource_is_down) {
       co_return absl::UnavailableError("resource is down");
     } else if (const auto* allocate = dynamic_cast<const resource::v1::AllocateRequest*>(&request)) {
+      if (no_memory) {
+        co_return Error(resource::v1::RESOURCE_INSUFFICIENT, "the machine is full",
+                        {{"class", "memory_bytes"}, {"needed", "2"}, {"available", "1"}});
+      }
       const std::string slot = "slot_" + allocate->idempotency_key();
       slots.insert(slot);
       static_cast<resource::v1::AllocateResponse&>(response).set_slot_id(slot);

@@ -45,7 +45,7 @@ CallContext Detached(CallContext call) {
 }  // namespace
 
 Instance::Instance(Surroundings& around, Record record, v1::EngineSpec spec)
-    : around_(around), record_(std::move(record)), spec_(std::move(spec)) {}
+    : around_(around), record_(std::move(record)), spec_(std::move(spec)), wish_(record_.retention) {}
 
 absl::StatusOr<std::shared_ptr<StartFeed>> Instance::Start(const CallContext& call, StartOrder order) {
   if (around_.draining) return absl::UnavailableError("the engine service is ending");
@@ -71,15 +71,16 @@ absl::StatusOr<std::shared_ptr<StartFeed>> Instance::Start(const CallContext& ca
     }
     order.not_before = *record_.next_start_at;
   }
+  wish_ = order.retention;
   start_ = feed;
   around_.spawn(RunStart(shared_from_this(), Detached(call), std::move(order), feed));
   return feed;
 }
 
-std::shared_ptr<StopFeed> Instance::Stop(const CallContext& call, bool force, std::optional<absl::Duration> grace) {
+std::shared_ptr<StopFeed> Instance::Stop(const CallContext& call, StopOrder order) {
   if (stopping()) {
     // Somebody has lost patience with a stop that waits.
-    if (force && process_) process_->Stop(absl::ZeroDuration());
+    if (order.force && process_ && around_.in_office()) process_->Stop(absl::ZeroDuration());
     return stop_;
   }
   const bool will_run = record_.Live() || record_.wanted || starting();
@@ -90,19 +91,36 @@ std::shared_ptr<StopFeed> Instance::Stop(const CallContext& call, bool force, st
     return feed;
   }
   stop_ = feed;
-  const absl::Duration time = force ? absl::ZeroDuration() : grace.value_or(GraceOf(spec_));
-  around_.spawn(RunStop(shared_from_this(), Detached(call), time, feed));
+  around_.spawn(RunStop(shared_from_this(), Detached(call), std::move(order), feed));
   return feed;
 }
 
-Task<void> Instance::RunStop(std::shared_ptr<Instance> self, CallContext call, absl::Duration grace,
+Task<absl::Status> Instance::Keep(CallContext call, Retention retention) {
+  wish_ = retention;
+  if (record_.retention == retention) co_return absl::OkStatus();
+  const Retention before = std::exchange(record_.retention, retention);
+  v1::EngineRetentionChanged event;
+  event.set_engine_name(record_.engine);
+  event.set_instance_id(record_.instance_id);
+  event.set_model_id(record_.model_id);
+  event.set_on_demand(retention.on_demand);
+  event.set_pinned(retention.pinned);
+  event.set_idle_timeout(retention.idle_timeout);
+  call = Detached(std::move(call));
+  absl::Status stored = co_await CommitWith(call, around_.outbox.Emit(call, event));
+  if (!stored.ok() && record_.retention == retention) record_.retention = before;
+  co_return stored;
+}
+
+Task<void> Instance::RunStop(std::shared_ptr<Instance> self, CallContext call, StopOrder order,
                              std::shared_ptr<StopFeed> feed) {
-  absl::Status status = co_await TryStop(call, grace);
+  absl::Status status = co_await TryStop(call, order);
   feed->Finish(std::move(status));
   if (record_.wanted && !around_.draining) around_.spawn(KeepRunning(self, record_.generation));
 }
 
-Task<absl::Status> Instance::TryStop(CallContext& call, absl::Duration grace) {
+Task<absl::Status> Instance::TryStop(CallContext& call, const StopOrder& order) {
+  const absl::Duration grace = order.force ? absl::ZeroDuration() : order.grace.value_or(GraceOf(spec_));
   if (const std::shared_ptr<StopFeed> cleanup = failure_) (void)co_await cleanup->Result();
   const Record before = record_;
   record_.status = v1::INSTANCE_STATUS_STOPPING;
@@ -112,12 +130,18 @@ Task<absl::Status> Instance::TryStop(CallContext& call, absl::Duration grace) {
     record_.wanted = false;
     record_.crashes = 0;
     record_.next_start_at.reset();
+    record_.restart_key = order.restart_key;
   }
   if (absl::Status stored = co_await Commit(call); !stored.ok() && !around_.draining) {
     record_.status = before.status;
     record_.wanted = before.wanted;
     record_.crashes = before.crashes;
     record_.next_start_at = before.next_start_at;
+    record_.restart_key = before.restart_key;
+    // Its watch may have seen that it is being stopped, and left.
+    if (before.status == v1::INSTANCE_STATUS_RUNNING && process_ && watched_ != record_.run) {
+      around_.spawn(Watch(shared_from_this(), record_.run));
+    }
     if (before.status == v1::INSTANCE_STATUS_STARTING && !starting()) {
       // The start has left meanwhile, and has left what it made to this stop.
       co_await Fail(call, StartFailed("was stopped while it was being started, and that could not be stored"));
@@ -162,13 +186,18 @@ Task<absl::Status> Instance::TryStop(CallContext& call, absl::Duration grace) {
   event.set_engine_name(record_.engine);
   event.set_instance_id(record_.instance_id);
   event.set_model_id(record_.model_id);
+  event.set_reason(order.why);
   co_await CommitFact(call, event);
   ForgetRun();
-  spdlog::info("stopped instance={} engine={}", record_.instance_id, record_.engine);
+  spdlog::info("stopped instance={} engine={} reason={}", record_.instance_id, record_.engine, order.why);
   co_return absl::OkStatus();
 }
 
 Task<absl::Status> Instance::EndProcesses(absl::Duration grace) {
+  if (!around_.in_office()) {
+    around_.superseded();
+    co_return absl::UnavailableError("another engine service looks after it now");
+  }
   if (const std::shared_ptr<process::Shim> process = process_) co_return co_await process->End(grace);
   if (record_.run.empty()) co_return absl::OkStatus();
   co_return co_await process::EndRun(record_.shim, record_.run, RunDirectory(), grace);
@@ -265,20 +294,23 @@ Task<void> Instance::KeepGivingBack(std::shared_ptr<Instance> self, std::string 
   (void)co_await Commit(call);
 }
 
-Task<absl::Status> Instance::Commit(CallContext& call) {
+Task<absl::Status> Instance::Write(CallContext& call, std::vector<pg::Operation> also) {
   record_.updated_at = absl::Now();
-  std::vector<pg::Operation> operations;
-  operations.push_back(around_.store.Save(record_));
-  co_return (co_await around_.db.Write(call, std::move(operations))).status();
+  std::vector<pg::Operation> operations = around_.store.Save(record_);
+  for (pg::Operation& operation : also) operations.push_back(std::move(operation));
+  const absl::Status written = (co_await around_.db.Write(call, std::move(operations))).status();
+  if (!Tenure::Refused(written)) co_return written;
+  around_.superseded();
+  co_return absl::UnavailableError("another engine service looks after the engines of this machine now");
 }
 
+Task<absl::Status> Instance::Commit(CallContext& call) { co_return co_await Write(call, {}); }
+
 Task<absl::Status> Instance::CommitWith(CallContext& call, pg::Operation told) {
-  record_.updated_at = absl::Now();
-  std::vector<pg::Operation> operations;
-  operations.push_back(around_.store.Save(record_));
-  operations.push_back(std::move(told));
+  std::vector<pg::Operation> also;
+  also.push_back(std::move(told));
   // Should this be repeated although it was applied, the event service knows the event by its id.
-  co_return (co_await around_.db.Write(call, std::move(operations))).status();
+  co_return co_await Write(call, std::move(also));
 }
 
 Task<void> Instance::CommitFact(CallContext& call, const google::protobuf::Message& event) {

@@ -33,6 +33,7 @@ struct StartOrder {
   Installation installation;
   ServedModel model;  // without an id if the engine manages models itself
   v1::InstanceConfig requested;
+  Retention retention;
   absl::Time not_before = absl::InfinitePast();
 };
 
@@ -50,6 +51,7 @@ struct Patience {
   absl::Duration first_backoff = absl::Seconds(1);  // until it is started again
   absl::Duration last_backoff = absl::Minutes(5);
   absl::Duration join = absl::Seconds(10);          // for which a caller waits for that; longer ones are told
+  absl::Duration idle = absl::Minutes(30);          // without a request until what was loaded on demand is unloaded
 };
 
 // What all instances of this process share. Outlives them.
@@ -69,6 +71,10 @@ struct Surroundings {
   bool draining = false;  // the process ends: what cannot be stored now never will be
   // What to start once more; the engine and the model may have changed since. Set before Recover.
   std::function<Task<absl::StatusOr<StartOrder>>(CallContext&, Record)> order_again = nullptr;
+  // Another engine service has taken over: whatever is in hand is its business now. Does not return in production.
+  std::function<void()> superseded = [] {};
+  std::function<bool()> in_office = [] { return true; };
+  std::string tenure_file;  // which shims obey; empty is none
 };
 
 // Everything that happens to an instance happens on the loop, one thing at a time: a start that is under way is joined,
@@ -89,7 +95,17 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
   // Begins to end it, or joins the stop under way. The feed finishes when nothing of it is left, whether anybody waits
   // for that or not.
-  std::shared_ptr<StopFeed> Stop(const CallContext& call, bool force, std::optional<absl::Duration> grace);
+  // `why` is told in the event; `restart_key` is stored with the wish.
+  struct StopOrder {
+    bool force = false;
+    std::optional<absl::Duration> grace = std::nullopt;
+    std::string why = "asked";
+    std::string restart_key = "";
+  };
+  std::shared_ptr<StopFeed> Stop(const CallContext& call, StopOrder order);
+
+  // Decides anew for how long it stays, and tells of that.
+  Task<absl::Status> Keep(CallContext call, Retention retention);
 
   // After a restart of this service (Instances::Recover).
   void Adopt(std::unique_ptr<process::Shim> process);
@@ -104,6 +120,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
  private:
   // instance_start.cc
+  Task<bool> WithdrawQuietly(CallContext& call, const Record& before, const absl::Status& why);
   Task<void> RunStart(std::shared_ptr<Instance> self, CallContext call, StartOrder order,
                       std::shared_ptr<StartFeed> feed);
   Task<absl::Status> TryStart(CallContext& call, const StartOrder& order, StartFeed& feed);
@@ -126,9 +143,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   Task<bool> StartAgain(CallContext call);
 
   // instance.cc
-  Task<void> RunStop(std::shared_ptr<Instance> self, CallContext call, absl::Duration grace,
-                     std::shared_ptr<StopFeed> feed);
-  Task<absl::Status> TryStop(CallContext& call, absl::Duration grace);
+  Task<void> RunStop(std::shared_ptr<Instance> self, CallContext call, StopOrder order, std::shared_ptr<StopFeed> feed);
+  Task<absl::Status> TryStop(CallContext& call, const StopOrder& order);
   Task<absl::Status> EndProcesses(absl::Duration grace);
   void PlanNextStart();
   void ForgetRun() const;
@@ -137,6 +153,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   Task<void> GiveBackSlot(CallContext& call);
   Task<void> KeepGivingBack(std::shared_ptr<Instance> self, std::string slot_id);
   Task<absl::Status> Commit(CallContext& call);
+  Task<absl::Status> Write(CallContext& call, std::vector<pg::Operation> also);
   // Stores what has happened already, and so cannot be refused: if the database is away, it is stored when it is back.
   Task<void> CommitFact(CallContext& call, const google::protobuf::Message& event);
   Task<absl::Status> CommitWith(CallContext& call, pg::Operation told);
@@ -153,6 +170,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::shared_ptr<StopFeed> stop_;
   std::shared_ptr<StopFeed> failure_;  // being cleaned up
   std::set<std::string> giving_back_;  // slots for which KeepGivingBack runs
+  std::string watched_;                // run for which Watch runs
+  Retention wish_;                     // of whoever asked last
 };
 
 // In the environment of every process of an instance: the data directory. Those of other directories are left alone.

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "aima/resource/v1/resource.pb.h"
 #include "libs/base/ids.h"
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
@@ -100,9 +101,32 @@ Task<void> Instance::RunStart(std::shared_ptr<Instance> self, CallContext call, 
   }
   status = co_await TryStart(call, order, *feed);
   // A stop that came meanwhile cleans up and records what became of it.
-  if (!status.ok() && record_.status != v1::INSTANCE_STATUS_STOPPING) co_await Fail(call, status);
+  if (!status.ok() && record_.status != v1::INSTANCE_STATUS_STOPPING) {
+    const bool withdrawn = co_await WithdrawQuietly(call, before, status);
+    if (!withdrawn) co_await Fail(call, status);
+  }
   if (status.ok()) around_.spawn(Watch(self, record_.run));
   feed->Finish(std::move(status));
+}
+
+// What is loaded on demand and finds no memory waits for others to make room; that is no failure of the instance. True if
+// that is so, and it is as it was before.
+Task<bool> Instance::WithdrawQuietly(CallContext& call, const Record& before, const absl::Status& why) {
+  if (!HasReason(why, resource::v1::RESOURCE_INSUFFICIENT) || !record_.retention.on_demand || record_.process.pid != 0 ||
+      !record_.slot_id.empty() || before.Live()) {
+    co_return false;
+  }
+  if (before.wanted) {
+    // It has ended by itself, and its memory was given to another: whoever needs it will ask.
+    record_.wanted = false;
+    record_.next_start_at.reset();
+    co_return false;
+  }
+  const std::string run = record_.run;
+  record_ = before;
+  record_.run = run;
+  (void)co_await Commit(call);
+  co_return true;
 }
 
 Task<void> Instance::ResumeStart(std::shared_ptr<Instance> self, CallContext call, std::shared_ptr<StartFeed> feed) {
@@ -138,6 +162,7 @@ void Instance::Prepare(const StartOrder& order) {
   record_.port = 0;
   record_.api_key = RandomHex(24);
   record_.requested = order.requested;
+  record_.retention = wish_;
   record_.config = FillIn(order);
   record_.error.clear();
   record_.log_tail.clear();
@@ -171,8 +196,8 @@ Task<absl::Status> Instance::Reserve(CallContext& call, const StartOrder& order,
   record_.memory_bytes = order.spec.memory() > 0 ? order.spec.memory() : kUnknownModelBytes;
   if (!order.model.id.empty()) {
     CO_ASSIGN_OR_RETURN(record_.memory_bytes,
-                        co_await around_.neighbours.EstimateMemory(
-                            call, order.model.id, record_.config.context_length(), record_.config.parallel()));
+                        co_await around_.neighbours.EstimateMemory(call, spec_.name(), order.model.id,
+                                                                   record_.config));
   }
   CO_ASSIGN_OR_RETURN(record_.slot_id, co_await around_.neighbours.Reserve(call, record_.instance_id,
                                                                            record_.memory_bytes, record_.run));
@@ -184,6 +209,10 @@ Task<absl::Status> Instance::Launch(CallContext& call, const StartOrder& order) 
   CO_ASSIGN_OR_RETURN(record_.port, process::FreePort());
   CO_RETURN_IF_ERROR(co_await Commit(call));
   if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was ready");
+  if (!around_.in_office()) {
+    around_.superseded();
+    co_return absl::UnavailableError("another engine service looks after it now");
+  }
 
   LaunchValues values;
   values.model_path = order.model.path;
@@ -204,6 +233,7 @@ Task<absl::Status> Instance::Launch(CallContext& call, const StartOrder& order) 
   process::ShimOrder run;
   run.command = std::move(command);
   run.directory = RunDirectory();
+  run.tenure_file = around_.tenure_file;
   run.log_bytes = around_.patience.log_bytes;
   run.stop_signal = spec_.stop().signal() == "INT" ? SIGINT : SIGTERM;
   if (spec_.stop().timeout() > 0) run.grace = absl::Milliseconds(spec_.stop().timeout());

@@ -10,20 +10,22 @@ constexpr pg::Statement kSave = {
     "INSERT INTO instances (node, instance_id, engine, model_id, model_type, served_name, status, generation, run, pid,"
     " boot_id, start_time, port, api_key, requested, config, slot_id, memory_bytes, error, log_tail, log_path,"
     " started_at, updated_at,"
-    " shim_pid, shim_start_time, wanted, crashes, next_start_at, running_since)"
+    " shim_pid, shim_start_time, wanted, crashes, next_start_at, running_since, on_demand, pinned, idle_timeout,"
+    " restart_key)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,"
-    " $24, $25, $26, $27, $28, $29)"
+    " $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)"
     " ON CONFLICT (node, instance_id) DO UPDATE SET engine = $3, model_id = $4, model_type = $5, served_name = $6,"
     " status = $7, generation = $8, run = $9, pid = $10, boot_id = $11, start_time = $12, port = $13, api_key = $14,"
     " requested = $15, config = $16, slot_id = $17, memory_bytes = $18, error = $19, log_tail = $20, log_path = $21,"
     " started_at = $22, updated_at = $23, shim_pid = $24, shim_start_time = $25, wanted = $26, crashes = $27,"
-    " next_start_at = $28, running_since = $29"};
+    " next_start_at = $28, running_since = $29, on_demand = $30, pinned = $31, idle_timeout = $32, restart_key = $33"};
 
 constexpr pg::Statement kAll = {
     "engine_all_instances",
     "SELECT instance_id, engine, model_id, model_type, served_name, status, generation, run, pid, boot_id, start_time,"
     " port, api_key, requested, config, slot_id, memory_bytes, error, log_tail, log_path, started_at, updated_at,"
-    " shim_pid, shim_start_time, wanted, crashes, next_start_at, running_since"
+    " shim_pid, shim_start_time, wanted, crashes, next_start_at, running_since, on_demand, pinned, idle_timeout,"
+    " restart_key"
     " FROM instances WHERE node = $1 ORDER BY instance_id"};
 
 Record FromRow(const pg::Row& row) {
@@ -55,20 +57,30 @@ Record FromRow(const pg::Row& row) {
   record.crashes = row.Get<int>(25);
   record.next_start_at = row.Get<std::optional<absl::Time>>(26);
   record.running_since = row.Get<std::optional<absl::Time>>(27);
+  record.retention.on_demand = row.Get<bool>(28);
+  record.retention.pinned = row.Get<bool>(29);
+  record.retention.idle_timeout = row.Get<int64_t>(30);
+  record.restart_key = row.Get<std::string>(31);
   return record;
 }
 
 }  // namespace
 
-pg::Operation InstanceStore::Save(const Record& record) const {
-  return {kSave,
-          {node_, record.instance_id, record.engine, record.model_id, record.model_type, record.served_name,
+std::vector<pg::Operation> InstanceStore::Save(const Record& record) const {
+  pg::Operation save = {
+      kSave,
+      {node_, record.instance_id, record.engine, record.model_id, record.model_type, record.served_name,
            static_cast<int>(record.status), record.generation, record.run, record.process.pid, record.process.boot_id,
            record.process.start_time, record.port, record.api_key, pg::Bytes{record.requested.SerializeAsString()},
            pg::Bytes{record.config.SerializeAsString()}, record.slot_id, record.memory_bytes, record.error,
            record.log_tail, record.log_path, record.started_at, record.updated_at, record.shim.pid,
-           record.shim.start_time, record.wanted, record.crashes, record.next_start_at, record.running_since},
-          {}};
+           record.shim.start_time, record.wanted, record.crashes, record.next_start_at, record.running_since,
+           record.retention.on_demand, record.retention.pinned, record.retention.idle_timeout, record.restart_key},
+      {}};
+  std::vector<pg::Operation> write;
+  write.push_back(tenure_.Check());
+  write.push_back(std::move(save));
+  return write;
 }
 
 Task<absl::StatusOr<std::vector<Record>>> InstanceStore::All(const CallContext& call) const {

@@ -8,21 +8,24 @@
 
 #include "libs/pg/database.h"
 #include "services/engine/record.h"
+#include "services/engine/tenure.h"
 
 namespace aima::engine {
 
 // The rows of one machine.
 class InstanceStore {
  public:
-  InstanceStore(pg::Database& db, std::string node) : db_(db), node_(std::move(node)) {}
+  InstanceStore(pg::Database& db, Tenure tenure) : db_(db), tenure_(std::move(tenure)), node_(tenure_.node()) {}
 
-  // Makes the stored row equal to `record`. To be written together with the event that tells of it.
-  pg::Operation Save(const Record& record) const;
+  // Makes the stored row equal to `record`, if this process is in office still. To be written together with the event
+  // that tells of it.
+  std::vector<pg::Operation> Save(const Record& record) const;
 
   Task<absl::StatusOr<std::vector<Record>>> All(const CallContext& call) const;
 
  private:
   pg::Database& db_;
+  const Tenure tenure_;
   const std::string node_;
 };
 

@@ -1,4 +1,5 @@
 // How an instance is watched, and kept running (instance.h).
+#include <absl/cleanup/cleanup.h>
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 #include <spdlog/spdlog.h>
@@ -69,6 +70,10 @@ Observed Instance::Look() const {
 }
 
 Task<void> Instance::Watch(std::shared_ptr<Instance> self, std::string run) {
+  watched_ = run;
+  const absl::Cleanup leave = [&] {
+    if (watched_ == run) watched_.clear();
+  };
   const auto watched = [&] { return record_.run == run && record_.status == v1::INSTANCE_STATUS_RUNNING && process_; };
   int silences = 0;
   silent_since_ = absl::InfiniteFuture();

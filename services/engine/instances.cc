@@ -77,7 +77,7 @@ Task<void> Instances::Recover(std::shared_ptr<Instance> instance,
         co_return;
       }
       case Step::Action::kFinishStop:
-        instance->Stop(around_.background("recover"), false, std::nullopt);
+        instance->Stop(around_.background("recover"), {});
         co_return;
       case Step::Action::kClear:
         co_await instance->Clear();
@@ -128,6 +128,7 @@ Task<int> Instances::Sweep() {
   for (const process::Marked& orphan : orphans) {
     seen.insert(orphan.marker);
     if (!suspects_.contains(orphan.marker)) continue;
+    if (!around_.in_office()) co_return ended;
     spdlog::warn("ending orphan pid={} run={}", orphan.identity.pid, orphan.marker);
     (void)co_await process::EndTree(orphan.identity, orphan.marker, SIGTERM, absl::Seconds(5));
     ++ended;
@@ -165,7 +166,7 @@ Task<void> Instances::Drain() {
   std::vector<std::shared_ptr<StopFeed>> stops;
   for (const auto& [id, instance] : instances_) {
     const bool starts = instance->record().status == v1::INSTANCE_STATUS_STARTING || instance->starting();
-    if (starts) stops.push_back(instance->Stop(call, false, std::nullopt));
+    if (starts) stops.push_back(instance->Stop(call, {}));
   }
   for (const std::shared_ptr<StopFeed>& stop : stops) (void)co_await stop->Result();
 }

@@ -41,6 +41,7 @@ class Instances {
   std::shared_ptr<Instance> Find(const std::string& instance_id) const;
   // Makes it if there is none.
   std::shared_ptr<Instance> At(const std::string& instance_id, const v1::EngineSpec& spec);
+  const Patience& patience() const { return around_.patience; }
   // By id.
   const std::map<std::string, std::shared_ptr<Instance>>& all() const { return instances_; }
   std::vector<std::shared_ptr<Instance>> OfEngine(const std::string& engine) const;

@@ -1,18 +1,29 @@
 // aima-engine: the inference engines of this machine.
 #include <signal.h>
+#include <spdlog/spdlog.h>
 
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cstdlib>
 
 #include "libs/base/node_id.h"
 #include "libs/base/status_macros.h"
 #include "libs/runtime/host.h"
 #include "services/engine/engine_units.h"
+#include "services/engine/tenure.h"
 
 namespace aima::engine {
 namespace {
 
 constexpr absl::Duration kSweepInterval = absl::Seconds(15);
+constexpr int kExitSuperseded = 75;  // EX_TEMPFAIL
+
+// At once: everything that this process could still do in order is another's business.
+void EndSuperseded() {
+  spdlog::critical("another engine service has taken over the engines of this machine; this one ends");
+  spdlog::default_logger()->flush();
+  std::_Exit(kExitSuperseded);
+}
 
 // At the signal, not when the calls in hand are done: among them may be starts, which end only when they are stopped.
 Task<void> DrainAtSignal(Loop& loop, Instances& instances) {
@@ -27,7 +38,10 @@ Task<absl::Status> Wire(runtime::Host& host) {
   auto& catalogue = host.Own<EngineCatalogue>(std::move(loaded));
   auto& installer = host.Own<Installer>(host.loop(), host.data_dir(), catalogue.directory(), ReadEnvironment);
   CO_ASSIGN_OR_RETURN(const std::string node, LoadNodeId(host.data_dir(), host.config().general().device_id()));
-  auto& store = host.Own<InstanceStore>(host.Pg(), node);
+  CO_ASSIGN_OR_RETURN(Tenure begun,
+                      co_await Tenure::Begin(host.Pg(), host.BackgroundCall("begin"), node, host.data_dir()));
+  auto& tenure = host.Own<Tenure>(std::move(begun));
+  auto& store = host.Own<InstanceStore>(host.Pg(), tenure);
   auto& neighbours = host.Own<Neighbours>(host.Rpc());
   auto& probe = host.Own<HealthProbe>(host.loop());
   const auto spawn = [&host](Task<void> task) { host.Spawn(std::move(task)); };
@@ -36,11 +50,16 @@ Task<absl::Status> Wire(runtime::Host& host) {
                       .patience = {}, .spawn = spawn,
                       .background = [&host](std::string_view what) { return host.BackgroundCall(what); },
                       .other_runs = [&installer] { return installer.runs(); }};
+  around.superseded = EndSuperseded;
+  around.in_office = [&tenure] { return tenure.Holds(); };
+  around.tenure_file = Tenure::FileIn(host.data_dir());
+  around.patience.idle = absl::Milliseconds(host.config().engine().idle_timeout());
   around.patience.stall = absl::Milliseconds(host.config().engine().start_stall_timeout());
   auto& instances = host.Own<Instances>(std::move(around), catalogue);
   auto& units = host.Own<EngineUnits>(host.loop(), catalogue, installer, instances, neighbours, spawn);
 
   CO_RETURN_IF_ERROR(co_await instances.Recover());
+  host.Spawn(tenure.Watch(EndSuperseded));
   host.Spawn(instances.SweepForever(kSweepInterval));
   host.Spawn(DrainAtSignal(host.loop(), instances));
   host.OnDrain([&instances] { return instances.Drain(); });
@@ -48,6 +67,7 @@ Task<absl::Status> Wire(runtime::Host& host) {
       .Bind<&EngineUnits::Start>(units)
       .Bind<&EngineUnits::StartStream>(units)
       .Bind<&EngineUnits::Stop>(units)
+      .Bind<&EngineUnits::Unload>(units)
       .Bind<&EngineUnits::Restart>(units)
       .Bind<&EngineUnits::Install>(units)
       .Bind<&EngineUnits::InstallStream>(units)

@@ -52,12 +52,14 @@ Task<absl::StatusOr<ServedModel>> Neighbours::FindModel(const CallContext& call,
   co_return served;
 }
 
-Task<absl::StatusOr<int64_t>> Neighbours::EstimateMemory(const CallContext& call, const std::string& model_id,
-                                                         int context_length, int parallel) {
+Task<absl::StatusOr<int64_t>> Neighbours::EstimateMemory(const CallContext& call, const std::string& engine,
+                                                         const std::string& model_id,
+                                                         const v1::InstanceConfig& config) {
   model::v1::EstimateResourcesRequest request;
   request.set_model_id(model_id);
-  request.set_context_length(context_length);
-  request.set_parallel(parallel);
+  request.set_context_length(config.context_length());
+  request.set_parallel(config.parallel());
+  request.set_engine(engine);
   CO_ASSIGN_OR_RETURN(const auto estimate,
                       (co_await rpc_.Call<model::v1::EstimateResourcesResponse>(Hurried(call), request)));
   co_return estimate.memory_recommended();

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "aima/engine/v1/engine.pb.h"
 #include "libs/base/call_context.h"
 #include "libs/rpc/client.h"
 
@@ -26,9 +27,9 @@ class Neighbours {
   // MODEL_NOT_FOUND, or ENGINE_MODEL_NOT_READY.
   Task<absl::StatusOr<ServedModel>> FindModel(const CallContext& call, const std::string& model_id);
 
-  // Bytes of memory that serving the model takes.
-  Task<absl::StatusOr<int64_t>> EstimateMemory(const CallContext& call, const std::string& model_id, int context_length,
-                                               int parallel);
+  // Bytes of memory that serving the model with this engine takes.
+  Task<absl::StatusOr<int64_t>> EstimateMemory(const CallContext& call, const std::string& engine,
+                                               const std::string& model_id, const v1::InstanceConfig& config);
 
   // Reserves memory under `name` and returns the slot. The same `key` always gives the same slot.
   Task<absl::StatusOr<std::string>> Reserve(const CallContext& call, const std::string& name, int64_t bytes,

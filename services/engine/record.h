@@ -11,6 +11,15 @@
 
 namespace aima::engine {
 
+// For how long an instance stays.
+struct Retention {
+  bool on_demand = false;     // loaded because a request needed it: makes room for others when it is idle
+  bool pinned = false;        // stopped only by who asks for that
+  int64_t idle_timeout = 0;   // milliseconds that nobody has asked it; 0 is never
+
+  bool operator==(const Retention&) const = default;
+};
+
 struct Record {
   std::string instance_id;
   std::string engine;
@@ -34,6 +43,8 @@ struct Record {
   bool wanted = false;                      // it has been ready, and nobody has stopped it since
   int crashes = 0;                          // ends by itself, in a row
   std::optional<absl::Time> next_start_at;  // not earlier, after such an end
+  Retention retention;
+  std::string restart_key;  // idempotency key of the restart that it was last stopped for
   std::optional<absl::Time> started_at;
   std::optional<absl::Time> running_since;  // when it was ready
   absl::Time updated_at = absl::UnixEpoch();

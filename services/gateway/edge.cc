@@ -49,27 +49,35 @@ int Edge::Refusal(const http::Request& request, std::string& message) const {
     return 421;
   }
   const std::string_view origin = request.headers.Get("Origin");
-  if (origin.empty() || any_origin_) return 0;
+  if (origin.empty()) return 0;
   // A page that this listener served itself: its Host has been checked above.
   for (const char* scheme : {"http://", "https://"}) {
     if (absl::EqualsIgnoreCase(View(origin), absl::StrCat(scheme, View(host)))) return 0;
   }
-  if (std::find(origins_.begin(), origins_.end(), absl::AsciiStrToLower(View(origin))) != origins_.end()) return 0;
+  if (OriginIsAllowed(origin)) return 0;
   message = absl::StrCat("pages of ", View(origin.substr(0, 200)),
                          " may not call this server; see api.enable_cors and api.allowed_origins");
   return 403;
 }
 
+bool Edge::OriginIsAllowed(std::string_view origin) const {
+  return any_origin_ || std::find(origins_.begin(), origins_.end(), absl::AsciiStrToLower(View(origin))) != origins_.end();
+}
+
 void Edge::AllowOrigin(const http::Request& request, http::Headers& answer) const {
+  if (origins_.empty() && !any_origin_) return;
+  // Also without an Origin: a cache must not give this answer to a page.
+  answer.Add("Vary", "Origin");
   const std::string_view origin = request.headers.Get("Origin");
-  if (origin.empty() || (origins_.empty() && !any_origin_)) return;
+  if (origin.empty() || !OriginIsAllowed(origin)) return;
   answer.Add("Access-Control-Allow-Origin", std::string(origin));
   answer.Add("Access-Control-Allow-Headers",
-             "Authorization, Content-Type, X-API-Key, Idempotency-Key, Last-Event-ID, MCP-Protocol-Version, Mcp-Session-Id, "
+             "Authorization, Content-Type, X-API-Key, Idempotency-Key, If-None-Match, Prefer, Last-Event-ID, MCP-Protocol-Version, Mcp-Session-Id, "
              "Mcp-Method, Mcp-Name, X-MCP-Toolsets, X-MCP-Readonly");
   answer.Add("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
-  answer.Add("Access-Control-Expose-Headers", "Mcp-Session-Id, WWW-Authenticate");
-  answer.Add("Vary", "Origin");
+  answer.Add("Access-Control-Expose-Headers",
+             "ETag, Location, Retry-After, X-Request-Id, Preference-Applied, Mcp-Session-Id, WWW-Authenticate");
+  if (request.method == "OPTIONS") answer.Add("Access-Control-Max-Age", "600");
 }
 
 Credentials CredentialsOf(http::Exchange& exchange) {

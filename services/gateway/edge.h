@@ -28,6 +28,7 @@ class Edge {
 
  private:
   bool HostIsOurs(std::string_view host) const;
+  bool OriginIsAllowed(std::string_view origin) const;
 
   std::vector<std::string> hosts_;  // lower case, without port
   std::vector<std::string> origins_;

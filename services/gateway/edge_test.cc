@@ -64,6 +64,28 @@ TEST_F(EdgeTest, AnswersNameTheOriginOnlyWhereItIsAllowed) {
   api_.add_allowed_origins("https://console.example");
   Edge(api_).AllowOrigin(request, answer);
   EXPECT_EQ(answer.Get("access-control-allow-origin"), "https://console.example");
+  EXPECT_THAT(answer.Get("access-control-expose-headers"), HasSubstr("ETag"));
+  EXPECT_EQ(answer.Get("vary"), "Origin");
+}
+
+TEST_F(EdgeTest, OtherOriginsMayNotReadEvenTheirRefusal) {
+  api_.set_enable_cors(true);
+  api_.add_allowed_origins("https://console.example");
+  http::Headers answer;
+  Edge(api_).AllowOrigin({.headers = {{"Origin", "http://evil.example"}}}, answer);
+  EXPECT_EQ(answer.Find("access-control-allow-origin"), nullptr);
+  EXPECT_EQ(answer.Get("vary"), "Origin") << "a cache must not mix the two up";
+}
+
+TEST_F(EdgeTest, BrowsersRememberWhatTheyMaySend) {
+  api_.set_enable_cors(true);
+  api_.add_allowed_origins("https://console.example");
+  http::Headers answer;
+  Edge(api_).AllowOrigin({.method = "OPTIONS", .headers = {{"Origin", "https://console.example"}}}, answer);
+  EXPECT_EQ(answer.Get("access-control-max-age"), "600");
+  for (const char* header : {"Authorization", "Idempotency-Key", "If-None-Match", "Prefer"}) {
+    EXPECT_THAT(answer.Get("access-control-allow-headers"), HasSubstr(header));
+  }
 }
 
 TEST(CheckListener, TheNetworkNeedsTlsAndAKey) {

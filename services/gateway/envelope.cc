@@ -1,5 +1,6 @@
 #include "services/gateway/envelope.h"
 
+#include <absl/strings/ascii.h>
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 
@@ -34,6 +35,14 @@ void AppendMeta(const Meta& meta, const Pagination& page, std::string& out) {
     out += '}';
   }
   out += '}';
+}
+
+// MODEL_NOT_FOUND as "Model not found".
+std::string InWords(std::string reason) {
+  for (size_t i = 0; i < reason.size(); ++i) {
+    reason[i] = reason[i] == '_' ? ' ' : i > 0 ? absl::ascii_tolower(reason[i]) : reason[i];
+  }
+  return reason;
 }
 
 }  // namespace
@@ -78,8 +87,15 @@ std::string ErrorJson(const absl::Status& status) {
   return text;
 }
 
-std::string ErrorEnvelope(const absl::Status& status, const Meta& meta) {
-  std::string text = absl::StrCat("{\"success\":false,\"error\":", ErrorJson(status));
+std::string ErrorEnvelope(const absl::Status& status, const Meta& meta, int http_status) {
+  const ErrorDetails details = DetailsOf(status);
+  std::string text = "{";
+  AppendText("type", "/docs#error-" + details.reason, text);
+  text += ',';
+  AppendText("title", InWords(details.reason), text);
+  absl::StrAppend(&text, ",\"status\":", http_status ? http_status : HttpStatusOf(status), ",");
+  AppendText("detail", details.message, text);
+  absl::StrAppend(&text, ",\"success\":false,\"error\":", ErrorJson(status));
   AppendMeta(meta, {}, text);
   text += '}';
   return text;
@@ -94,10 +110,10 @@ http::Response SuccessResponse(const Output& output, const Meta& meta, int statu
   return response;
 }
 
-http::Response ErrorResponse(const absl::Status& status, const Meta& meta) {
+http::Response ErrorResponse(const absl::Status& status, const Meta& meta, int http_status) {
   http::Response response;
-  response.status = HttpStatusOf(status);
-  response.headers.Add("Content-Type", "application/json");
+  response.status = http_status ? http_status : HttpStatusOf(status);
+  response.headers.Add("Content-Type", "application/problem+json");
   response.headers.Add("X-Request-Id", meta.request_id);
   const ErrorDetails details = DetailsOf(status);
   if (const auto wait = details.metadata.find("retry_after_s"); wait != details.metadata.end()) {
@@ -106,7 +122,7 @@ http::Response ErrorResponse(const absl::Status& status, const Meta& meta) {
     response.headers.Add("Retry-After", "1");
   }
   if (response.status == 401) response.headers.Add("WWW-Authenticate", "Bearer");
-  response.body = ErrorEnvelope(status, meta);
+  response.body = ErrorEnvelope(status, meta, response.status);
   return response;
 }
 

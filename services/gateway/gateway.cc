@@ -40,9 +40,7 @@ http::Response Refused(int status, std::string_view message, const http::Request
   if (const Translation* translation = face.TranslationOf(request, request.target.substr(0, request.target.find('?')))) {
     return translation->ErrorAnswer(error, NewId("req_"), status);
   }
-  http::Response response = ErrorResponse(error, {"", "", absl::Now()});
-  response.status = status;
-  return response;
+  return ErrorResponse(error, {"", "", absl::Now()}, status);
 }
 
 class Gateway {
@@ -62,6 +60,8 @@ class Gateway {
         watch_(loop, *catalogue_, runner_, *subscriber_),
         operations_(loop, config, share_dir, *catalogue_, runner_, *rpc_, keys_),
         units_(*catalogue_),
+        documents_(*catalogue_),
+        web_(share_dir + "/web"),
         health_(loop, *catalogue_, *rpc_),
         generic_(runner_, watch_, health_),
         grpc_(loop, *catalogue_, channels_, access_, generic_),
@@ -72,7 +72,7 @@ class Gateway {
         ollama_({loop, runner_, edge_}),
         responses_({loop, runner_, edge_}),
         face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_.units(), units_, health_, registry_,
-               &mcp_, {&anthropic_, &ollama_, &responses_}}) {}
+               &mcp_, &documents_, &web_, {&anthropic_, &ollama_, &responses_}}) {}
 
   Task<absl::Status> Run() {
     asio::signal_set signals(loop_, SIGTERM, SIGINT);
@@ -129,6 +129,8 @@ class Gateway {
   ResourceWatch watch_;
   OperationService operations_;
   const UnitsJson units_;
+  openapi::Documents documents_;
+  const WebFiles web_;
   HealthReport health_;
   GenericUnits generic_;
   GrpcFace grpc_;

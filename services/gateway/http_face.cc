@@ -29,7 +29,28 @@ absl::Status NoSuchPath(std::string_view path) {
                absl::StrCat("there is nothing at ", absl::string_view(path.data(), std::min<size_t>(path.size(), 200))));
 }
 
+bool HoldsSecrets(const google::protobuf::Descriptor& message,
+                  absl::flat_hash_set<const google::protobuf::Descriptor*>& seen) {
+  if (!seen.insert(&message).second) return false;
+  for (int i = 0; i < message.field_count(); ++i) {
+    const auto& field = *message.field(i);
+    if (RulesOf(field).secret() || (field.message_type() && HoldsSecrets(*field.message_type(), seen))) return true;
+  }
+  return false;
+}
+
 }  // namespace
+
+bool HoldsSecrets(const google::protobuf::Descriptor& message) {
+  absl::flat_hash_set<const google::protobuf::Descriptor*> seen;
+  return HoldsSecrets(message, seen);
+}
+
+HttpFace::HttpFace(Parts parts) : parts_(parts), metrics_(parts.registry) {
+  for (const UnitInfo& unit : parts.catalogue.units()) {
+    if (HoldsSecrets(*unit.method().output_type())) secret_answers_.insert(&unit);
+  }
+}
 
 Task<void> HttpFace::Handle(http::Exchange& exchange) {
   http::Request& request = exchange.request();
@@ -51,7 +72,7 @@ Task<void> HttpFace::Handle(http::Exchange& exchange) {
   if (const int status = parts_.edge.Refusal(request, refusal)) {
     const absl::Status denied = Error(unit::v1::PERMISSION_DENIED, refusal);
     const bool mcp = parts_.mcp && mcp::McpFace::Owns(target.substr(0, mark));
-    http::Response response = mcp ? parts_.mcp->Refused(request, denied, status) : ErrorResponse(denied, visit.meta);
+    http::Response response = mcp ? parts_.mcp->Refused(request, denied, status) : ErrorResponse(denied, visit.meta, status);
     if (const Translation* translation = TranslationOf(request, target.substr(0, mark))) {
       response = translation->ErrorAnswer(denied, visit.meta.request_id, status);
     }
@@ -81,6 +102,16 @@ Task<void> HttpFace::Route(Visit& visit) {
   if (path == "/metrics") co_return co_await Metrics(visit);
   if (path == "/health") co_return co_await Health(visit);
   if (parts_.mcp && mcp::McpFace::Owns(path)) co_return co_await Mcp(visit);
+  if (visit.request.method == "GET" || visit.request.method == "HEAD") {
+    if (parts_.documents && path == "/openapi.json") co_return co_await ApiDocument(visit);
+    if (parts_.web && path == "/docs") co_return co_await Page(visit, "index.html");
+    if (parts_.web && Consume(path, "/docs/")) co_return co_await Page(visit, path);
+    if (parts_.web && path == "/") {
+      http::Response response{.status = 302, .headers = {{"Location", "/docs"}, {"Content-Type", "text/plain"}}};
+      response.body = "AIMA. The reference is at /docs, as a document for programs at /openapi.json.\n";
+      co_return co_await Answer(visit, std::move(response));
+    }
+  }
   co_await Fail(visit, NoSuchPath(visit.path));
 }
 
@@ -101,6 +132,7 @@ Task<void> HttpFace::Api(Visit& visit, std::string_view path) {
   }
   if (get && path == "units") co_return co_await Units(visit, "");
   if (get && Consume(path, "units/")) co_return co_await Units(visit, path);
+  if (get && Consume(path, "schema/")) co_return co_await Schema(visit, path);
   if (get && path == "health") co_return co_await Health(visit);
   if (get && path == "metrics") co_return co_await Metrics(visit);
   if (path == "operations" || absl::StartsWith(absl::string_view(path.data(), path.size()), "operations/")) {
@@ -124,10 +156,10 @@ Task<void> HttpFace::Units(Visit& visit, std::string_view name) {
   if (absl::Status denied = Access::Check(visit.caller, unit::v1::READ, visit.unit); !denied.ok()) {
     co_return co_await Fail(visit, denied);
   }
-  if (name.empty()) co_return co_await Answer(visit, SuccessResponse({parts_.units.all(), {}}, visit.meta));
+  if (name.empty()) co_return co_await Succeed(visit, {parts_.units.all(), {}}, nullptr);
   const std::string* unit = parts_.units.Find(name);
   if (!unit) co_return co_await Fail(visit, parts_.runner.Find(name, "", Caller{"", Role::kAdmin}).status());
-  co_await Answer(visit, SuccessResponse({*unit, {}}, visit.meta));
+  co_await Succeed(visit, {*unit, {}}, nullptr);
 }
 
 Task<void> HttpFace::Health(Visit& visit) {
@@ -147,6 +179,7 @@ Task<void> HttpFace::Metrics(Visit& visit) {
   http::Response response;
   response.headers.Add("Content-Type", "text/plain; version=0.0.4");
   response.body = MetricsText(parts_.registry) + co_await parts_.health.Metrics();
+  co_await Compress(visit, response);
   co_await Answer(visit, std::move(response));
 }
 

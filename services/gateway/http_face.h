@@ -1,6 +1,7 @@
 // The HTTP face of the cluster: paths to units, resources and system endpoints.
 #pragma once
 
+#include <absl/container/flat_hash_set.h>
 #include <prometheus/registry.h>
 
 #include <nlohmann/json.hpp>
@@ -17,11 +18,13 @@
 #include "services/gateway/envelope.h"
 #include "services/gateway/health_report.h"
 #include "services/gateway/mcp/mcp_face.h"
+#include "services/gateway/openapi/document.h"
 #include "services/gateway/operation_units.h"
 #include "services/gateway/resource_watch.h"
 #include "services/gateway/translation.h"
 #include "services/gateway/unit_runner.h"
 #include "services/gateway/units_json.h"
+#include "services/gateway/web_files.h"
 
 namespace aima::gateway {
 
@@ -39,13 +42,15 @@ struct Parts {
   HealthReport& health;
   prometheus::Registry& registry;
   mcp::McpFace* mcp = nullptr;  // null: there is no /mcp
+  openapi::Documents* documents = nullptr;  // null: there is no /openapi.json
+  const WebFiles* web = nullptr;            // null: there is no /docs
   std::vector<Translation*> translations = {};  // APIs of other vendors; they come before the paths of this face
 };
 
 // Used on the loop.
 class HttpFace {
  public:
-  explicit HttpFace(Parts parts) : parts_(parts), metrics_(parts.registry) {}
+  explicit HttpFace(Parts parts);
 
   // Answers one request; a Handler of http::Server.
   Task<void> Handle(http::Exchange& exchange);
@@ -87,6 +92,10 @@ class HttpFace {
   Task<void> Resource(Visit& visit, std::string_view uri);
   Task<void> WatchResource(Visit& visit, std::string_view uri);
   Task<void> Units(Visit& visit, std::string_view name);
+  // /openapi.json, /docs and the files beside it, /api/v2/schema/{unit}.
+  Task<void> ApiDocument(Visit& visit);
+  Task<void> Page(Visit& visit, std::string_view name);
+  Task<void> Schema(Visit& visit, std::string_view name);
   Task<void> Health(Visit& visit);
   Task<void> Metrics(Visit& visit);
   Task<void> OpenAi(Visit& visit);
@@ -100,12 +109,20 @@ class HttpFace {
   CallContext CallOf(const Visit& visit) const;
   std::string JsonOf(const google::protobuf::Message& message) const;
 
+  // Answers with what a unit told, `unit` if there is one; what is read has an ETag.
+  Task<void> Succeed(Visit& visit, const Output& output, const UnitInfo* unit);
+  // Compresses the body if it is worth it, the client wants it and it is safe.
+  Task<void> Compress(Visit& visit, http::Response& response);
   Task<void> Answer(Visit& visit, http::Response response);
   Task<void> Fail(Visit& visit, const absl::Status& status);
   void Log(const Visit& visit);
 
   Parts parts_;
   CallMetrics metrics_;
+  absl::flat_hash_set<const UnitInfo*> secret_answers_;  // units whose answers have fields that are secret
 };
+
+// True if messages of this type have a field, at any depth, that is declared secret.
+bool HoldsSecrets(const google::protobuf::Descriptor& message);
 
 }  // namespace aima::gateway

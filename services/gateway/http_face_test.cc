@@ -91,7 +91,7 @@ class HttpFaceTest : public ::testing::Test {
   void Serve(OperationUnits& operations) {
     config_.mutable_api()->set_listen_addr("127.0.0.1:9090");
     face_ = std::make_unique<HttpFace>(Parts{config_, *catalogue_, services_, runner_, access_, edge_, watch_, operations,
-                                             units_, health_, registry_});
+                                             units_, health_, registry_, nullptr, &documents_, &web_});
     server_ = std::make_unique<http::Server>(loop_, http::ServerOptions{},
                                              [this](http::Exchange& exchange) { return face_->Handle(exchange); });
     EXPECT_THAT(server_->Start(), IsOk());
@@ -122,6 +122,11 @@ class HttpFaceTest : public ::testing::Test {
     EXPECT_EQ(response.status, status) << response.body;
     const json body = json::parse(response.body, nullptr, false);
     ASSERT_TRUE(body.is_object()) << response.body;
+    EXPECT_EQ(response.headers.Get("content-type"), "application/problem+json");
+    EXPECT_EQ(body.value("type", ""), "/docs#error-" + code);
+    EXPECT_EQ(body.value("status", 0), status);
+    EXPECT_THAT(body.value("detail", ""), HasSubstr(text));
+    EXPECT_FALSE(body.value("title", "").empty());
     EXPECT_EQ(body.value("success", true), false);
     EXPECT_EQ(body["error"]["code"], code) << response.body;
     EXPECT_THAT(body["error"]["message"].get<std::string>(), HasSubstr(text));
@@ -145,6 +150,8 @@ class HttpFaceTest : public ::testing::Test {
   ResourceWatch watch_{loop_, *catalogue_, runner_, events_};
   OperationUnits operations_{{*catalogue_, runner_, keys_, nullptr}, absl::Hours(1)};  // no database
   const UnitsJson units_{*catalogue_};
+  openapi::Documents documents_{*catalogue_};
+  const WebFiles web_{AIMA_SOURCE_DIR "/services/gateway/web"};
   HealthReport health_{loop_, *catalogue_, services_};
   std::unique_ptr<HttpFace> face_;
   std::unique_ptr<http::Server> server_;
@@ -272,6 +279,107 @@ TEST_F(HttpFaceTest, AddressesOfOperationsAreUnits) {
   ExpectError(Ask("GET", "/api/v2/operations/op_1/cancel"), 404, "RESOURCE_NOT_FOUND", "cancel");
 }
 
+TEST_F(HttpFaceTest, ProblemsKeepWhatTheReasonSays) {
+  const json problem = json::parse(Ask("POST", "/api/v2/execute", R"({"unit":"event.query","input":{"limit":"x"},"options":{"trace_id":"t"}})").body);
+  EXPECT_EQ(problem["title"], "Invalid input");
+  EXPECT_EQ(problem["error"]["details"]["fields"][0]["field"], "limit");
+  EXPECT_EQ(problem["error"]["details"]["retryable"], false);
+  EXPECT_EQ(problem["meta"]["trace_id"], "t");
+}
+
+TEST_F(HttpFaceTest, WhatIsReadTwiceAndIsStillSoIsNotSentAgain) {
+  services_.answers[kQuery] = kAnswer;
+  const http::Response first = Ask("GET", "/api/v2/query/event.query?limit=5");
+  const std::string tag(first.headers.Get("etag"));
+  EXPECT_THAT(tag, ::testing::StartsWith("W/\""));
+  EXPECT_EQ(first.headers.Get("cache-control"), "private, no-cache");
+  const http::Response again = Ask("GET", "/api/v2/query/event.query?limit=5", "", {{"if-none-match", tag}});
+  EXPECT_EQ(again.status, 304);
+  EXPECT_EQ(again.body, "");
+  EXPECT_EQ(again.headers.Get("etag"), tag);
+  services_.answers[kQuery] = R"({"items": [], "next_after": 8, "earliest": 1, "latest": 9})";
+  const http::Response changed = Ask("GET", "/api/v2/query/event.query?limit=5", "", {{"if-none-match", tag}});
+  EXPECT_EQ(changed.status, 200);
+  EXPECT_EQ(json::parse(changed.body)["data"]["latest"], 9);
+  // A command, and a query that is posted, is asked for each time.
+  EXPECT_EQ(Ask("POST", "/api/v2/query/event.query", "{}", {{"if-none-match", "*"}}).status, 200);
+  services_.answers["aima.device.v1.InfoRequest"] = "{}";
+  const std::string resource(Ask("GET", "/api/v2/resource/device/cpu/info").headers.Get("etag"));
+  EXPECT_EQ(Ask("GET", "/api/v2/resource/device/cpu/info", "", {{"if-none-match", resource}}).status, 304);
+}
+
+TEST_F(HttpFaceTest, LargeAnswersAreCompressedForThoseWhoWantIt) {
+  const http::Headers gzip = {{"accept-encoding", "gzip"}};
+  const http::Response plain = Ask("GET", "/api/v2/units");
+  EXPECT_EQ(plain.headers.Find("content-encoding"), nullptr);
+  const http::Response packed = Ask("GET", "/api/v2/units", "", gzip);
+  EXPECT_EQ(packed.headers.Get("content-encoding"), "gzip");
+  EXPECT_LT(packed.body.size() * 4, plain.body.size());
+  EXPECT_EQ(packed.body.substr(0, 2), "\x1f\x8b");
+  services_.answers[kQuery] = kAnswer;
+  EXPECT_EQ(Ask("GET", "/api/v2/query/event.query", "", gzip).headers.Find("content-encoding"), nullptr) << "small";
+  EXPECT_EQ(Ask("POST", "/api/v2/query/event.qery", "{}", gzip).headers.Find("content-encoding"), nullptr) << "an error";
+  services_.stream = {R"({"events": [], "cursor": 4})"};
+  EXPECT_EQ(Ask("POST", "/api/v2/stream", R"({"unit":"event.subscribe"})", gzip).headers.Find("content-encoding"), nullptr);
+  const http::Response foreign = Ask("GET", "/api/v2/units", "", {{"accept-encoding", "gzip"}, {"sec-fetch-site", "cross-site"}});
+  EXPECT_EQ(foreign.headers.Find("content-encoding"), nullptr) << "another site may be guessing";
+}
+
+TEST(HoldsSecrets, LooksIntoEveryMessage) {
+  EXPECT_TRUE(HoldsSecrets(*config::v1::Database::descriptor()));
+  EXPECT_TRUE(HoldsSecrets(*config::v1::Config::descriptor()));
+  EXPECT_FALSE(HoldsSecrets(*config::v1::Logging::descriptor()));
+}
+
+TEST_F(HttpFaceTest, TheSchemaOfAUnitIsADocumentOfItsOwn) {
+  const http::Response response = Ask("GET", "/api/v2/schema/event.query");
+  EXPECT_EQ(response.headers.Get("content-type"), "application/schema+json");
+  const json schema = json::parse(response.body);
+  EXPECT_EQ(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+  EXPECT_EQ(schema["$defs"]["input"]["properties"]["limit"]["maximum"], 1000);
+  EXPECT_TRUE(schema["$defs"]["output"]["properties"].contains("latest"));
+  const http::Headers held = {{"if-none-match", std::string(response.headers.Get("etag"))}};
+  EXPECT_EQ(Ask("GET", "/api/v2/schema/event.query", "", held).status, 304);
+  ExpectError(Ask("GET", "/api/v2/schema/event.qery"), 404, "UNIT_NOT_FOUND", "event.query");
+  ExpectError(Ask("GET", "/api/v2/schema/event.publish"), 404, "UNIT_NOT_FOUND", "event.publish");
+  ExpectError(Ask("GET", "/api/v2/schema/device.set_power_limit"), 401, "UNAUTHENTICATED", "admin");
+}
+
+TEST_F(HttpFaceTest, AUnitStreamsAtItsOwnPath) {
+  services_.stream = {R"({"events": [], "cursor": 4})"};
+  // One that only streams, always; as events or as lines.
+  EXPECT_THAT(Ask("POST", "/api/v2/query/event.subscribe", "{}").body, HasSubstr("event: done"));
+  EXPECT_THAT(Ask("GET", "/api/v2/query/event.subscribe?after=3").headers.Get("content-type"), "text/event-stream");
+  const http::Headers lines = {{"accept", "application/json;q=0.5, application/x-ndjson"}};
+  const http::Response response = Ask("POST", "/api/v2/query/event.subscribe", "{}", lines);
+  EXPECT_EQ(response.headers.Get("content-type"), "application/x-ndjson");
+  EXPECT_EQ(response.body, "{\"data\":{\"events\":[],\"cursor\":4}}\n{\"done\":{}}\n");
+  services_.stream_end = Error(unit::v1::UNAVAILABLE, "the log went away");
+  EXPECT_THAT(Ask("POST", "/api/v2/stream", R"({"unit":"event.subscribe"})", lines).body,
+              HasSubstr("\n{\"error\":{\"code\":\"UNAVAILABLE\""));
+  services_.stream_end = absl::OkStatus();
+  // One that can do both, if it is asked to.
+  services_.answers["aima.gateway.v1.WaitRequest"] = R"({"id": "op_1", "status": "failed"})";
+  EXPECT_EQ(json::parse(Ask("POST", "/api/v2/query/operation.wait", R"({"operation_id":"op_1"})").body)["data"]["status"], "failed");
+  services_.stream = {R"({"id": "op_1", "status": "running"})"};
+  const http::Headers events = {{"accept", "text/event-stream"}};
+  EXPECT_THAT(Ask("POST", "/api/v2/query/operation.wait", R"({"operation_id":"op_1"})", events).body, HasSubstr("event: data"));
+}
+
+TEST_F(HttpFaceTest, TheDocumentAndThePageAreForWhomTheyAreFor) {
+  const http::Response document = Ask("GET", "/openapi.json");
+  EXPECT_EQ(json::parse(document.body)["x-aima-role"], "operate") << "a program on this machine";
+  EXPECT_EQ(json::parse(Ask("GET", "/openapi.json", "", {{"x-api-key", "the-admin-key"}}).body)["x-aima-role"], "admin");
+  EXPECT_EQ(Ask("GET", "/openapi.json", "", {{"if-none-match", std::string(document.headers.Get("etag"))}}).status, 304);
+  const http::Response page = Ask("GET", "/docs");
+  EXPECT_THAT(page.body, HasSubstr("<!doctype html>"));
+  EXPECT_THAT(page.headers.Get("content-security-policy"), HasSubstr("default-src 'none'"));
+  EXPECT_EQ(Ask("GET", "/").headers.Get("location"), "/docs");
+  EXPECT_EQ(Ask("HEAD", "/docs/reference.js").status, 200);
+  ExpectError(Ask("GET", "/docs/../http_face.cc"), 404, "RESOURCE_NOT_FOUND", "no such file");
+  ExpectError(Ask("POST", "/docs", "{}"), 404, "RESOURCE_NOT_FOUND", "/docs");
+}
+
 // With operations that are kept.
 class HttpOperationsTest : public HttpFaceTest {
  protected:
@@ -318,6 +426,9 @@ TEST_F(HttpOperationsTest, AnAsynchronousCallIsAnOperation) {
   const json again = json::parse(Ask("POST", "/api/v2/execute", kAsync).body)["data"];
   EXPECT_EQ(again["id"], operation["id"]);
   EXPECT_EQ(again["result"]["latest"], 9007199254740993);
+  const http::Response preferred = Ask("POST", "/api/v2/query/event.query", "{}", {{"prefer", "respond-async, wait=10"}});
+  EXPECT_EQ(preferred.status, 202) << preferred.body;
+  EXPECT_EQ(preferred.headers.Get("preference-applied"), "respond-async");
   ExpectError(Ask("GET", "/api/v2/operations/op_none"), 404, "OPERATION_NOT_FOUND", "op_none");
   ExpectError(Ask("POST", "/api/v2/execute", R"({"unit":"event.query","input":{"limit":0},"options":{"async":true}})"), 400,
               "INVALID_INPUT", "limit");
@@ -341,6 +452,7 @@ TEST_F(HttpFaceTest, ErrorsOfTheOpenAiSurfaceHaveItsShape) {
   services_.stream_end = Error(unit::v1::UNAVAILABLE, "nobody is there");
   const auto response = Ask("POST", "/v1/chat/completions", "{}");
   EXPECT_EQ(response.status, 503);
+  EXPECT_EQ(response.headers.Get("content-type"), "application/json");
   const json error = json::parse(response.body)["error"];
   EXPECT_EQ(error["message"], "nobody is there");
   EXPECT_EQ(error["type"], "server_error");

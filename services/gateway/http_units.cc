@@ -2,6 +2,8 @@
 #include <absl/strings/match.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
+#include <absl/strings/strip.h>
 
 #include <nlohmann/json.hpp>
 
@@ -18,10 +20,30 @@ namespace {
 
 using nlohmann::json;
 
-http::Headers StreamHeaders() {
+http::Headers StreamHeaders(const char* type = "text/event-stream") {
   // Proxies must not hold events back.
-  return {{"Content-Type", "text/event-stream"}, {"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}};
+  return {{"Content-Type", type}, {"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}};
 }
+
+constexpr char kLines[] = "application/x-ndjson";
+
+// True if a list of header values, such as that of Accept, has this one; parameters do not matter.
+bool Lists(std::string_view header, std::string_view value) {
+  for (absl::string_view piece : absl::StrSplit(absl::string_view(header.data(), header.size()), ',')) {
+    piece = absl::StripAsciiWhitespace(piece.substr(0, piece.find(';')));
+    if (http::EqualsIgnoringCase({piece.data(), piece.size()}, value)) return true;
+  }
+  return false;
+}
+
+bool WantsLines(const http::Request& request) { return Lists(request.headers.Get("Accept"), kLines); }
+
+bool WantsStream(const http::Request& request) {
+  return WantsLines(request) || Lists(request.headers.Get("Accept"), "text/event-stream");
+}
+
+// RFC 7240.
+bool PrefersAsync(const http::Request& request) { return Lists(request.headers.Get("Prefer"), "respond-async"); }
 
 absl::StatusOr<std::string> TextOf(const json& object, const char* key, const char* path) {
   const auto found = object.find(key);
@@ -96,17 +118,19 @@ Task<void> HttpFace::Execute(Visit& visit) {
 }
 
 Task<void> HttpFace::RunNamed(Visit& visit, std::string_view kind, std::string_view unit) {
+  absl::StatusOr<const UnitInfo*> found = parts_.runner.Find(unit, kind, visit.caller);
+  if (!found.ok()) co_return co_await Fail(visit, found.status());
+  const bool post = visit.request.method == "POST";
+  absl::StatusOr<json> input = post ? Body(visit) : InputFromQuery(**found, visit.query);
+  if (!input.ok()) co_return co_await Fail(visit, input.status());
   Execution execution;
   execution.type = std::string(kind);
-  execution.unit = std::string(unit);
-  absl::StatusOr<json> input = Body(visit);
-  if (visit.request.method != "POST") {
-    absl::StatusOr<const UnitInfo*> found = parts_.runner.Find(unit, kind, visit.caller);
-    if (!found.ok()) co_return co_await Fail(visit, found.status());
-    input = InputFromQuery(**found, visit.query);
-  }
-  if (!input.ok()) co_return co_await Fail(visit, input.status());
+  execution.unit = (*found)->name;
   execution.input = *std::move(input);
+  if (!(*found)->unary || ((*found)->stream && WantsStream(visit.request))) {
+    co_return co_await RunStream(visit, std::move(execution));
+  }
+  execution.async = post && PrefersAsync(visit.request);
   co_await Run(visit, std::move(execution));
 }
 
@@ -125,11 +149,12 @@ Task<void> HttpFace::Run(Visit& visit, Execution execution) {
     if (!operation.ok()) co_return co_await Fail(visit, operation.status());
     http::Response response = SuccessResponse({JsonOf(*operation), {}}, visit.meta, 202);
     response.headers.Add("Location", "/api/v2/operations/" + operation->id());
+    if (PrefersAsync(visit.request)) response.headers.Add("Preference-Applied", "respond-async");
     co_return co_await Answer(visit, std::move(response));
   }
   const absl::StatusOr<Output> output = co_await parts_.runner.Run(call, **unit, execution.input, execution.options);
   if (!output.ok()) co_return co_await Fail(visit, output.status());
-  co_await Answer(visit, SuccessResponse(*output, visit.meta));
+  co_await Succeed(visit, *output, *unit);
 }
 
 Task<void> HttpFace::Stream(Visit& visit) {
@@ -147,23 +172,31 @@ Task<void> HttpFace::RunStream(Visit& visit, Execution execution) {
   }
   if (!(*unit)->unary) visit.exchange.EndOnDrain();  // such streams go on for as long as their readers like
   CallContext call = CallOf(visit);
+  const bool lines = WantsLines(visit.request);
+  const auto piece = [lines](const char* name, const std::string& json) {
+    return lines ? absl::StrCat("{\"", name, "\":", json, "}\n") : http::FormatSse(name, json);
+  };
   bool begun = false;
   // The answer begins with the first message, so that a call that fails before has a status of its own.
+  const auto begin = [&]() -> Task<absl::Status> {
+    begun = true;
+    http::Headers headers = lines ? StreamHeaders(kLines) : StreamHeaders();
+    headers.Add("X-Request-Id", visit.meta.request_id);
+    parts_.edge.AllowOrigin(visit.request, headers);
+    co_return co_await visit.exchange.StartStream(200, std::move(headers));
+  };
   const UnitRunner::Sink sink = [&](const std::string& json) -> Task<absl::Status> {
     if (!begun) {
-      begun = true;
-      http::Headers headers = StreamHeaders();
-      parts_.edge.AllowOrigin(visit.request, headers);
-      absl::Status started = co_await visit.exchange.StartStream(200, std::move(headers));
+      absl::Status started = co_await begin();
       if (!started.ok()) co_return started;
     }
-    co_return co_await visit.exchange.Write(http::FormatSse("data", json));
+    co_return co_await visit.exchange.Write(piece("data", json));
   };
   const absl::Status status = co_await parts_.runner.Stream(call, **unit, execution.input, execution.options, sink);
   if (!status.ok()) visit.outcome = DetailsOf(status).reason;
   if (!begun && !status.ok()) co_return co_await Fail(visit, status);
-  if (!begun) (co_await visit.exchange.StartStream(200, StreamHeaders())).IgnoreError();
-  const std::string last = status.ok() ? http::FormatSse("done", "{}") : http::FormatSse("error", ErrorJson(status));
+  if (!begun) (co_await begin()).IgnoreError();
+  const std::string last = status.ok() ? piece("done", "{}") : piece("error", ErrorJson(status));
   if ((co_await visit.exchange.Write(last)).ok()) (co_await visit.exchange.Finish()).IgnoreError();
 }
 
@@ -208,7 +241,7 @@ Task<void> HttpFace::Resource(Visit& visit, std::string_view uri) {
   CallContext call = CallOf(visit);
   const absl::StatusOr<Output> output = co_await parts_.runner.Run(call, unit, resolved->second, {});
   if (!output.ok()) co_return co_await Fail(visit, output.status());
-  co_await Answer(visit, SuccessResponse(*output, visit.meta));
+  co_await Succeed(visit, *output, &unit);
 }
 
 Task<void> HttpFace::WatchResource(Visit& visit, std::string_view uri) {
@@ -288,6 +321,7 @@ Task<void> HttpFace::FailAsOpenAi(Visit& visit, const absl::Status& status) {
   const ErrorDetails details = DetailsOf(status);
   visit.outcome = details.reason;
   http::Response response = ErrorResponse(status, visit.meta);
+  response.headers.Set("Content-Type", "application/json");
   const char* type = response.status == 401   ? "authentication_error"
                      : response.status == 403 ? "permission_error"
                      : response.status == 429 ? "rate_limit_error"

@@ -149,7 +149,7 @@ class TranslationTest : public ::testing::Test {
   ollama::OllamaApi ollama_{parts_};
   responses::ResponsesApi responses_{parts_};
   HttpFace face_{Parts{config_, *catalogue_, units_, runner_, access_, edge_, watch_, operations_, units_json_, health_,
-                       registry_, nullptr, {&anthropic_, &ollama_, &responses_}}};
+                       registry_, nullptr, nullptr, nullptr, {&anthropic_, &ollama_, &responses_}}};
   http::Server server_{loop_, {}, [this](http::Exchange& exchange) { return face_.Handle(exchange); }};
   http::Client client_{loop_};
   http::Endpoint endpoint_;

@@ -18,6 +18,7 @@ class Changes {
   Task<void> Hear(const event::v1::Event& event) {
     if (event.domain() == "model") {
       router_.catalog().Forget();
+      router_.loader().ForgetFailures();
     } else {
       (co_await router_.Refresh(call_())).IgnoreError();
     }

@@ -3,6 +3,7 @@
 
 #include <absl/status/statusor.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "aima/inference/v1/inference.pb.h"
+#include "libs/http/message.h"
 #include "services/inference/directory.h"
 
 namespace aima::inference {
@@ -17,7 +19,22 @@ namespace aima::inference {
 // What to send to an engine.
 struct EngineRequest {
   std::string path;
-  std::string body;  // JSON
+  std::string body;
+  std::string content_type = "application/json";
+  std::string method = "POST";
+};
+
+// What an engine answered, whole.
+struct EngineAnswer {
+  const http::Headers& headers;
+  const std::string& body;
+};
+
+// One question whose answer comes whole: what is sent, and what the answer means.
+template <class Response>
+struct Exchange {
+  EngineRequest request;
+  std::function<absl::StatusOr<Response>(const EngineAnswer&)> read;
 };
 
 // Part of a function call, of which several make up the whole.
@@ -52,21 +69,57 @@ class AnswerReader {
   virtual absl::Status Feed(std::string_view bytes, Delta& delta) = 0;
 };
 
-// Stateless; one object serves all requests.
+// How far an engine is with a video.
+struct VideoJob {
+  std::string id;
+  bool running = false;  // false: still in a queue, or ended
+  bool done = false;
+  std::string failure;  // why it came to nothing
+  double percent = 0;
+  std::optional<double> seconds;  // length of the video
+};
+
+// How videos are made, which takes several requests: one begins a job, others look at it, and one fetches the video.
+class VideoDialect {
+ public:
+  virtual ~VideoDialect() = default;
+  virtual absl::StatusOr<Exchange<VideoJob>> Begin(const v1::GenerateVideoRequest& request,
+                                                   const Endpoint& engine) const = 0;
+  virtual Exchange<VideoJob> Look(const VideoJob& job, const Endpoint& engine) const = 0;
+  virtual Exchange<v1::GenerateVideoResponse> Fetch(const VideoJob& job, const Endpoint& engine) const = 0;
+  // Ends a job that nobody wants any more.
+  virtual EngineRequest Drop(const VideoJob& job) const = 0;
+};
+
+// Stateless; one object serves all requests. What a dialect has no words for it refuses with
+// INFERENCE_REQUEST_REFUSED, which is what the methods do that a dialect leaves out.
 class Dialect {
  public:
   virtual ~Dialect() = default;
 
-  // Requests for a streamed answer.
-  virtual absl::StatusOr<EngineRequest> Chat(const v1::ChatRequest& request, const Endpoint& engine) const = 0;
-  virtual absl::StatusOr<EngineRequest> Complete(const v1::CompleteRequest& request,
-                                                 const Endpoint& engine) const = 0;
+  // Requests for a streamed answer, and what takes it apart.
+  virtual absl::StatusOr<EngineRequest> Chat(const v1::ChatRequest& request, const Endpoint& engine) const;
+  virtual absl::StatusOr<EngineRequest> Complete(const v1::CompleteRequest& request, const Endpoint& engine) const;
   virtual std::unique_ptr<AnswerReader> NewReader(const Endpoint& engine) const = 0;
 
-  // A request whose answer comes whole.
-  virtual absl::StatusOr<EngineRequest> Embed(const v1::EmbedRequest& request, const Endpoint& engine) const = 0;
-  virtual absl::StatusOr<v1::EmbedResponse> ReadEmbeddings(const std::string& body,
-                                                           const Endpoint& engine) const = 0;
+  // Questions whose answers come whole.
+  virtual absl::StatusOr<Exchange<v1::EmbedResponse>> Embed(const v1::EmbedRequest& request,
+                                                            const Endpoint& engine) const;
+  virtual absl::StatusOr<Exchange<v1::RerankResponse>> Rerank(const v1::RerankRequest& request,
+                                                              const Endpoint& engine) const;
+  virtual absl::StatusOr<Exchange<v1::TranscribeResponse>> Transcribe(const v1::TranscribeRequest& request,
+                                                                      const Endpoint& engine) const;
+  virtual absl::StatusOr<Exchange<v1::SynthesizeResponse>> Synthesize(const v1::SynthesizeRequest& request,
+                                                                      const Endpoint& engine) const;
+  virtual absl::StatusOr<Exchange<v1::GenerateImageResponse>> GenerateImage(const v1::GenerateImageRequest& request,
+                                                                            const Endpoint& engine) const;
+  virtual absl::StatusOr<Exchange<v1::DetectResponse>> Detect(const v1::DetectRequest& request,
+                                                              const Endpoint& engine) const;
+  // Null if there are no words for videos.
+  virtual const VideoDialect* Videos() const { return nullptr; }
+
+  // Whether OpenAI's own paths, bodies and answers are understood too, so that they need not be translated.
+  virtual bool TakesOpenAi() const { return false; }
 
   // What an answer with an HTTP status that is not 200 means.
   virtual absl::Status ErrorOf(int http_status, const std::string& body, const Endpoint& engine) const = 0;

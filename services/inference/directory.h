@@ -2,6 +2,7 @@
 #pragma once
 
 #include <absl/status/statusor.h>
+#include <absl/time/time.h>
 
 #include <string>
 #include <vector>
@@ -12,7 +13,14 @@
 
 namespace aima::inference {
 
-// One model that is registered with the cluster.
+// A voice of a model that reads aloud.
+struct VoiceRecord {
+  std::string name;
+  std::string language;
+  std::string description;
+};
+
+// One model that is registered with the cluster, or comes with an engine.
 struct ModelRecord {
   std::string id;
   std::string name;
@@ -20,12 +28,26 @@ struct ModelRecord {
   bool ready = false;
   std::string status;      // as the model service names it
   int64_t created_at = 0;  // seconds since 1970
+  // Only of one that comes with an engine; it is ready if that is installed.
+  std::string engine;
+  std::string description;
+  std::vector<VoiceRecord> voices;
 };
 
 class ModelDirectory {
  public:
   virtual ~ModelDirectory() = default;
   virtual Task<absl::StatusOr<std::vector<ModelRecord>>> List(const CallContext& call) = 0;
+};
+
+// For how long an engine stays, as the engine service says. May change while it runs.
+struct Retention {
+  bool on_demand = false;  // makes room for others when it is idle
+  bool pinned = false;
+  bool external = false;   // neither started nor stopped by us
+  absl::Duration idle_timeout;  // zero is never
+
+  bool operator==(const Retention&) const = default;
 };
 
 // One running engine that serves a model.
@@ -39,17 +61,32 @@ struct Endpoint {
   std::string api_key;
   std::string dialect;
   int max_concurrent = 1;
+  bool cancels_whole_answers = false;  // ends its work on them when the connection goes, as all do for streams
+  int64_t generation = 0;  // tells one run of an instance from the next
+  int64_t memory = 0;      // held for it, in bytes
+  Retention retention;
 
   bool operator==(const Endpoint&) const = default;
+  // The same run of the same instance, whatever was decided about its stay.
+  bool IsSameRun(Endpoint other) const {
+    other.retention = retention;
+    return *this == other;
+  }
 };
+
+// Why an engine is unloaded.
+enum class UnloadReason { kIdle, kRoom };
 
 class EngineDirectory {
  public:
   virtual ~EngineDirectory() = default;
   // All running engines.
   virtual Task<absl::StatusOr<std::vector<Endpoint>>> Endpoints(const CallContext& call) = 0;
-  // Starts an engine for the model and returns when it serves.
+  // Starts an engine for the model, or the one that it comes with, on demand, and returns when it serves.
   virtual Task<absl::Status> Start(const CallContext& call, const std::string& model_id) = 0;
+  // Stops this run of an instance and returns when its memory is free. ENGINE_INSTANCE_KEPT if somebody wants it.
+  virtual Task<absl::Status> Unload(const CallContext& call, const std::string& instance_id, int64_t generation,
+                                    UnloadReason reason) = 0;
 };
 
 }  // namespace aima::inference

@@ -16,6 +16,7 @@ constexpr absl::Duration kFirstPause = absl::Milliseconds(50);
 constexpr absl::Duration kLongestPause = absl::Seconds(1);
 // An engine that has listed itself as running and yet loads for longer than this is not worth waiting for.
 constexpr absl::Duration kLoadsFor = absl::Minutes(2);
+constexpr absl::Duration kTellFor = absl::Seconds(10);
 
 http::Endpoint AddressOf(const Endpoint& engine) {
   http::Endpoint address;
@@ -26,9 +27,9 @@ http::Endpoint AddressOf(const Endpoint& engine) {
 
 http::Request ToHttp(EngineRequest request, const Endpoint& engine) {
   http::Request message;
-  message.method = "POST";
+  message.method = std::move(request.method);
   message.target = std::move(request.path);
-  message.headers.Add("Content-Type", "application/json");
+  if (!request.body.empty()) message.headers.Add("Content-Type", std::move(request.content_type));
   if (!engine.api_key.empty()) message.headers.Add("Authorization", absl::StrCat("Bearer ", engine.api_key));
   message.body = std::move(request.body);
   return message;
@@ -127,6 +128,22 @@ Task<absl::StatusOr<Dispatched>> Dispatcher::Send(CallContext call, std::string 
     co_await Pause(pause);
     pause = std::min(pause * 2, kLongestPause);
   }
+}
+
+Task<absl::Status> Dispatcher::Again(Dispatched& dispatched, EngineRequest request, absl::Time deadline) {
+  dispatched.answer.reset();
+  absl::StatusOr<std::unique_ptr<http::ResponseStream>> answer =
+      co_await http_.Open(AddressOf(dispatched.engine()), ToHttp(std::move(request), dispatched.engine()), deadline);
+  if (!answer.ok()) co_return co_await dispatched.Broken(answer.status());
+  dispatched.answer = *std::move(answer);
+  co_return absl::OkStatus();
+}
+
+void Dispatcher::Tell(const Endpoint& engine, EngineRequest request) {
+  const auto send = [](http::Client& http, http::Endpoint address, http::Request message) -> Task<absl::Status> {
+    co_return (co_await http.Send(std::move(address), std::move(message), absl::Now() + kTellFor)).status();
+  };
+  Flight::Launch(loop_, send(http_, AddressOf(engine), ToHttp(std::move(request), engine)));
 }
 
 Task<void> Dispatcher::Pause(absl::Duration duration) {

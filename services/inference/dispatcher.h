@@ -65,9 +65,13 @@ class Dispatcher {
   using Make = std::function<absl::StatusOr<EngineRequest>(const Endpoint&)>;
   Task<absl::StatusOr<Dispatched>> Send(CallContext call, std::string model, Ask ask, RequestLog& log, Make make);
 
- private:
+  // Asks the engine that already has the request something more about it; the answer replaces the one before.
+  Task<absl::Status> Again(Dispatched& dispatched, EngineRequest request, absl::Time deadline);
+  // Tells an engine something, whoever has left and whatever it answers.
+  void Tell(const Endpoint& engine, EngineRequest request);
   Task<void> Pause(absl::Duration duration);
 
+ private:
   Loop& loop_;
   Router& router_;
   http::Client& http_;

@@ -53,8 +53,17 @@ class FakeEngines : public EngineDirectory {
     if (!start) co_return absl::InternalError("no engine can be started here");
     co_return co_await start(model_id);
   }
+  Task<absl::Status> Unload(const CallContext&, const std::string& instance_id, int64_t generation,
+                            UnloadReason reason) override {
+    unloads.emplace_back(instance_id, reason);
+    if (unload) co_return co_await unload(instance_id, generation);
+    std::erase_if(endpoints, [&](const Endpoint& endpoint) { return endpoint.instance_id == instance_id; });
+    co_return absl::OkStatus();
+  }
 
   std::vector<Endpoint> endpoints;
+  std::vector<std::pair<std::string, UnloadReason>> unloads;
+  std::function<Task<absl::Status>(std::string, int64_t)> unload;
   std::function<Task<absl::Status>(std::string)> start;
   absl::Status failure;
   int reads = 0;

@@ -101,15 +101,6 @@ Task<absl::StatusOr<Outcome>> Run(const CallContext& call, Dispatcher& dispatche
 
 }  // namespace
 
-const char* AskName(Ask ask) {
-  switch (ask) {
-    case Ask::kChat: return "chat";
-    case Ask::kComplete: return "complete";
-    case Ask::kEmbed: return "embed";
-  }
-  return "";
-}
-
 Task<absl::StatusOr<Outcome>> Generate(CallContext call, Dispatcher& dispatcher, events::Outbox& outbox,
                                        GenerationRequest request) {
   RequestLog log(outbox, call, request.model, AskName(request.ask));

@@ -35,7 +35,4 @@ struct GenerationRequest {
 Task<absl::StatusOr<Outcome>> Generate(CallContext call, Dispatcher& dispatcher, events::Outbox& outbox,
                                        GenerationRequest request);
 
-// "chat", "complete" or "embed", as events name it.
-const char* AskName(Ask ask);
-
 }  // namespace aima::inference

@@ -6,12 +6,11 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "services/inference/exchange.h"
 #include "services/inference/generation.h"
 
 namespace aima::inference {
 namespace {
-
-constexpr size_t kMaxEmbeddingBytes = 64 << 20;
 
 GenerationRequest Asked(const v1::ChatRequest& request) {
   GenerationRequest asked;
@@ -124,25 +123,15 @@ Task<absl::Status> InferenceUnits::CompleteStream(CallContext& call, const v1::C
 
 Task<absl::StatusOr<v1::EmbedResponse>> InferenceUnits::Embed(CallContext& call, const v1::EmbedRequest& request) {
   RequestLog log(outbox_, call, request.model(), AskName(Ask::kEmbed));
-  const Dialect* dialect = nullptr;
-  const Dispatcher::Make make = [&](const Endpoint& engine) -> absl::StatusOr<EngineRequest> {
-    ASSIGN_OR_RETURN(dialect, DialectOf(engine));
-    return dialect->Embed(request, engine);
-  };
-  absl::StatusOr<Dispatched> dispatched = co_await dispatcher_.Send(call, request.model(), Ask::kEmbed, log, make);
-  if (!dispatched.ok()) co_return log.Failed(dispatched.status());
-  const absl::StatusOr<std::string> body = co_await ReadAll(*dispatched->answer, kMaxEmbeddingBytes);
-  if (!body.ok()) co_return log.Failed(co_await dispatched->Broken(body.status()));
-  const int status = dispatched->answer->status();
-  if (status != 200) co_return log.Failed(dialect->ErrorOf(status, *body, dispatched->engine()));
-  absl::StatusOr<v1::EmbedResponse> response = dialect->ReadEmbeddings(*body, dispatched->engine());
+  absl::StatusOr<v1::EmbedResponse> response = co_await AskWhole<v1::EmbedResponse>(
+      call, dispatcher_, log, request.model(), Ask::kEmbed,
+      [&](const Dialect& dialect, const Endpoint& engine) { return dialect.Embed(request, engine); });
   if (response.ok() && response->embeddings_size() != request.input_size()) {
     response = Error(v1::INFERENCE_ENGINE_FAILED,
-                     absl::StrCat("engine '", dispatched->engine().instance_id, "' made ",
-                                  response->embeddings_size(), " embeddings of ", request.input_size(), " texts"));
+                     absl::StrCat("the engine of '", response->model(), "' made ", response->embeddings_size(),
+                                  " embeddings of ", request.input_size(), " texts"));
   }
   if (!response.ok()) co_return log.Failed(response.status());
-  response->set_model(dispatched->lease.model().id);
   log.Completed(response->usage().total_tokens());
   co_return response;
 }
@@ -163,6 +152,7 @@ Task<absl::StatusOr<v1::ModelsResponse>> InferenceUnits::Models(CallContext& cal
     model.set_type(record.type);
     model.set_running(!load.replicas.empty());
     model.set_queued(load.queued);
+    model.set_description(record.description);
     for (const auto& replica : load.replicas) {
       model.set_in_flight(model.in_flight() + replica->in_flight);
       v1::Instance& instance = *model.add_instances();

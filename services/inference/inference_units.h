@@ -23,11 +23,30 @@ class InferenceUnits {
   Task<absl::Status> CompleteStream(CallContext& call, const v1::CompleteRequest& request,
                                     StreamWriter<v1::CompleteChunk>& out);
   Task<absl::StatusOr<v1::EmbedResponse>> Embed(CallContext& call, const v1::EmbedRequest& request);
+  Task<absl::StatusOr<v1::RerankResponse>> Rerank(CallContext& call, const v1::RerankRequest& request);
+  Task<absl::StatusOr<v1::TranscribeResponse>> Transcribe(CallContext& call, const v1::TranscribeRequest& request);
+  Task<absl::StatusOr<v1::SynthesizeResponse>> Synthesize(CallContext& call, const v1::SynthesizeRequest& request);
+  Task<absl::Status> SynthesizeStream(CallContext& call, const v1::SynthesizeRequest& request,
+                                      StreamWriter<v1::SynthesizeChunk>& out);
+  Task<absl::StatusOr<v1::GenerateImageResponse>> GenerateImage(CallContext& call,
+                                                                const v1::GenerateImageRequest& request);
+  Task<absl::StatusOr<v1::GenerateVideoResponse>> GenerateVideo(CallContext& call,
+                                                                const v1::GenerateVideoRequest& request);
+  Task<absl::Status> GenerateVideoStream(CallContext& call, const v1::GenerateVideoRequest& request,
+                                         StreamWriter<v1::GenerateVideoProgress>& out);
+  Task<absl::StatusOr<v1::DetectResponse>> Detect(CallContext& call, const v1::DetectRequest& request);
+  Task<absl::StatusOr<v1::VoicesResponse>> Voices(CallContext& call, const v1::VoicesRequest& request);
   Task<absl::StatusOr<v1::ModelsResponse>> Models(CallContext& call, const v1::ModelsRequest& request);
   Task<absl::Status> Forward(CallContext& call, const v1::ForwardRequest& request,
                              StreamWriter<v1::ForwardChunk>& out);
 
  private:
+  // Asks a model for an answer that comes whole, and tells of it in events.
+  template <class Response, class Request>
+  Task<absl::StatusOr<Response>> AskFor(CallContext& call, const Request& request, Ask ask,
+                                      absl::StatusOr<Exchange<Response>> (Dialect::*make)(const Request&,
+                                                                                          const Endpoint&) const);
+
   Router& router_;
   Dispatcher& dispatcher_;
   events::Outbox& outbox_;

@@ -350,6 +350,16 @@ TEST_F(InferenceUnitsTest, ForwardAssemblesAnAnswerForWhoAskedForNoStream) {
   EXPECT_EQ(Json::parse(engine_.requests()[0].body)["stream"], true);
 }
 
+TEST_F(InferenceUnitsTest, ForwardPassesAWholeAnswerOnOfAnEngineThatEndsAbandonedOnes) {
+  engines_.endpoints[0].cancels_whole_answers = true;
+  const std::string answer = R"({ "object":"chat.completion", "x_own":[1], "usage":{"total_tokens":7} })";
+  engine_.Then(ScriptedEngine::Answer(200, "application/json", answer));
+  const std::string sent = R"({ "model":"chatty", "messages":[] })";
+  EXPECT_EQ(Forward("/v1/chat/completions", sent), answer);
+  EXPECT_EQ(engine_.requests()[0].body, sent);
+  EXPECT_EQ(outbox_.Last<v1::RequestCompleted>().tokens(), 7);
+}
+
 TEST_F(InferenceUnitsTest, ForwardAnswersErrorsInOpenAisForm) {
   EXPECT_EQ(Json::parse(Forward("/v1/chat/completions", R"({"model":"nope"})"))["error"]["code"],
             "model_not_found");

@@ -9,7 +9,7 @@ namespace {
 
 Task<absl::Status> Wire(runtime::Host& host) {
   auto& models = host.Own<RpcModelDirectory>(host.Rpc());
-  auto& engines = host.Own<RpcEngineDirectory>(host.Rpc());
+  auto& engines = host.Own<RpcEngineDirectory>(host.Rpc(), models);
   auto& router = host.Own<Router>(host.loop(), models, engines, host.config().engine().auto_start());
   auto& http = host.Own<http::Client>(host.loop());
   auto& dispatcher = host.Own<Dispatcher>(host.loop(), router, http);
@@ -20,12 +20,23 @@ Task<absl::Status> Wire(runtime::Host& host) {
       {"model", "engine"}, [&changes](const event::v1::Event& event) { return changes.Hear(event); },
       [&changes] { return changes.ReadAnew(); });
 
+  host.Spawn(router.loader().UnloadIdle(host.BackgroundCall("unload what is idle")));
+
   host.Serve("aima.inference.v1.InferenceService")
       .Bind<&InferenceUnits::Chat>(units)
       .Bind<&InferenceUnits::ChatStream>(units)
       .Bind<&InferenceUnits::Complete>(units)
       .Bind<&InferenceUnits::CompleteStream>(units)
       .Bind<&InferenceUnits::Embed>(units)
+      .Bind<&InferenceUnits::Rerank>(units)
+      .Bind<&InferenceUnits::Transcribe>(units)
+      .Bind<&InferenceUnits::Synthesize>(units)
+      .Bind<&InferenceUnits::SynthesizeStream>(units)
+      .Bind<&InferenceUnits::GenerateImage>(units)
+      .Bind<&InferenceUnits::GenerateVideo>(units)
+      .Bind<&InferenceUnits::GenerateVideoStream>(units)
+      .Bind<&InferenceUnits::Detect>(units)
+      .Bind<&InferenceUnits::Voices>(units)
       .Bind<&InferenceUnits::Models>(units)
       .Bind<&InferenceUnits::Forward>(units)
       .Bind<&TokenCount::CountTokens>(token_count);

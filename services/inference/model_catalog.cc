@@ -70,7 +70,9 @@ Task<absl::Status> ModelCatalog::Read(CallContext call) {
 
 absl::Status ModelCatalog::NotFound(const std::string& model) const {
   std::vector<std::string> ids;
-  for (const ModelRecord& record : models_) ids.push_back(record.id);
+  for (const ModelRecord& record : models_) {
+    if (record.ready || record.engine.empty()) ids.push_back(record.id);
+  }
   std::string message = absl::StrCat("there is no model '", model, "'");
   const std::vector<std::string> alike = Nearest(model, ids, 3);
   if (!alike.empty()) {

@@ -124,6 +124,13 @@ absl::Status ErrorFrom(int http_status, const Json& error, const Endpoint& engin
                  std::move(metadata));
   }
   metadata["http_status"] = absl::StrCat(http_status);
+  if (TextOf(error, "code") == "ffmpeg_missing") {
+    return Error(v1::INFERENCE_FORMAT_UNAVAILABLE, absl::StrCat(who, ": ", message), std::move(metadata));
+  }
+  if (http_status == 413) return Error(unit::v1::TOO_LARGE, absl::StrCat(who, ": ", message), std::move(metadata));
+  if (http_status == 415) {
+    return Error(v1::INFERENCE_MEDIA_UNREADABLE, absl::StrCat(who, ": ", message), std::move(metadata));
+  }
   if (http_status == 429) {
     return Error(unit::v1::OVERLOADED, absl::StrCat(who, " is overloaded: ", message), std::move(metadata));
   }
@@ -265,14 +272,15 @@ absl::Status OpenAiDialect::ErrorOf(int http_status, const std::string& body, co
   return ErrorFrom(http_status, ErrorObject(body), engine);
 }
 
-absl::StatusOr<v1::EmbedResponse> OpenAiDialect::ReadEmbeddings(const std::string& body,
-                                                                const Endpoint& engine) const {
-  const auto failed = [&](std::string_view what) {
-    return Error(v1::INFERENCE_ENGINE_FAILED,
-                 absl::StrCat("engine '", engine.instance_id,
-                              "' sent what are no embeddings: ", absl::string_view(what.data(), what.size())),
-                 {{"instance_id", engine.instance_id}, {"model", engine.model_id}});
-  };
+absl::Status NoAnswer(const Endpoint& engine, std::string_view what, std::string_view why) {
+  return Error(v1::INFERENCE_ENGINE_FAILED,
+               absl::StrCat("engine '", engine.instance_id, "' sent what is no ", absl::string_view(what.data(), what.size()),
+                            ": ", absl::string_view(why.data(), std::min<size_t>(why.size(), 200))),
+               {{"instance_id", engine.instance_id}, {"model", engine.model_id}});
+}
+
+absl::StatusOr<v1::EmbedResponse> ReadOpenAiEmbeddings(const std::string& body, const Endpoint& engine) {
+  const auto failed = [&](std::string_view why) { return NoAnswer(engine, "list of embeddings", why); };
   const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object() || !json.contains("data") || !json["data"].is_array()) return failed("no data");
   const Json& data = json["data"];
@@ -296,14 +304,6 @@ absl::StatusOr<v1::EmbedResponse> OpenAiDialect::ReadEmbeddings(const std::strin
   }
   if (json.contains("usage")) *response.mutable_usage() = ReadOpenAiUsage(json["usage"].dump());
   return response;
-}
-
-absl::StatusOr<const Dialect*> DialectOf(const Endpoint& engine) {
-  static const OpenAiDialect openai;
-  if (engine.dialect == "openai") return &openai;
-  return Error(v1::INFERENCE_REQUEST_REFUSED,
-               absl::StrCat("engine '", engine.instance_id, "' speaks ", engine.dialect, ", which AIMA cannot"),
-               {{"instance_id", engine.instance_id}, {"dialect", engine.dialect}});
 }
 
 }  // namespace aima::inference

@@ -12,8 +12,21 @@ class OpenAiDialect : public Dialect {
   absl::StatusOr<EngineRequest> Complete(const v1::CompleteRequest& request,
                                          const Endpoint& engine) const override;
   std::unique_ptr<AnswerReader> NewReader(const Endpoint& engine) const override;
-  absl::StatusOr<EngineRequest> Embed(const v1::EmbedRequest& request, const Endpoint& engine) const override;
-  absl::StatusOr<v1::EmbedResponse> ReadEmbeddings(const std::string& body, const Endpoint& engine) const override;
+  absl::StatusOr<Exchange<v1::EmbedResponse>> Embed(const v1::EmbedRequest& request,
+                                                    const Endpoint& engine) const override;
+  absl::StatusOr<Exchange<v1::RerankResponse>> Rerank(const v1::RerankRequest& request,
+                                                      const Endpoint& engine) const override;
+  absl::StatusOr<Exchange<v1::TranscribeResponse>> Transcribe(const v1::TranscribeRequest& request,
+                                                              const Endpoint& engine) const override;
+  absl::StatusOr<Exchange<v1::SynthesizeResponse>> Synthesize(const v1::SynthesizeRequest& request,
+                                                              const Endpoint& engine) const override;
+  absl::StatusOr<Exchange<v1::GenerateImageResponse>> GenerateImage(const v1::GenerateImageRequest& request,
+                                                                    const Endpoint& engine) const override;
+  // OpenAI has no words for this: it is what media_server.py in configs/engines understands.
+  absl::StatusOr<Exchange<v1::DetectResponse>> Detect(const v1::DetectRequest& request,
+                                                      const Endpoint& engine) const override;
+  const VideoDialect* Videos() const override;
+  bool TakesOpenAi() const override { return true; }
   absl::Status ErrorOf(int http_status, const std::string& body, const Endpoint& engine) const override;
 };
 
@@ -28,5 +41,11 @@ absl::Status CheckPending(const http::SseParser& events, const Endpoint& engine)
 
 // Reads "usage" as OpenAI writes it.
 v1::Usage ReadOpenAiUsage(std::string_view json);
+
+// The vectors of an answer to /v1/embeddings.
+absl::StatusOr<v1::EmbedResponse> ReadOpenAiEmbeddings(const std::string& body, const Endpoint& engine);
+
+// An answer that makes no sense.
+absl::Status NoAnswer(const Endpoint& engine, std::string_view what, std::string_view why);
 
 }  // namespace aima::inference

@@ -1,45 +1,16 @@
 // What is sent to engines that speak OpenAI's interface.
 #include <absl/strings/str_cat.h>
 
-#include <charconv>
-#include <cmath>
-
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
 #include "libs/unit/json_codec.h"
+#include "services/inference/object_writer.h"
 #include "services/inference/openai_dialect.h"
 
 namespace aima::inference {
 namespace {
 
 constexpr char kLlamaCpp[] = "llamacpp";
-
-// Writes the members of one JSON object.
-class ObjectWriter {
- public:
-  void Text(std::string_view key, std::string_view value) { AppendJsonString(value, Key(key)); }
-  void Number(std::string_view key, double value) {
-    if (!std::isfinite(value)) return;
-    char digits[32];
-    Key(key).append(digits, std::to_chars(digits, digits + sizeof(digits), value).ptr);
-  }
-  void Integer(std::string_view key, int64_t value) { absl::StrAppend(&Key(key), value); }
-  void Json(std::string_view key, const google::protobuf::Message& value) { AppendJson(value, Key(key)); }
-  // The key; the value is to be appended to what this returns.
-  std::string& Key(std::string_view key) {
-    if (out_.size() > 1) out_ += ',';
-    AppendJsonString(key, out_);
-    out_ += ':';
-    return out_;
-  }
-  std::string Finish() && {
-    out_ += '}';
-    return std::move(out_);
-  }
-
- private:
-  std::string out_ = "{";
-};
 
 // The fields that chat and completion share.
 template <class Request>
@@ -52,26 +23,12 @@ absl::Status WriteSampling(const Request& request, ObjectWriter& body) {
   if (request.has_seed()) body.Integer("seed", request.seed());
   if (request.has_frequency_penalty()) body.Number("frequency_penalty", request.frequency_penalty());
   if (request.has_presence_penalty()) body.Number("presence_penalty", request.presence_penalty());
-  if (request.stop_size() > 0) {
-    std::string& out = body.Key("stop");
-    out += '[';
-    for (const std::string& stop : request.stop()) {
-      if (out.back() != '[') out += ',';
-      AppendJsonString(stop, out);
-    }
-    out += ']';
-  }
+  if (request.stop_size() > 0) body.Texts("stop", request.stop());
   static constexpr const char* kOwn[] = {
       "model",       "messages",   "prompt", "stream", "stream_options",    "max_tokens",       "n",
       "temperature", "top_p",      "stop",   "seed",   "frequency_penalty", "presence_penalty", "response_format",
       "tools",       "tool_choice"};
-  for (const auto& [key, value] : request.engine_options().fields()) {
-    for (const char* own : kOwn) {
-      if (key == own)
-        return InvalidInput(absl::StrCat("engine_options.", key), "is a field of the request itself");
-    }
-    body.Json(key, value);
-  }
+  RETURN_IF_ERROR(AppendEngineOptions(request.engine_options(), kOwn, body));
   return absl::OkStatus();
 }
 
@@ -166,19 +123,17 @@ absl::StatusOr<EngineRequest> OpenAiDialect::Complete(const v1::CompleteRequest&
   return EngineRequest{"/v1/completions", std::move(body).Finish()};
 }
 
-absl::StatusOr<EngineRequest> OpenAiDialect::Embed(const v1::EmbedRequest& request, const Endpoint& engine) const {
+absl::StatusOr<Exchange<v1::EmbedResponse>> OpenAiDialect::Embed(const v1::EmbedRequest& request,
+                                                                 const Endpoint& engine) const {
   ObjectWriter body;
   body.Text("model", engine.served_name);
-  std::string& input = body.Key("input");
-  input += '[';
-  for (const std::string& text : request.input()) {
-    if (input.back() != '[') input += ',';
-    AppendJsonString(text, input);
-  }
-  input += ']';
+  body.Texts("input", request.input());
   body.Text("encoding_format", "float");
   if (request.has_dimensions()) body.Integer("dimensions", request.dimensions());
-  return EngineRequest{"/v1/embeddings", std::move(body).Finish()};
+  Exchange<v1::EmbedResponse> exchange;
+  exchange.request = {"/v1/embeddings", std::move(body).Finish()};
+  exchange.read = [engine](const EngineAnswer& answer) { return ReadOpenAiEmbeddings(answer.body, engine); };
+  return exchange;
 }
 
 }  // namespace aima::inference

@@ -10,8 +10,10 @@
 #include "libs/errors/errors.h"
 #include "libs/http/sse.h"
 #include "libs/unit/json_codec.h"
-#include "services/inference/generation.h"
+#include "services/inference/form.h"
+#include "services/inference/openai_rerank.h"
 #include "services/inference/openai_dialect.h"
+#include "services/inference/rerank.h"
 
 namespace aima::inference {
 namespace {
@@ -40,6 +42,13 @@ v1::ForwardChunk ErrorAnswer(const absl::Status& status) {
     header.set_value(retry->second);
   }
   return chunk;
+}
+
+std::string HeaderOf(const v1::ForwardRequest& request, std::string_view name) {
+  for (const v1::Header& header : request.headers()) {
+    if (http::EqualsIgnoringCase(header.name(), name)) return header.value();
+  }
+  return "";
 }
 
 bool IsEventStream(const http::ResponseStream& answer) {
@@ -71,12 +80,18 @@ class Tail {
 Task<absl::Status> OpenAiSurface::Serve(CallContext& call, const v1::ForwardRequest& request, Out& out) {
   static const Route kRoutes[] = {{"/v1/chat/completions", Ask::kChat, "chat.completion"},
                                   {"/v1/completions", Ask::kComplete, "text_completion"},
-                                  {"/v1/embeddings", Ask::kEmbed, nullptr}};
+                                  {"/v1/embeddings", Ask::kEmbed, nullptr},
+                                  {"/v1/rerank", Ask::kRerank, nullptr},
+                                  {"/v1/audio/speech", Ask::kSynthesize, nullptr},
+                                  {"/v1/audio/transcriptions", Ask::kTranscribe, nullptr, /*form=*/true},
+                                  {"/v1/images/generations", Ask::kGenerateImage, nullptr}};
   const std::string path = request.path().substr(0, request.path().find('?'));
   const bool models = path == "/v1/models" || absl::StartsWith(path, "/v1/models/");
   if (models && request.method() == "GET") co_return co_await Models(call, path, out);
   for (const Route& route : kRoutes) {
-    if (route.path == path && request.method() == "POST") co_return co_await Ask(call, request, route, out);
+    if (route.path != path) continue;
+    if (request.method() == "POST" && route.ask == Ask::kRerank) co_return co_await Rerank(call, request, route, out);
+    if (request.method() == "POST") co_return co_await Ask(call, request, route, out);
     if (route.path == path)
       co_return co_await out.Write(ErrorAnswer(
           Error(unit::v1::INVALID_INPUT, absl::StrCat(path, " is asked with POST, not ", request.method()))));
@@ -87,17 +102,24 @@ Task<absl::Status> OpenAiSurface::Serve(CallContext& call, const v1::ForwardRequ
 
 Task<absl::Status> OpenAiSurface::Ask(CallContext& call, const v1::ForwardRequest& request, const Route& route,
                                       Out& out) {
-  const absl::StatusOr<RequestScan> scan = ScanRequest(request.body());
+  const std::string type = HeaderOf(request, "content-type");
+  const absl::StatusOr<RequestScan> scan =
+      route.form ? ScanForm(request.body(), type) : ScanRequest(request.body());
   if (!scan.ok()) co_return co_await out.Write(ErrorAnswer(scan.status()));
-  const bool assemble = route.object != nullptr && !scan->stream;
+  // Most engines end their work early for streams only: whole answers are put together here.
+  bool assemble = false;
   RequestLog log(outbox_, call, scan->model, AskName(route.ask));
   const Dispatcher::Make make = [&](const Endpoint& engine) -> absl::StatusOr<EngineRequest> {
-    if (engine.dialect != "openai") {
+    const absl::StatusOr<const Dialect*> dialect = DialectOf(engine);
+    if (!dialect.ok()) return dialect.status();
+    if (!(*dialect)->TakesOpenAi()) {
       return Error(
           v1::INFERENCE_REQUEST_REFUSED,
           absl::StrCat("engine '", engine.instance_id, "' speaks ", engine.dialect, ", not OpenAI's interface"),
           {{"instance_id", engine.instance_id}});
     }
+    if (route.form) return EngineRequest{route.path, EngineForm(request.body(), *scan, engine.served_name), type};
+    assemble = route.object != nullptr && !scan->stream && !engine.cancels_whole_answers;
     return EngineRequest{route.path, EngineBody(request.body(), *scan, engine.served_name, assemble)};
   };
   absl::StatusOr<Dispatched> dispatched = co_await dispatcher_.Send(call, scan->model, route.ask, log, make);
@@ -117,6 +139,23 @@ Task<absl::Status> OpenAiSurface::Ask(CallContext& call, const v1::ForwardReques
     co_return co_await Assemble(*dispatched, route.object, log, out);
   }
   co_return co_await PassOn(*dispatched, log, out);
+}
+
+// Rank models answer for themselves; of others the vectors are compared here, and the answer is written in the form that
+// rank models use.
+Task<absl::Status> OpenAiSurface::Rerank(CallContext& call, const v1::ForwardRequest& request, const Route& route,
+                                         Out& out) {
+  const absl::StatusOr<v1::RerankRequest> asked = ReadRerankRequest(request.body());
+  if (!asked.ok()) co_return co_await out.Write(ErrorAnswer(asked.status()));
+  const absl::StatusOr<ModelRecord> model = co_await router_.catalog().Resolve(call, asked->model());
+  if (model.ok() && model->type != v1::MODEL_TYPE_EMBEDDING) co_return co_await Ask(call, request, route, out);
+  RequestLog log(outbox_, call, asked->model(), AskName(route.ask));
+  const absl::StatusOr<v1::RerankResponse> response = co_await Rank(call, router_, dispatcher_, log, *asked);
+  if (!response.ok()) co_return co_await out.Write(ErrorAnswer(log.Failed(response.status())));
+  log.Completed(response->usage().total_tokens());
+  v1::ForwardChunk chunk = Head(200, kJsonType);
+  chunk.set_body(RerankAnswer(*response));
+  co_return co_await out.Write(chunk);
 }
 
 // Bytes as they come: what has arrived when the caller can take more is one piece.

@@ -22,10 +22,12 @@ class OpenAiSurface {
     std::string path;
     Ask ask;
     const char* object;  // what a whole answer calls itself; null where engines are not asked for streams
+    bool form = false;   // the request is a form with a file
   };
   using Out = StreamWriter<v1::ForwardChunk>;
 
   Task<absl::Status> Ask(CallContext& call, const v1::ForwardRequest& request, const Route& route, Out& out);
+  Task<absl::Status> Rerank(CallContext& call, const v1::ForwardRequest& request, const Route& route, Out& out);
   Task<absl::Status> PassOn(Dispatched& dispatched, RequestLog& log, Out& out);
   Task<absl::Status> Assemble(Dispatched& dispatched, const char* object, RequestLog& log, Out& out);
   Task<absl::StatusOr<std::string>> Whole(Dispatched& dispatched, AnswerAssembler& whole);

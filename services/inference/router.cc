@@ -4,35 +4,47 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "libs/unit/json_codec.h"
 
 namespace aima::inference {
 namespace {
 
-// A start goes on when those who asked for it leave, for at most this long.
-constexpr absl::Duration kStartFor = absl::Minutes(10);
-
 std::shared_ptr<Replica> LeastBusy(const std::vector<std::shared_ptr<Replica>>& replicas) {
   std::shared_ptr<Replica> best;
   for (const std::shared_ptr<Replica>& replica : replicas) {
-    if (replica->in_flight >= replica->endpoint.max_concurrent) continue;
+    if (replica->closed || replica->in_flight >= replica->endpoint.max_concurrent) continue;
     if (best == nullptr || replica->in_flight < best->in_flight) best = replica;
   }
   return best;
 }
 
+void Give(Replica& replica) {
+  ++replica.in_flight;
+  ++replica.granted;
+}
+
 absl::Status CheckType(const ModelRecord& model, Ask ask) {
-  const bool embeds = model.type == v1::MODEL_TYPE_EMBEDDING;
-  const bool chats = model.type == v1::MODEL_TYPE_LLM || model.type == v1::MODEL_TYPE_VLM;
-  if (model.type == v1::MODEL_TYPE_UNSPECIFIED || (ask == Ask::kEmbed ? embeds : chats)) return absl::OkStatus();
-  std::string type = v1::ModelType_Name(model.type).substr(sizeof("MODEL_TYPE_") - 1);
-  for (char& c : type) c = static_cast<char>(tolower(c));
-  const char* wanted = ask == Ask::kEmbed ? "embedding" : "llm or vlm";
+  if (CanDo(model.type, ask)) return absl::OkStatus();
+  const std::string type = EnumText(*v1::ModelType_descriptor()->FindValueByNumber(model.type));
   return Error(v1::INFERENCE_WRONG_MODEL_TYPE,
-               absl::StrCat("'", model.id, "' is of type ", type, "; this needs a model of type ", wanted),
-               {{"model", model.id}, {"type", type}, {"needed", wanted}});
+               absl::StrCat("'", model.id, "' is of type ", type, "; this needs a model of type ", TypesFor(ask)),
+               {{"model", model.id}, {"type", type}, {"needed", TypesFor(ask)}});
+}
+
+absl::Status NotReady(const ModelRecord& model) {
+  if (model.engine.empty()) {
+    return Error(v1::INFERENCE_MODEL_NOT_READY,
+                 absl::StrCat("model '", model.id, "' is not ready: its status is ", model.status),
+                 {{"model", model.id}, {"status", model.status}});
+  }
+  return Error(v1::INFERENCE_ENGINE_NOT_INSTALLED,
+               absl::StrCat("model '", model.id, "' comes with the engine '", model.engine, "', which is ", model.status,
+                            ": run `aima exec engine.install --name ", model.engine, "`"),
+               {{"model", model.id}, {"engine", model.engine}});
 }
 
 }  // namespace
@@ -50,12 +62,14 @@ void Router::Lease::Release() {
   const std::shared_ptr<Replica> replica = std::exchange(replica_, nullptr);
   if (replica == nullptr) return;
   --replica->in_flight;
+  replica->last_used = absl::Now();
   const std::shared_ptr<Router*> router = router_.lock();
   if (router == nullptr) return;
   Serving& serving = *(*router)->serving_[model_.id];
   const double seconds = absl::ToDoubleSeconds(absl::Now() - since_);
   serving.mean_seconds = serving.mean_seconds == 0 ? seconds : 0.8 * serving.mean_seconds + 0.2 * seconds;
   (*router)->Serve(serving);
+  (*router)->loader_.Used();
 }
 
 void Router::Lease::MarkLost() {
@@ -64,12 +78,13 @@ void Router::Lease::MarkLost() {
   }
 }
 
-Router::Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, bool auto_start)
+Router::Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, bool auto_start, LoaderSettings loading)
     : loop_(loop),
       engines_(engines),
       auto_start_(auto_start),
       catalog_(loop, models),
-      self_(std::make_shared<Router*>(this)) {}
+      self_(std::make_shared<Router*>(this)),
+      loader_(loop, engines, *this, loading) {}
 
 Task<absl::StatusOr<Router::Lease>> Router::Acquire(CallContext call, std::string model, Ask ask) {
   CO_ASSIGN_OR_RETURN(const ModelRecord record, co_await Resolve(call, model));
@@ -111,24 +126,16 @@ Task<absl::Status> Router::EnsureReplica(const CallContext& call, const ModelRec
   if (slot == nullptr) slot = std::make_unique<Serving>();
   Serving& serving = *slot;  // never erased
   if (!serving.replicas.empty()) co_return absl::OkStatus();
-  if (serving.starting == nullptr || serving.starting->done()) {
-    CO_RETURN_IF_ERROR(co_await Refresh(call));
-    if (!serving.replicas.empty()) co_return absl::OkStatus();
-  }
-  if (!model.ready) {
-    co_return Error(v1::INFERENCE_MODEL_NOT_READY,
-                    absl::StrCat("model '", model.id, "' is not ready: its status is ", model.status),
-                    {{"model", model.id}, {"status", model.status}});
-  }
+  const absl::Status read = co_await Refresh(call);
+  if (!serving.replicas.empty()) co_return absl::OkStatus();
+  // Whoever may start an engine waits until it can.
+  if (!read.ok() && !(auto_start_ && absl::IsUnavailable(read))) co_return read;
+  if (!model.ready) co_return NotReady(model);
   if (!auto_start_) {
     co_return Error(v1::INFERENCE_MODEL_NOT_RUNNING, absl::StrCat("no engine serves model '", model.id, "'"),
                     {{"model", model.id}});
   }
-  if (serving.starting == nullptr || serving.starting->done()) {
-    serving.starting = Flight::Launch(loop_, StartEngine(call, model.id));
-  }
-  const std::shared_ptr<Flight> starting = serving.starting;
-  CO_RETURN_IF_ERROR(co_await starting->Wait(call.deadline, absl::StrCat("an engine for model '", model.id, "'")));
+  CO_RETURN_IF_ERROR(co_await loader_.Load(call, model.id));
   if (serving.replicas.empty()) {
     co_return Error(v1::INFERENCE_ENGINE_LOST,
                     absl::StrCat("the engine that was started for model '", model.id, "' no longer runs"),
@@ -137,11 +144,8 @@ Task<absl::Status> Router::EnsureReplica(const CallContext& call, const ModelRec
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> Router::StartEngine(CallContext call, std::string model_id) {
-  call.deadline = absl::Now() + kStartFor;
-  call.idempotency_key.clear();
-  CO_RETURN_IF_ERROR(co_await engines_.Start(call, model_id));
-  // A reading that is under way may be from before the start.
+// A reading that is under way may be from before now.
+Task<absl::Status> Router::ReadAnew(CallContext call) {
   if (reading_ != nullptr && !reading_->done()) (co_await Refresh(call)).IgnoreError();
   co_return co_await Refresh(call);
 }
@@ -152,7 +156,7 @@ Task<absl::StatusOr<std::shared_ptr<Replica>>> Router::TakePlace(const CallConte
   Serving& serving = *serving_[model.id];
   if (serving.queue.empty()) {
     if (std::shared_ptr<Replica> replica = LeastBusy(serving.replicas); replica != nullptr) {
-      ++replica->in_flight;
+      Give(*replica);
       co_return replica;
     }
   }
@@ -189,7 +193,7 @@ void Router::Serve(Serving& serving) {
     // Without any engine left, everybody looks anew.
     Queued* next = serving.queue.front();
     serving.queue.pop_front();
-    if (replica != nullptr) ++replica->in_flight;
+    if (replica != nullptr) Give(*replica);
     next->granted = std::move(replica);
     next->waiter.Wake();
   }
@@ -226,27 +230,106 @@ void Router::Apply(std::vector<Endpoint> endpoints) {
   for (auto& [model, serving] : serving_) {
     const std::vector<std::shared_ptr<Replica>> replicas = serving->replicas;
     for (const auto& replica : replicas) {
-      if (std::find(endpoints.begin(), endpoints.end(), replica->endpoint) == endpoints.end())
+      const auto now = std::find_if(endpoints.begin(), endpoints.end(), [&](const Endpoint& endpoint) {
+        return replica->endpoint.IsSameRun(endpoint);
+      });
+      if (now == endpoints.end()) {
         Drop(*serving, replica);
+      } else {
+        replica->endpoint.retention = now->retention;
+      }
     }
   }
   for (Endpoint& endpoint : endpoints) {
     std::unique_ptr<Serving>& slot = serving_[endpoint.model_id];
     if (slot == nullptr) slot = std::make_unique<Serving>();
     const bool known = std::any_of(slot->replicas.begin(), slot->replicas.end(),
-                                   [&](const auto& replica) { return replica->endpoint == endpoint; });
+                                   [&](const auto& replica) { return replica->endpoint.IsSameRun(endpoint); });
     if (known) continue;
-    auto replica = std::make_shared<Replica>();
+    std::shared_ptr<Replica> replica = FindLeaving(endpoint);
+    if (replica == nullptr) replica = std::make_shared<Replica>();
     replica->endpoint = std::move(endpoint);
+    replica->gone = false;
+    loader_.ForgetFailure(replica->endpoint.model_id);
     slot->replicas.push_back(std::move(replica));
     Serve(*slot);
   }
+  loader_.Changed();
+}
+
+std::shared_ptr<Replica> Router::FindLeaving(const Endpoint& endpoint) {
+  std::erase_if(leaving_, [](const auto& replica) { return replica->in_flight == 0; });
+  for (auto it = leaving_.begin(); it != leaving_.end(); ++it) {
+    if (!(*it)->endpoint.IsSameRun(endpoint)) continue;
+    std::shared_ptr<Replica> found = std::move(*it);
+    leaving_.erase(it);
+    return found;
+  }
+  return nullptr;
 }
 
 void Router::Drop(Serving& serving, const std::shared_ptr<Replica>& replica) {
-  replica->gone = true;
+  if (std::exchange(replica->gone, true)) return;
+  if (replica->in_flight > 0) leaving_.push_back(replica);
   std::erase(serving.replicas, replica);
   if (serving.replicas.empty()) Serve(serving);
+}
+
+std::vector<EngineTable::Used> Router::Engines() const {
+  std::map<std::string, Used> engines;
+  const auto add = [&](const Replica& replica) {
+    const Endpoint& endpoint = replica.endpoint;
+    const Retention& stays = endpoint.retention;
+    Used& engine = engines[endpoint.instance_id];
+    engine.instance_id = endpoint.instance_id;
+    engine.generation = std::max(engine.generation, endpoint.generation);
+    engine.memory = std::max(engine.memory, endpoint.memory);
+    engine.evictable = stays.on_demand && !stays.pinned && !stays.external;
+    engine.why_kept = stays.pinned ? "pinned" : "started by somebody";
+    engine.idle_timeout = stays.pinned || stays.external ? absl::ZeroDuration() : stays.idle_timeout;
+    engine.closed = engine.closed || replica.closed;
+    engine.in_flight += replica.in_flight;
+    engine.granted += replica.granted;
+    engine.last_used = std::max(engine.last_used, replica.last_used);
+  };
+  for (const auto& [model, serving] : serving_) {
+    for (const auto& replica : serving->replicas) {
+      add(*replica);
+      engines[replica->endpoint.instance_id].models.push_back(model);
+      engines[replica->endpoint.instance_id].queued += static_cast<int>(serving->queue.size());
+    }
+  }
+  for (const auto& replica : leaving_) {
+    if (engines.contains(replica->endpoint.instance_id)) add(*replica);
+  }
+  std::vector<Used> all;
+  for (auto& [_, engine] : engines) all.push_back(std::move(engine));
+  return all;
+}
+
+template <class Do>
+void Router::ForEachOf(const std::string& instance_id, Do what) {
+  for (auto& [_, serving] : serving_) {
+    const std::vector<std::shared_ptr<Replica>> replicas = serving->replicas;
+    for (const auto& replica : replicas) {
+      if (replica->endpoint.instance_id == instance_id) what(*serving, replica);
+    }
+  }
+}
+
+void Router::Close(const std::string& instance_id) {
+  ForEachOf(instance_id, [](Serving&, const std::shared_ptr<Replica>& replica) { replica->closed = true; });
+}
+
+void Router::Reopen(const std::string& instance_id) {
+  ForEachOf(instance_id, [this](Serving& serving, const std::shared_ptr<Replica>& replica) {
+    replica->closed = false;
+    Serve(serving);
+  });
+}
+
+void Router::Forget(const std::string& instance_id) {
+  ForEachOf(instance_id, [this](Serving& serving, const std::shared_ptr<Replica>& replica) { Drop(serving, replica); });
 }
 
 Router::Load Router::LoadOf(const std::string& model_id) const {

@@ -10,27 +10,29 @@
 #include <utility>
 #include <vector>
 
+#include "services/inference/ask.h"
 #include "services/inference/directory.h"
 #include "services/inference/flight.h"
+#include "services/inference/loader.h"
 #include "services/inference/model_catalog.h"
 
 namespace aima::inference {
-
-// What a request asks of a model.
-enum class Ask { kChat, kComplete, kEmbed };
 
 // One running engine and how much it has to do.
 struct Replica {
   Endpoint endpoint;
   int in_flight = 0;
   bool gone = false;  // no longer offered; requests that it still has may go on
+  bool closed = false;  // is given nothing new, because it is to make room
+  int64_t granted = 0;  // requests that it was ever given
+  absl::Time last_used = absl::Now();  // or found; an inference service that is new knows no better
 };
 
 // The routing table: models, the engines that serve them, and the requests that these have in hand. Each engine
 // gets at most as many requests as it works on at once; up to kMaxQueued wait per model, first come, first served.
-// Where the configuration allows it, an engine is started for a model that has none, once for all who ask. Not
-// thread-safe: use it on its loop.
-class Router {
+// Where the configuration allows it, an engine is started for a model that has none, once for all who ask (loader.h).
+// Not thread-safe: use it on its loop.
+class Router : private EngineTable {
  public:
   static constexpr size_t kMaxQueued = 64;
 
@@ -56,7 +58,7 @@ class Router {
     absl::Time since_;
   };
 
-  Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, bool auto_start);
+  Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, bool auto_start, LoaderSettings loading = {});
 
   // A place in the least busy engine of the model, within the call's deadline.
   Task<absl::StatusOr<Lease>> Acquire(CallContext call, std::string model, Ask ask);
@@ -64,6 +66,7 @@ class Router {
   Task<absl::Status> Refresh(CallContext call);
 
   ModelCatalog& catalog() { return catalog_; }
+  Loader& loader() { return loader_; }
   // How busy a model is.
   struct Load {
     std::vector<std::shared_ptr<Replica>> replicas;
@@ -81,7 +84,6 @@ class Router {
   struct Serving {
     std::vector<std::shared_ptr<Replica>> replicas;
     std::list<Queued*> queue;
-    std::shared_ptr<Flight> starting;
     double mean_seconds = 0;  // of recent requests
   };
 
@@ -89,7 +91,17 @@ class Router {
   Task<absl::Status> EnsureReplica(const CallContext& call, const ModelRecord& model);
   Task<absl::StatusOr<std::shared_ptr<Replica>>> TakePlace(const CallContext& call, const ModelRecord& model);
   Task<absl::Status> Read(CallContext call);
-  Task<absl::Status> StartEngine(CallContext call, std::string model_id);
+  // EngineTable.
+  std::vector<Used> Engines() const override;
+  void Close(const std::string& instance_id) override;
+  void Reopen(const std::string& instance_id) override;
+  void Forget(const std::string& instance_id) override;
+  Task<absl::Status> ReadAnew(CallContext call) override;
+
+  // Does something with all replicas of an instance, which may serve several models.
+  template <class Do>
+  void ForEachOf(const std::string& instance_id, Do what);
+  std::shared_ptr<Replica> FindLeaving(const Endpoint& endpoint);
   void Apply(std::vector<Endpoint> endpoints);
   void Drop(Serving& serving, const std::shared_ptr<Replica>& replica);
   void Serve(Serving& serving);
@@ -101,8 +113,11 @@ class Router {
   const bool auto_start_;
   ModelCatalog catalog_;
   absl::flat_hash_map<std::string, std::unique_ptr<Serving>> serving_;  // by model id
+  // No longer offered, but with requests in hand: one that comes back has them still.
+  std::vector<std::shared_ptr<Replica>> leaving_;
   std::shared_ptr<Flight> reading_;
   std::shared_ptr<Router*> self_;  // leases may outlive the router
+  Loader loader_;
 };
 
 }  // namespace aima::inference

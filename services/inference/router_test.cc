@@ -135,7 +135,7 @@ TEST_F(RouterTest, AStartGoesOnWhenTheOneWhoAskedLeaves) {
   EXPECT_EQ(engines_.starts, 1);
 }
 
-TEST_F(RouterTest, AFailedStartIsToldAndTheNextRequestTriesAgain) {
+TEST_F(RouterTest, ARefusedStartIsToldAndTheNextRequestTriesAgain) {
   engines_.start = [&](std::string) -> Task<absl::Status> { co_return absl::InternalError("out of luck"); };
   EXPECT_EQ(Acquire("chatty").status().message(), "out of luck");
   EXPECT_EQ(Acquire("chatty").status().message(), "out of luck");

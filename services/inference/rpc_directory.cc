@@ -27,9 +27,63 @@ v1::ModelType TypeOf(model::v1::ModelType type) {
   return ours;
 }
 
+// As the files of engines write it.
+v1::ModelType TypeOf(const std::string& text) {
+  const auto* value = FindEnumValue(*v1::ModelType_descriptor(), text);
+  return value == nullptr ? v1::MODEL_TYPE_UNSPECIFIED : static_cast<v1::ModelType>(value->number());
+}
+
 }  // namespace
 
 Task<absl::StatusOr<std::vector<ModelRecord>>> RpcModelDirectory::List(const CallContext& call) {
+  CO_ASSIGN_OR_RETURN(std::vector<ModelRecord> records, co_await Registered(call));
+  registered_.clear();
+  for (const ModelRecord& record : records) registered_.insert(record.id);
+  // Without the engine service, what it said last is told.
+  if (absl::StatusOr<std::vector<ModelRecord>> own = co_await FromEngines(call); own.ok()) {
+    from_engines_ = *std::move(own);
+  }
+  for (const ModelRecord& record : from_engines_) {
+    if (!IsRegistered(record.id)) records.push_back(record);
+  }
+  co_return records;
+}
+
+std::string RpcModelDirectory::EngineOf(const std::string& model) const {
+  if (IsRegistered(model)) return "";
+  for (const ModelRecord& record : from_engines_) {
+    if (record.id == model) return record.engine;
+  }
+  return "";
+}
+
+Task<absl::StatusOr<std::vector<ModelRecord>>> RpcModelDirectory::FromEngines(const CallContext& call) {
+  const engine::v1::ListRequest request;
+  CO_ASSIGN_OR_RETURN(const engine::v1::ListResponse response,
+                      (co_await rpc_.Call<engine::v1::ListResponse>(call, request)));
+  std::vector<ModelRecord> records;
+  for (const engine::v1::Engine& engine : response.items()) {
+    for (const engine::v1::OwnModel& item : engine.own_models()) {
+      ModelRecord record;
+      record.id = record.name = item.name();
+      record.type = TypeOf(item.type());
+      record.engine = engine.name();
+      record.ready = engine.status() != engine::v1::ENGINE_STATUS_NOT_INSTALLED &&
+                     engine.status() != engine::v1::ENGINE_STATUS_INSTALLING;
+      record.status = record.ready                                               ? "ready"
+                      : engine.status() == engine::v1::ENGINE_STATUS_INSTALLING ? "being installed"
+                                                                                 : "not installed";
+      record.description = item.description();
+      for (const engine::v1::OwnVoice& voice : item.voices()) {
+        record.voices.push_back({voice.name(), voice.language(), voice.description()});
+      }
+      records.push_back(std::move(record));
+    }
+  }
+  co_return records;
+}
+
+Task<absl::StatusOr<std::vector<ModelRecord>>> RpcModelDirectory::Registered(const CallContext& call) {
   std::vector<ModelRecord> records;
   model::v1::ListRequest request;
   request.set_limit(kPage);
@@ -67,15 +121,44 @@ Task<absl::StatusOr<std::vector<Endpoint>>> RpcEngineDirectory::Endpoints(const 
     endpoint.api_key = item.api_key();
     endpoint.dialect = TextOf(item.dialect());
     endpoint.max_concurrent = std::max(1, item.max_concurrent());
-    endpoints.push_back(std::move(endpoint));
+    endpoint.cancels_whole_answers =
+        std::count(item.capabilities().begin(), item.capabilities().end(), "whole_cancellation") > 0;
+    endpoint.generation = item.generation();
+    endpoint.memory = item.memory_bytes();
+    endpoint.retention.on_demand = item.on_demand();
+    endpoint.retention.pinned = item.pinned();
+    endpoint.retention.external = item.external();
+    endpoint.retention.idle_timeout = absl::Milliseconds(item.idle_timeout());
+    for (const engine::v1::OwnModel& own : item.own_models()) {
+      if (models_.IsRegistered(own.name())) continue;
+      Endpoint serves_own = endpoint;
+      serves_own.model_id = serves_own.served_name = own.name();
+      endpoints.push_back(std::move(serves_own));
+    }
+    if (!endpoint.model_id.empty()) endpoints.push_back(std::move(endpoint));
   }
   co_return endpoints;
 }
 
 Task<absl::Status> RpcEngineDirectory::Start(const CallContext& call, const std::string& model_id) {
   engine::v1::StartRequest request;
-  request.set_model_id(model_id);
+  const std::string engine = models_.EngineOf(model_id);
+  if (engine.empty()) {
+    request.set_model_id(model_id);
+  } else {
+    request.set_name(engine);
+  }
+  request.set_on_demand(true);
   co_return (co_await rpc_.Call<engine::v1::StartResponse>(call, request)).status();
+}
+
+Task<absl::Status> RpcEngineDirectory::Unload(const CallContext& call, const std::string& instance_id,
+                                              int64_t generation, UnloadReason reason) {
+  engine::v1::UnloadRequest request;
+  request.set_instance_id(instance_id);
+  request.set_generation(generation);
+  request.set_reason(reason == UnloadReason::kIdle ? engine::v1::UNLOAD_REASON_IDLE : engine::v1::UNLOAD_REASON_ROOM);
+  co_return (co_await rpc_.Call<engine::v1::UnloadResponse>(call, request)).status();
 }
 
 }  // namespace aima::inference

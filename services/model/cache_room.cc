@@ -20,9 +20,26 @@ Task<absl::StatusOr<std::vector<v1::Model>>> CacheRoom::Removable(const CallCont
   co_return removable;
 }
 
-Task<absl::Status> CacheRoom::Make(const CallContext& call, std::string for_model, int64_t bytes) {
+Task<absl::StatusOr<CacheRoom::Grant>> CacheRoom::Make(const CallContext& call, std::string for_model,
+                                                       v1::PullPlan plan) {
+  v1::PullPlan together;  // what two pulls need is needed once
+  for (const v1::PullPlan& other : *promised_) together.MergeFrom(other);
+  const auto at = promised_->insert(promised_->end(), plan);
+  Grant grant(nullptr, [promised = promised_, at](void*) { promised->erase(at); });
+  const auto [bytes, promised] = co_await threads_.RunQuick([blobs = &blobs_, plan, together]() mutable {
+    const int64_t others = blobs->Missing(together);
+    together.MergeFrom(plan);
+    return std::pair(blobs->Missing(together) - others, others);
+  });
+  if (bytes > 0) CO_RETURN_IF_ERROR(co_await Fit(call, for_model, bytes, promised));
+  co_return grant;
+}
+
+Task<absl::Status> CacheRoom::Fit(const CallContext& call, const std::string& for_model, int64_t bytes,
+                                  int64_t promised) {
   BlobStore* const blobs = &blobs_;
-  int64_t used = co_await threads_.RunQuick([blobs] { return blobs->UsedBytes(); });
+  const auto used_bytes = [blobs, promised] { return blobs->UsedBytes() + promised; };
+  int64_t used = co_await threads_.RunQuick(used_bytes);
   if (used + bytes > bytes_max_) {
     std::vector<v1::Model> removable;
     if (bytes <= bytes_max_) {
@@ -33,14 +50,14 @@ Task<absl::Status> CacheRoom::Make(const CallContext& call, std::string for_mode
     if (used - gain + bytes > bytes_max_) {
       co_return Error(
           v1::MODEL_STORAGE_FULL,
-          absl::StrCat("'", for_model, "' needs ", bytes, " bytes more; pulled models take ", used, " of the ",
-                       bytes_max_, " that model.max_cache_gb allows, and only ", gain,
+          absl::StrCat("'", for_model, "' needs ", bytes, " bytes more; pulled models, and pulls that run, take ", used,
+                       " of the ", bytes_max_, " that model.max_cache_gb allows, and only ", gain,
                        " of them belong to models that are neither pinned nor in use"),
           {{"needed", absl::StrCat(bytes)}, {"used", absl::StrCat(used)}, {"allowed", absl::StrCat(bytes_max_)}});
     }
     for (const v1::Model& model : removable) {
       CO_RETURN_IF_ERROR(co_await Remove(call, model));
-      used = co_await threads_.RunQuick([blobs] { return blobs->UsedBytes(); });
+      used = co_await threads_.RunQuick(used_bytes);
       if (used + bytes <= bytes_max_) break;
     }
     if (used + bytes > bytes_max_) {
@@ -50,7 +67,7 @@ Task<absl::Status> CacheRoom::Make(const CallContext& call, std::string for_mode
                       {});
     }
   }
-  co_return co_await threads_.RunQuick([blobs, bytes] { return blobs->CheckRoom(bytes); });
+  co_return co_await threads_.RunQuick([blobs, bytes, promised] { return blobs->CheckRoom(bytes + promised); });
 }
 
 Task<absl::Status> CacheRoom::Remove(const CallContext& call, const v1::Model& model) {

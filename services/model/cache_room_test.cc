@@ -83,9 +83,16 @@ class CacheRoomTest : public ::testing::Test {
     EXPECT_THAT(Run(store_.Insert(call_, model, {})), IsOk());
   }
 
-  absl::Status Make(int64_t bytes, int64_t allowed = 3 * kModel + kModel / 2) {
-    CacheRoom room(store_, *outbox_, blobs_, threads_, users_, allowed);
-    return Run(room.Make(call_, "wanted", bytes));
+  absl::Status Make(int64_t bytes) { return MakeFor("a", bytes).status(); }
+
+  // Room for a pull of one file that is called so.
+  absl::StatusOr<CacheRoom::Grant> MakeFor(const std::string& file, int64_t bytes) {
+    v1::PullPlan plan;
+    v1::PullPlan::File& wanted = *plan.add_files();
+    wanted.set_name(file);
+    wanted.set_size(bytes);
+    wanted.set_sha256(HashText(file));
+    return Run(room_.Make(call_, "wanted", plan));
   }
   std::vector<std::string> Left() {
     ModelStore::Page page;
@@ -105,6 +112,7 @@ class CacheRoomTest : public ::testing::Test {
   BlobStore blobs_{dir_.path()};
   FileThreads threads_;
   FakeUsers users_;
+  CacheRoom room_{store_, *outbox_, blobs_, threads_, users_, 3 * kModel + kModel / 2};
 };
 
 TEST_F(CacheRoomTest, NothingGoesWhileThereIsRoom) {
@@ -131,6 +139,16 @@ TEST_F(CacheRoomTest, ModelsThatAreServedOrPinnedStay) {
 TEST_F(CacheRoomTest, WhatFitsInNoCaseCostsNoModel) {
   EXPECT_THAT(Make(4 * kModel), FailsWith(v1::MODEL_STORAGE_FULL, "model.max_cache_gb"));
   EXPECT_THAT(Left(), UnorderedElementsAre("oldest", "middle", "newest"));
+}
+
+TEST_F(CacheRoomTest, WhatIsPromisedToOnePullIsNotThereForAnother) {
+  users_.served = {"oldest", "middle", "newest"};
+  absl::StatusOr<CacheRoom::Grant> first = MakeFor("a", kModel / 4);
+  ASSERT_THAT(first, IsOk());
+  EXPECT_THAT(MakeFor("b", kModel / 3), FailsWith(v1::MODEL_STORAGE_FULL, "pulls that run"));
+  EXPECT_THAT(MakeFor("a", kModel / 4), IsOk()) << "the same file is needed once";
+  first->reset();
+  EXPECT_THAT(MakeFor("b", kModel / 3), IsOk());
 }
 
 TEST_F(CacheRoomTest, NothingIsRemovedWhileItIsNotKnownWhatIsServed) {

@@ -55,6 +55,18 @@ std::string ReasonAgainst(const v1::Model& model, const KnownEngine& engine) {
 
 }  // namespace
 
+const EngineFacts* FactsFor(const v1::Model& model, const std::string& engine,
+                            const std::vector<KnownEngine>& engines) {
+  const std::string format = EnumText(*v1::ModelFormat_descriptor()->FindValueByNumber(model.format()));
+  const std::string type = EnumText(*v1::ModelType_descriptor()->FindValueByNumber(model.type()));
+  const KnownEngine* best = nullptr;
+  for (const KnownEngine& known : engines) {
+    const bool fits = engine.empty() ? Has(known.formats, format) && Has(known.model_types, type) : known.name == engine;
+    if (fits && known.facts && (best == nullptr || (known.installed && !best->installed))) best = &known;
+  }
+  return best == nullptr ? nullptr : &*best->facts;
+}
+
 v1::ModelCompatibility CompatibilityOf(const v1::Model& model, const std::vector<KnownEngine>& engines) {
   v1::ModelCompatibility compatibility;
   compatibility.set_model_id(model.id());

@@ -9,6 +9,7 @@
 
 #include "services/model/attention.h"
 #include "services/model/describe_gguf.h"
+#include "services/model/shallow_json.h"
 
 namespace aima::model {
 
@@ -22,8 +23,7 @@ absl::StatusOr<Json> ReadObject(const ByteSource& source) {
   if (source.size() > kMaxConfig) return Corrupt(source, 0, absl::StrCat("more than ", kMaxConfig, " bytes"));
   Cursor cursor(source, 0, source.size());
   ASSIGN_OR_RETURN(const std::string text, cursor.Text(source.size(), "the configuration"));
-  const auto shallow = [](int depth, Json::parse_event_t, Json&) { return depth <= 32; };
-  Json json = Json::parse(text, shallow, /*allow_exceptions=*/false);
+  Json json = ParseShallow(text);
   if (!json.is_object()) return Corrupt(source, 0, "it is not a JSON object");
   return json;
 }

@@ -13,10 +13,7 @@ namespace {
 constexpr int64_t kMiB = 1024 * 1024;
 constexpr int64_t kSmallContext = 512;
 constexpr int64_t kUsualContext = 4096;
-constexpr int64_t kBatch = 512;          // tokens that llama.cpp works on at once
-constexpr int64_t kNumberBytes = 2;      // keys and values are kept as 16-bit numbers
-constexpr int64_t kVocabularyEntry = 160;  // bytes of one token in llama.cpp's tables, measured
-constexpr int64_t kLlamaProcess = 29 * kMiB;           // llama.cpp without a model, measured
+constexpr int64_t kIntermediateBytes = 4;              // intermediate results are 32-bit numbers
 constexpr int64_t kCudaProcess = 1536 * kMiB;          // Python, torch and a CUDA context; assumed
 constexpr int64_t kTorchProcess = 512 * kMiB;          // Python and torch; assumed
 constexpr int64_t kOnnxProcess = 96 * kMiB;            // Python and ONNX Runtime; assumed
@@ -42,30 +39,47 @@ std::string GpuType(const v1::Model& model) {
   return model.size() > kCpuComfort ? "any" : "none";
 }
 
-int64_t KeptBytes(const v1::Details& details, const Serving& serving) {
-  const int64_t full = Product(details.kv_numbers_per_token(), serving.context_length);
-  // A windowed layer keeps the window of each request and the batch that is being worked on.
-  const int64_t window = Sum(Product(details.sliding_window(), serving.parallel), kBatch);
-  const int64_t windowed =
-      Product(details.kv_numbers_per_token_windowed(), std::min(serving.context_length, window));
-  return Product(Sum(full, windowed), kNumberBytes);
+// Of so many numbers of keys and values.
+int64_t KvBytes(int64_t numbers, const EngineFacts& facts) {
+  const int64_t millibytes = Product(numbers, facts.kv_number_millibytes);
+  // What does not fit is as much as can be said.
+  return millibytes == std::numeric_limits<int64_t>::max() ? millibytes : millibytes / 1000;
 }
 
-v1::MemoryBreakdown Break(const v1::Model& model, const Serving& serving) {
+// A windowed layer keeps the window of each request and the batch that is being worked on, in whole steps.
+int64_t WindowedTokens(const v1::Details& details, const Serving& serving, const EngineFacts& facts) {
+  if (facts.window_step <= 0) return serving.context_length;
+  const int64_t window = Sum(Product(details.sliding_window(), serving.parallel), facts.batch);
+  const int64_t kept = std::min(serving.context_length, window);
+  return Product((kept - 1) / facts.window_step + 1, facts.window_step);
+}
+
+int64_t KeptBytes(const v1::Details& details, const Serving& serving, const EngineFacts& facts) {
+  const int64_t full = Product(details.kv_numbers_per_token(), serving.context_length);
+  const int64_t windowed =
+      Product(details.kv_numbers_per_token_windowed(), WindowedTokens(details, serving, facts));
+  return KvBytes(Sum(full, windowed), facts);
+}
+
+v1::MemoryBreakdown Break(const v1::Model& model, const Serving& serving, const EngineFacts& facts) {
   const v1::Details& details = model.details();
   v1::MemoryBreakdown memory;
   memory.set_weights_bytes(model.size());
-  memory.set_kv_cache_bytes(KeptBytes(details, serving));
+  memory.set_kv_cache_bytes(KeptBytes(details, serving, facts));
   memory.set_kv_bytes_per_token(
-      Product(Sum(details.kv_numbers_per_token(), details.kv_numbers_per_token_windowed()), kNumberBytes));
-  // Intermediate results of one batch in 32-bit numbers: some vectors of the model's width and two of the
-  // feed-forward layer's, and one line of scores per request.
-  const int64_t width = Sum(Product(4, details.embedding_length()), Product(2, details.feed_forward_length()));
-  int64_t compute = Product(4, Sum(Product(std::min(kBatch, serving.context_length), width),
-                                   Product(serving.parallel, details.vocab_size())));
+      KvBytes(Sum(details.kv_numbers_per_token(), details.kv_numbers_per_token_windowed()), facts));
+  // Intermediate results of one batch: some vectors of the model's width and of the feed-forward layers', and one line
+  // of scores per request.
+  const int64_t width = Sum(Product(facts.width_vectors, details.embedding_length()),
+                            Product(facts.feed_forward_vectors, details.feed_forward_length()));
+  const bool embeds = model.type() == v1::MODEL_TYPE_EMBEDDING || model.type() == v1::MODEL_TYPE_RERANK;
+  const int64_t batch = embeds && facts.embedding_batch > 0 ? facts.embedding_batch : facts.batch;
+  int64_t compute =
+      Product(kIntermediateBytes, Sum(Product(std::min(batch, serving.context_length), width),
+                                      Product(serving.parallel, embeds ? 0 : details.vocab_size())));
   if (model.format() == v1::MODEL_FORMAT_GGUF) {
-    compute = Sum(compute, Product(details.vocab_size(), kVocabularyEntry));
-    memory.set_overhead_bytes(kLlamaProcess);
+    compute = Sum(compute, Product(details.vocab_size(), facts.vocabulary_entry));
+    memory.set_overhead_bytes(facts.process);
   } else if (model.format() == v1::MODEL_FORMAT_ONNX) {
     compute = Sum(compute, model.size() / 2);
     memory.set_overhead_bytes(kOnnxProcess);
@@ -78,14 +92,15 @@ v1::MemoryBreakdown Break(const v1::Model& model, const Serving& serving) {
   return memory;
 }
 
-std::string Explain(const v1::Model& model, const Serving& serving, const v1::MemoryBreakdown& memory) {
+std::string Explain(const v1::Model& model, const Serving& serving, const v1::MemoryBreakdown& memory,
+                    const EngineFacts& facts) {
   const v1::Details& details = model.details();
   std::string text = absl::StrCat(Mega(memory.total_bytes()), " = weights ", Mega(memory.weights_bytes()),
                                   " (size of the files)");
   if (memory.kv_bytes_per_token() > 0) {
     absl::StrAppend(&text, " + keys and values ", Mega(memory.kv_cache_bytes()), " (", memory.kv_bytes_per_token(),
                     " bytes per token: ", details.layers(), " layers, ", details.kv_heads(), " heads, keys of ",
-                    details.key_length(), " and values of ", details.value_length(), " 16-bit numbers; ",
+                    details.key_length(), " and values of ", details.value_length(), " numbers; ",
                     serving.context_length, " tokens of context");
     if (serving.parallel > 1) {
       absl::StrAppend(&text, ", ", serving.context_length / serving.parallel, " for each of ", serving.parallel,
@@ -101,8 +116,11 @@ std::string Explain(const v1::Model& model, const Serving& serving, const v1::Me
   }
   absl::StrAppend(&text, " + buffers and vocabulary ", Mega(memory.compute_bytes()), " + engine process ",
                   Mega(memory.overhead_bytes()));
-  if (model.format() == v1::MODEL_FORMAT_GGUF) {
-    absl::StrAppend(&text, ". The process and the vocabulary are as measured with llama.cpp on a CPU.");
+  if (model.format() == v1::MODEL_FORMAT_GGUF && !facts.engine.empty()) {
+    absl::StrAppend(&text, ". Buffers, vocabulary and process are as the file of the engine '", facts.engine,
+                    "' tells, for a CPU.");
+  } else if (model.format() == v1::MODEL_FORMAT_GGUF) {
+    absl::StrAppend(&text, ". Buffers, vocabulary and process are assumed: no engine tells of them.");
   } else {
     absl::StrAppend(&text, ". The engine process is assumed, not measured; engines such as vLLM reserve as much "
                            "GPU memory as they are told to.");
@@ -120,26 +138,27 @@ int64_t UsualContext(const v1::Model& model) {
   return own > 0 ? std::min(own, kUsualContext) : kUsualContext;
 }
 
-v1::EstimateResourcesResponse Estimate(const v1::Model& model, const Serving& wanted) {
+v1::EstimateResourcesResponse Estimate(const v1::Model& model, const Serving& wanted, const EngineFacts& facts) {
   Serving serving = wanted;
   if (serving.context_length <= 0) serving.context_length = UsualContext(model);
   serving.parallel = std::max(serving.parallel, 1);
   Serving small;
   small.context_length = std::min(serving.context_length, kSmallContext);
   v1::EstimateResourcesResponse answer;
-  *answer.mutable_breakdown() = Break(model, serving);
+  *answer.mutable_breakdown() = Break(model, serving, facts);
   answer.set_memory_recommended(answer.breakdown().total_bytes());
-  answer.set_memory_min(Break(model, small).total_bytes());
+  answer.set_memory_min(Break(model, small, facts).total_bytes());
   answer.set_gpu_type(GpuType(model));
   answer.set_context_length(serving.context_length);
   answer.set_parallel(serving.parallel);
-  answer.set_explanation(Explain(model, serving, answer.breakdown()));
+  answer.set_explanation(Explain(model, serving, answer.breakdown(), facts));
+  if (model.format() == v1::MODEL_FORMAT_GGUF) answer.set_engine(facts.engine);
   return answer;
 }
 
-void SetRequirements(v1::Model& model) {
+void SetRequirements(v1::Model& model, const EngineFacts& facts) {
   if (model.files().empty()) return;
-  const v1::EstimateResourcesResponse estimate = Estimate(model, Serving{});
+  const v1::EstimateResourcesResponse estimate = Estimate(model, Serving{}, facts);
   v1::Requirements& requirements = *model.mutable_requirements();
   requirements.set_memory_min(estimate.memory_min());
   requirements.set_memory_recommended(estimate.memory_recommended());

@@ -168,6 +168,8 @@ TEST_F(InspectTest, ConfigurationsThatAreNoneAreNamed) {
   dir_.Write("model.safetensors", TinySafetensors());
   dir_.Write("config.json", "[1]");
   EXPECT_THAT(Look(dir_.path()), FailsWith(v1::MODEL_FILE_CORRUPT, "config.json"));
+  dir_.Write("config.json", R"({"quoted": "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "deep": )" + std::string(33, '[') + std::string(33, ']') + "}");
+  EXPECT_THAT(Look(dir_.path()), FailsWith(v1::MODEL_FILE_CORRUPT, "config.json")) << "too deep";
   dir_.Write("config.json", R"({"num_hidden_layers": -5, "hidden_size": "many", "model_type": 7})");
   const auto found = Look(dir_.path());
   ASSERT_THAT(found, IsOk());

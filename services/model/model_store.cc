@@ -3,6 +3,8 @@
 #include <absl/strings/ascii.h>
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
+
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
 
@@ -28,11 +30,12 @@ constexpr pg::Statement kCount = {
     "model_count",
     "SELECT coalesce(sum(count), 0)::bigint FROM model_counts WHERE ($1::int = 0 OR type = $1) "
     "AND ($2::int = 0 OR format = $2) AND ($3::int = 0 OR status = $3)"};
-// Closest: the id itself, then what begins with the first word, then the shortest.
+// Closest: the id itself, then what begins with the first word, then the shortest. An index serves one pattern, not a
+// list of them: the longest word finds the few that are looked at.
 constexpr pg::Statement kSearch = {
     "model_search",
-    "SELECT " MODEL_COLUMNS " FROM models WHERE search_text LIKE ALL ($1::text[]) AND ($2 = '' OR source = $2) "
-    "AND ($3::int = 0 OR type = $3) "
+    "SELECT " MODEL_COLUMNS " FROM models WHERE search_text LIKE $6 AND search_text LIKE ALL ($1::text[]) "
+    "AND ($2 = '' OR source = $2) AND ($3::int = 0 OR type = $3) "
     "ORDER BY id <> $4, NOT starts_with(search_text, $4), length(id), id LIMIT $5::bigint"};
 constexpr pg::Statement kIdsLike = {"model_ids_like", "SELECT id FROM models WHERE id = $1 OR id LIKE $2"};
 constexpr pg::Statement kWithoutDigest = {
@@ -177,7 +180,10 @@ Task<absl::StatusOr<std::vector<v1::Model>>> ModelStore::Find(const CallContext&
     patterns.push_back(absl::StrCat("%", Escaped(absl::AsciiStrToLower(word)), "%"));
   }
   const std::string first = search.words.empty() ? "" : absl::AsciiStrToLower(search.words[0]);
-  pg::Values values{patterns, search.source, static_cast<int>(search.type), first, search.limit};
+  const auto shorter = [](const std::string& a, const std::string& b) { return a.size() < b.size(); };
+  const std::string longest =
+      patterns.empty() ? "%" : *std::max_element(patterns.begin(), patterns.end(), shorter);
+  pg::Values values{patterns, search.source, static_cast<int>(search.type), first, search.limit, longest};
   co_return co_await Read(call, kSearch, std::move(values));
 }
 

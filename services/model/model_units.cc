@@ -23,6 +23,11 @@ namespace asio = boost::asio;
 
 namespace {
 
+// What engines tell of themselves changes when their files do.
+constexpr absl::Duration kTrustEngines = absl::Minutes(1);
+constexpr absl::Duration kAskEnginesAgain = absl::Seconds(1);
+constexpr absl::Duration kEnginesPatience = absl::Seconds(2);
+
 constexpr absl::Duration kDigestRetry = absl::Seconds(10);
 
 std::vector<std::string> WithStorage(std::vector<std::string> roots, const std::string& storage_dir) {
@@ -195,7 +200,8 @@ Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::VerifyModel(const CallConte
 
 Task<absl::StatusOr<v1::Model>> ModelUnits::Get(CallContext& call, const v1::GetRequest& request) {
   CO_ASSIGN_OR_RETURN(v1::Model model, co_await store_.Find(call, request.model_id()));
-  SetRequirements(model);
+  co_await RefreshEngines(call);
+  SetRequirements(model, FactsOf(model));
   co_return model;
 }
 
@@ -216,8 +222,9 @@ Task<absl::StatusOr<v1::ListResponse>> ModelUnits::List(CallContext& call, const
     models.pop_back();
     response.set_next_after(models.back().id());
   }
+  co_await RefreshEngines(call);
   for (v1::Model& model : models) {
-    SetRequirements(model);
+    SetRequirements(model, FactsOf(model));
     *response.add_items() = std::move(model);
   }
   co_return response;
@@ -231,8 +238,9 @@ Task<absl::StatusOr<v1::SearchResponse>> ModelUnits::Search(CallContext& call, c
   search.limit = request.limit();
   CO_ASSIGN_OR_RETURN(std::vector<v1::Model> models, co_await store_.Find(call, std::move(search)));
   v1::SearchResponse response;
+  co_await RefreshEngines(call);
   for (v1::Model& model : models) {
-    SetRequirements(model);
+    SetRequirements(model, FactsOf(model));
     *response.add_results() = std::move(model);
   }
   const v1::ModelSource source = SourceOfName(request.source());
@@ -260,7 +268,29 @@ Task<absl::StatusOr<v1::EstimateResourcesResponse>> ModelUnits::EstimateResource
   Serving serving;
   serving.context_length = request.context_length();
   serving.parallel = request.parallel();
-  co_return Estimate(model, serving);
+  co_await RefreshEngines(call);
+  const bool known = std::any_of(engines_.begin(), engines_.end(),
+                                 [&](const KnownEngine& engine) { return engine.name == request.engine(); });
+  if (!request.engine().empty() && !engines_.empty() && !known) {
+    co_return InvalidInput("engine", absl::StrCat("there is no engine '", request.engine(), "'"));
+  }
+  co_return Estimate(model, serving, FactsOf(model, request.engine()));
+}
+
+Task<void> ModelUnits::RefreshEngines(const CallContext& call) {
+  if (absl::Now() < engines_fresh_until_) co_return;
+  engines_fresh_until_ = absl::Now() + kAskEnginesAgain;
+  CallContext brief = call;
+  brief.deadline = std::min(call.deadline, absl::Now() + kEnginesPatience);
+  absl::StatusOr<std::vector<KnownEngine>> engines = co_await users_.Engines(brief);
+  if (!engines.ok()) co_return;
+  engines_ = *std::move(engines);
+  engines_fresh_until_ = absl::Now() + kTrustEngines;
+}
+
+EngineFacts ModelUnits::FactsOf(const v1::Model& model, const std::string& engine) const {
+  const EngineFacts* facts = FactsFor(model, engine, engines_);
+  return facts == nullptr ? EngineFacts() : *facts;
 }
 
 Task<absl::StatusOr<v1::CompatibilityResponse>> ModelUnits::Compatibility(CallContext& call,

@@ -57,6 +57,9 @@ class ModelUnits {
  private:
   Task<absl::StatusOr<v1::VerifyResponse>> VerifyModel(const CallContext& call, v1::Model model,
                                                        const std::string& checksum);
+  // The engines that were there a moment ago; the last known ones while the engine service cannot be reached.
+  Task<void> RefreshEngines(const CallContext& call);
+  EngineFacts FactsOf(const v1::Model& model, const std::string& engine = "") const;
   void WantDigest(const v1::Model& model);
   Task<absl::Status> ComputeDigestsOnce(const CallContext& call);
   // Removes the files of a deleted model, if they are AIMA's own. Returns the bytes that were freed.
@@ -73,6 +76,8 @@ class ModelUnits {
   Registrar registrar_;
   boost::asio::steady_timer wake_;  // of ComputeDigests
   bool digest_wanted_ = false;
+  std::vector<KnownEngine> engines_;
+  absl::Time engines_fresh_until_ = absl::InfinitePast();
 };
 
 }  // namespace aima::model

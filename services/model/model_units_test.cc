@@ -118,6 +118,34 @@ TEST_F(ModelUnitsTest, TheEstimateGrowsWithTheContext) {
   EXPECT_EQ(longer->breakdown().kv_cache_bytes() - usual->breakdown().kv_cache_bytes(), 100'000 * 2 * 64);
 }
 
+TEST_F(ModelUnitsTest, TheEstimateUsesTheFactsOfTheEngineThatIsToServeTheModel) {
+  ASSERT_THAT(Import(dir_.Write("a.gguf", TinyLlama().File())), IsOk());
+  const auto know = [this](const std::string& name, const std::string& path, int64_t process) {
+    engine::v1::Engine& engine = *engine_.answer->add_items();
+    engine.set_name(name);
+    engine.set_path(path);
+    engine.add_formats("gguf");
+    engine.add_model_types("llm");
+    engine.mutable_memory_facts()->set_process(process);
+  };
+  know("absent", "", 111);
+  know("here", "/opt/here", 222);
+  v1::EstimateResourcesRequest request;
+  request.set_model_id("a");
+  ApplyDefaults(request);
+  EXPECT_EQ(Run(units_->EstimateResources(call_, request))->engine(), "here");
+  EXPECT_EQ(Run(units_->EstimateResources(call_, request))->breakdown().overhead_bytes(), 222);
+  request.set_engine("absent");
+  EXPECT_EQ(Run(units_->EstimateResources(call_, request))->breakdown().overhead_bytes(), 111);
+  request.set_engine("nope");
+  EXPECT_THAT(Run(units_->EstimateResources(call_, request)), FailsWith(unit::v1::INVALID_INPUT, "nope"));
+  request.clear_engine();
+  engine_.answer.reset();
+  EXPECT_EQ(Run(units_->EstimateResources(call_, request))->engine(), "here") << "as it was known a moment ago";
+  Restart();
+  EXPECT_THAT(Run(units_->EstimateResources(call_, request))->explanation(), HasSubstr("assumed"));
+}
+
 TEST_F(ModelUnitsTest, CompatibilityNamesEnginesByFormatAndType) {
   ASSERT_THAT(Import(dir_.Write("a.gguf", TinyLlama().File())), IsOk());
   ASSERT_THAT(Create("b"), IsOk());

@@ -21,6 +21,21 @@ CallContext Hurried(const CallContext& call) {
   return hurried;
 }
 
+EngineFacts FactsOf(const engine::v1::Engine& engine) {
+  const engine::v1::MemoryFacts& told = engine.memory_facts();
+  EngineFacts facts;
+  facts.engine = engine.name();
+  facts.process = told.process();
+  facts.vocabulary_entry = told.vocabulary_entry();
+  facts.batch = told.batch();
+  facts.embedding_batch = told.embedding_batch();
+  facts.kv_number_millibytes = told.kv_number_millibytes();
+  facts.window_step = told.window_step();
+  facts.width_vectors = told.width_vectors();
+  facts.feed_forward_vectors = told.feed_forward_vectors();
+  return facts;
+}
+
 }  // namespace
 
 Task<absl::StatusOr<std::vector<std::string>>> EngineInstances::InstancesOf(const CallContext& call,
@@ -51,6 +66,7 @@ Task<absl::StatusOr<std::vector<KnownEngine>>> EngineInstances::Engines(const Ca
     known.installed = !engine.path().empty();
     known.formats.assign(engine.formats().begin(), engine.formats().end());
     known.model_types.assign(engine.model_types().begin(), engine.model_types().end());
+    if (engine.has_memory_facts()) known.facts = FactsOf(engine);
   }
   std::sort(engines.begin(), engines.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   co_return engines;

@@ -172,9 +172,7 @@ Task<absl::StatusOr<v1::Model>> PullRun::Pull() {
   std::set<std::string> keys;
   for (const v1::PullPlan::File& file : row_.plan.files()) keys.insert(BlobStore::KeyOf(file));
   world_.keep(row_.model_id, keys);
-  const int64_t missing =
-      co_await world_.threads.RunQuick([blobs = &world_.blobs, plan = row_.plan] { return blobs->Missing(plan); });
-  CO_RETURN_IF_ERROR(co_await world_.room.Make(call_, row_.model_id, missing));
+  CO_ASSIGN_OR_RETURN(const CacheRoom::Grant room, co_await world_.room.Make(call_, row_.model_id, row_.plan));
   CO_RETURN_IF_ERROR(co_await SetStatus(v1::PULL_STATUS_DOWNLOADING));
   CO_ASSIGN_OR_RETURN(std::vector<BlobStore::Placed> files, co_await Fetch());
   CO_RETURN_IF_ERROR(co_await SetStatus(v1::PULL_STATUS_VERIFYING));

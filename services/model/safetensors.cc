@@ -10,6 +10,7 @@
 
 #include "aima/model/v1/model.pb.h"
 #include "libs/errors/errors.h"
+#include "services/model/shallow_json.h"
 
 namespace aima::model {
 
@@ -226,8 +227,7 @@ absl::StatusOr<std::vector<std::string>> ReadShardNames(const ByteSource& index)
   }
   Cursor cursor(index, 0, index.size());
   ASSIGN_OR_RETURN(const std::string text, cursor.Text(index.size(), "the index"));
-  const auto shallow = [](int depth, Json::parse_event_t, Json&) { return depth <= 8; };
-  const Json json = Json::parse(text, shallow, /*allow_exceptions=*/false);
+  const Json json = ParseShallow(text);
   if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
     return Corrupt(index, 0, "it is no JSON object with a 'weight_map'");
   }

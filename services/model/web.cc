@@ -6,37 +6,13 @@
 #include "aima/model/v1/model.pb.h"
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "services/model/shallow_json.h"
 
 namespace aima::model {
 
 namespace {
 
 constexpr absl::Duration kAnswerTime = absl::Seconds(60);
-constexpr int kDepthMax = 32;
-
-// Whether no value of this JSON lies deeper than is safe to copy. Looks at the text: the parser's own callback takes
-// time that grows with the square of a list's length.
-bool IsShallow(const std::string& text) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') {
-        ++i;
-      } else if (c == '"') {
-        quoted = false;
-      }
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kDepthMax) return false;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return true;
-}
 
 std::string HostOf(const std::string& url) {
   const absl::StatusOr<http::Url> parsed = http::ParseUrl(url);
@@ -74,8 +50,7 @@ absl::Status Nonsense(const std::string& url, const std::string& why) {
 }
 
 absl::StatusOr<nlohmann::json> ParseJson(const std::string& url, const std::string& body) {
-  if (!IsShallow(body)) return Nonsense(url, "its answer is not JSON");
-  nlohmann::json json = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+  nlohmann::json json = ParseShallow(body);
   if (!json.is_object() && !json.is_array()) return Nonsense(url, "its answer is not JSON");
   return json;
 }

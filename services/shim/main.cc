@@ -16,6 +16,7 @@
 #include "services/shim/engine_tree.h"
 #include "services/shim/options.h"
 #include "services/shim/state_file.h"
+#include "services/shim/tenure.h"
 
 namespace aima::shim {
 namespace {
@@ -63,6 +64,8 @@ class Watch {
 
   void Stop(const signalfd_siginfo& info) {
     const bool is_ours = static_cast<int>(info.ssi_signo) == SIGRTMIN && info.ssi_code == SI_QUEUE;
+    // One that was in office before, was stopped, and does not know yet that it is not any more.
+    if (is_ours && !IsInOffice(options_.tenure_path, static_cast<int>(info.ssi_pid))) return;
     const bool has_grace = is_ours && info.ssi_int >= 0;
     const long grace = has_grace ? info.ssi_int : options_.grace_ms;
     const long long at = SteadyMs() + grace;
@@ -112,6 +115,10 @@ void CloseOutput() {
 }
 
 int Run(const Options& options) {
+  if (!IsInOffice(options.tenure_path, getppid())) {
+    printf("the process that wanted this has been superseded\n");
+    return kCannotStart;
+  }
   const int directory = open(options.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return CannotStart("use the directory", options.directory);
   const int signals = BlockSignals();

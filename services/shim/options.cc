@@ -31,6 +31,8 @@ bool ParseOptions(int argc, char** argv, Options& options) {
     if (strcmp(name, "--instance") == 0) {
       options.instance = value;
       good = *value != '\0' && strchr(value, '/') == nullptr && strchr(value, '\n') == nullptr;
+    } else if (strcmp(name, "--tenure") == 0) {
+      options.tenure_path = value;
     } else if (strcmp(name, "--dir") == 0) {
       options.directory = value;
     } else if (strcmp(name, "--log") == 0) {
@@ -54,7 +56,7 @@ bool ParseOptions(int argc, char** argv, Options& options) {
   }
   if (!options.instance || !options.directory || !options.log_path || at + 1 >= argc) {
     printf("usage: aima-shim --instance NAME --dir DIR --log FILE [--log-bytes N] [--stop-signal N] [--grace-ms N] "
-           "[--no-cgroup] -- PROGRAM [ARGUMENTS]\n");
+           "[--no-cgroup] [--tenure FILE] -- PROGRAM [ARGUMENTS]\n");
     return false;
   }
   options.program = argv + at + 1;

@@ -13,6 +13,7 @@ struct Options {
   int stop_signal = 0;              // by which the engine is asked to end
   long grace_ms = 5000;             // how long it may take then
   bool use_cgroup = true;
+  const char* tenure_path = nullptr;  // of the file that names the only process that this one obeys
   char** program = nullptr;  // with its arguments, null at the end
 };
 

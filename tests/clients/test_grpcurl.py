@@ -1,12 +1,11 @@
 """grpcurl, which knows nothing of AIMA, lists, describes and calls every service through reflection."""
 import json
 import os
-import shutil
 import subprocess
 
 import pytest
 
-from tools import make_once, run
+from tools import go_tool
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.1"
 
@@ -27,15 +26,7 @@ CALLS = {
 
 @pytest.fixture(scope="session")
 def program():
-    """The program, built from its source once."""
-    go = shutil.which("go")
-    if not go:
-        pytest.skip("grpcurl cannot be built: the package golang-go is not installed")
-
-    def make(folder):
-        run(go, "install", GRPCURL, env={**os.environ, "GOBIN": str(folder), "GOTOOLCHAIN": "local"}, timeout=600)
-
-    return make_once("grpcurl-" + GRPCURL.rsplit("@", 1)[1], make) / "grpcurl"
+    return go_tool(GRPCURL)
 
 
 @pytest.fixture(scope="module")

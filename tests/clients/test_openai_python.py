@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from support.media import SENTENCE, words
 from tools import make_once, run
 
 CLIENT = "openai==3.54.0"
@@ -22,20 +23,28 @@ def python():
     return make_once(CLIENT.replace("==", "-"), make) / "bin" / "python"
 
 
+def run_program(python, cluster, text, key):
+    """Runs a program that uses the client, and returns the JSON that it prints."""
+    done = subprocess.run(
+        [python, "-c", f"import json, openai\nclient = openai.OpenAI()\n{text}"], capture_output=True, text=True, timeout=180,
+        env=cluster.environment(OPENAI_BASE_URL=f"http://localhost:{cluster.http_port}/v1", OPENAI_API_KEY=key))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.fixture
 def program(python, cluster, chat_model):
-    """Runs a program that uses the client, and returns the JSON that it prints."""
     good = cluster.new_key("operate")  # the client cannot be made without a key
+    begin = f"model = {chat_model!r}\nmessages = {MESSAGES}\n"
+    return lambda text, key=good: run_program(python, cluster, begin + text, key)
 
-    def start(text, key=good):
-        source = f"import json, openai\nclient = openai.OpenAI()\nmodel = {chat_model!r}\nmessages = {MESSAGES}\n{text}"
-        done = subprocess.run(
-            [python, "-c", source], capture_output=True, text=True, timeout=180,
-            env=cluster.environment(OPENAI_BASE_URL=f"http://localhost:{cluster.http_port}/v1", OPENAI_API_KEY=key))
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
 
-    return start
+@pytest.fixture
+def media_program(python, engines):
+    """The same, where there are engines for speech and pictures."""
+    engines.install("hibari", "faster-whisper", "terrain")
+    key = engines.cluster.new_key("operate")
+    return lambda text: run_program(python, engines.cluster, text, key)
 
 
 def failure(call):
@@ -98,6 +107,48 @@ print(json.dumps([item.embedding for item in answer.data]))
 """)
     assert [len(vector) for vector in data] == [384, 384]
     assert abs(sum(value * value for value in data[0]) - 1) < 0.01
+
+
+def test_embeddings_in_either_encoding_are_the_same(program, embedding_model):
+    default, floats = program(f"""
+ask = lambda **more: client.embeddings.create(model={embedding_model!r}, input="A sentence.", **more).data[0].embedding
+print(json.dumps([ask(), ask(encoding_format="float")]))
+""")
+    assert default == pytest.approx(floats, abs=1e-6)
+
+
+def test_it_hears_what_it_says(media_program, tmp_path):
+    text, verbose, size = media_program(f"""
+with client.audio.speech.with_streaming_response.create(model="hibari", voice="alloy", input={SENTENCE!r},
+                                                        response_format="wav") as speech:
+    speech.stream_to_file({str(tmp_path / "speech.wav")!r})
+with open({str(tmp_path / "speech.wav")!r}, "rb") as file:
+    text = client.audio.transcriptions.create(model="whisper-tiny.en", file=file).text
+    file.seek(0)
+    verbose = client.audio.transcriptions.create(model="whisper-tiny.en", file=file, language="en",
+                                                 response_format="verbose_json")
+whole = client.audio.speech.create(model="hibari", voice="alloy", input={SENTENCE!r}).content
+print(json.dumps([text, verbose.model_dump(), len(whole)]))
+""")
+    assert words(text) == words(SENTENCE)
+    assert words(" ".join(segment["text"] for segment in verbose["segments"])) == words(SENTENCE)
+    assert 1 < float(verbose["duration"]) < 10
+    assert size == (tmp_path / "speech.wav").stat().st_size
+
+
+def test_it_draws(media_program):
+    pictures = media_program("""
+answer = client.images.generate(model="terrain", prompt="a calm beach", size="128x96", n=2)
+print(json.dumps([[item.b64_json[:8], item.revised_prompt] for item in answer.data]))
+""")
+    assert [start for start, _ in pictures] == ["iVBORw0K"] * 2
+    assert all("landscapes only" in revised for _, revised in pictures)
+
+
+def test_a_recording_that_is_none_is_its_bad_request_error(media_program):
+    failed = media_program(failure('client.audio.transcriptions.create(model="whisper-tiny.en", file=("a.wav", b"noise"))'))
+    assert failed["class"] == "BadRequestError", failed
+    assert failed["code"] == "inference_media_unreadable"
 
 
 def test_it_lists_the_models(program, chat_model, embedding_model):

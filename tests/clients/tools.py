@@ -4,6 +4,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from support.cluster import ROOT
 
 TOOLS = ROOT / "build" / "tools"
@@ -45,3 +47,15 @@ def node_packages(name, *packages):
 def node_environment(folder, **more):
     """The environment of a program of such a folder: its node is found first."""
     return {**os.environ, "PATH": f"{folder}/venv/bin:{folder}/node_modules/.bin:{os.environ['PATH']}", **more}
+
+
+def go_tool(package):
+    """The program of a Go package such as example.org/cmd/thing@v1.2.3, built from its source once."""
+    if not shutil.which("go"):
+        pytest.skip(f"{package} cannot be built: the package golang-go is not installed")
+    name, version = package.rsplit("/", 1)[1].split("@")
+
+    def make(folder):
+        run("go", "install", package, env={**os.environ, "GOBIN": str(folder), "GOTOOLCHAIN": "local"}, timeout=600)
+
+    return make_once(f"{name}-{version}", make) / name

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from support.cluster import Cluster, is_alive, models_dir
+from support.marked import marked_processes
 
 PLAIN_ENGINE = pathlib.Path(__file__).resolve().parent.parent / "support" / "plain_engine"
 CYCLES = int(os.environ.get("AIMA_CYCLES", "50"))
@@ -46,7 +47,7 @@ def chat_cluster(home):
     home.wait(lambda: home.execute("engine.start", start_chat, options={"timeout": "60s"}, timeout=90), what="the start")
     yield home
     home.wait(lambda: home.execute("engine.stop", {"name": home.chat_id}, timeout=60), what="the stop")
-    assert processes_of(home) == []
+    assert marked_processes(home) == []
 
 
 def instance(cluster, name):
@@ -59,22 +60,6 @@ def instances(cluster):
 
 def start(cluster, name):
     return cluster.execute("engine.start", {"name": "plain", "instance_id": name}, options={"timeout": "120s"}, timeout=150)
-
-
-def processes_of(cluster):
-    """Pids of everything that the engine service has started in this cluster, by the marker in their environment."""
-    found = []
-    home = f"AIMA_HOME={cluster.data_dir}".encode()
-    for entry in pathlib.Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            variables = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if home in variables and any(one.startswith(b"AIMA_INSTANCE=") for one in variables):
-            found.append(int(entry.name))
-    return found
 
 
 def runs_of(cluster):
@@ -171,7 +156,7 @@ def test_many_engines_are_adopted_after_a_kill_and_none_is_restarted(plain_clust
     # Each is still in hand: it can be stopped, and then nothing is left.
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: cluster.execute("engine.stop", {"name": name}, timeout=120), names))
-    assert processes_of(cluster) == []
+    assert marked_processes(cluster) == []
     assert cluster.execute("resource.allocations")["allocations"] == []
 
 
@@ -190,7 +175,7 @@ def test_starts_and_stops_leave_nothing_behind(plain_cluster):
     def leftovers():
         service = pathlib.Path(f"/proc/{cluster.processes()['engine']}")
         return {
-            "processes": processes_of(cluster),
+            "processes": marked_processes(cluster),
             "slots": cluster.execute("resource.allocations")["allocations"],
             "runs": runs_of(cluster),
             "cgroups": [path for path in pathlib.Path("/sys/fs/cgroup").glob("**/aima-run*") if path.name[5:] in runs],

@@ -142,6 +142,9 @@ def test_bad_input_is_refused_with_its_reason(cluster, case):
     assert (answer.status, envelope["error"]["code"]) == (status, code), envelope
     assert text in json.dumps(envelope["error"])
     assert envelope["error"]["details"]["remedy"]
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (envelope["type"], envelope["status"]) == (f"/docs#error-{code}", status)
+    assert envelope["title"] and envelope["detail"] == envelope["error"]["message"]
 
 
 def test_a_body_of_100_mb_is_refused_before_it_is_read(cluster):
@@ -151,8 +154,23 @@ def test_a_body_of_100_mb_is_refused_before_it_is_read(cluster):
                     b"Content-Length: 104857600\r\n\r\n" + b" " * 1000)
         answer = raw.recv(65536).decode()
     assert answer.startswith("HTTP/1.1 413")
-    assert "TOO_LARGE" in answer
+    assert "TOO_LARGE" in answer and "application/problem+json" in answer
     assert cluster.http("GET", "/api/v2/health").status == 200
+
+
+def test_a_large_answer_is_compressed_for_those_who_want_it(cluster):
+    import gzip
+    packed = cluster.http("GET", "/api/v2/query/engine.list", headers={"Accept-Encoding": "gzip"})
+    plain = cluster.http("GET", "/api/v2/query/engine.list")
+    assert packed.headers["content-encoding"] == "gzip" and "content-encoding" not in plain.headers
+    assert json.loads(gzip.decompress(packed.body))["data"].keys() == plain.json()["data"].keys()
+    assert len(packed.body) < len(plain.body) / 2
+
+
+def test_what_has_not_changed_is_not_sent_again(cluster):
+    first = cluster.http("GET", "/api/v2/query/engine.list")
+    again = cluster.http("GET", "/api/v2/query/engine.list", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status, again.body) == (304, b"")
 
 
 def test_a_web_page_cannot_drive_the_cluster(cluster):

@@ -1,4 +1,5 @@
 """The main job: a real model answers through CLI, gateway, inference and engine."""
+import http.client
 import json
 import math
 import time
@@ -185,3 +186,19 @@ def test_an_engine_that_cannot_load_its_model_says_why(cluster, chat_model, tmp_
     assert failed.value.code == "ENGINE_START_FAILED"
     assert failed.value.details.get("log_tail")
     cluster.execute("model.delete", {"model_id": model, "force": True})
+
+
+def test_a_thousand_streams_in_a_row_all_end_well(cluster, chat_model):
+    # llama.cpp's server closes each connection after a stream although it announces to keep it.
+    body = json.dumps({"model": chat_model, "max_tokens": 1, "temperature": 0, "stream": True,
+                       "messages": [{"role": "user", "content": "Hi"}]})
+    connection = http.client.HTTPConnection("127.0.0.1", cluster.http_port, timeout=60)
+    failed = []
+    for number in range(1000):
+        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer = response.read()
+        if response.status != 200 or not answer.endswith(b"data: [DONE]\n\n"):
+            failed.append((number, response.status, answer[-300:]))
+    connection.close()
+    assert not failed

@@ -2,68 +2,16 @@
 import base64
 import difflib
 import hashlib
-import http.client
 import io
 import json
 import pathlib
-import shutil
 import struct
-import subprocess
-import sys
 import wave
-import zipfile
 
 import pytest
 
-from support.cluster import Cluster, Failed
-
-SENTENCE = "The capital of France is Paris."
-
-
-@pytest.fixture(scope="module")
-def engines():
-    with Cluster() as cluster:
-        yield Engines(cluster)
-        # More than a gigabyte that is on its way to the disk; the database would wait for it when it stops.
-        shutil.rmtree(cluster.data_dir / "engines", ignore_errors=True)
-
-
-class Engines:
-    """Installs and starts engines as they are needed, and calls them as the inference service does."""
-
-    def __init__(self, cluster):
-        self.cluster = cluster
-        self._started = {}
-
-    def instance(self, name):
-        if name not in self._started:
-            self.cluster.cli("exec", "engine.install", "--name", name, timeout=400)
-            self.cluster.execute("engine.start", {"name": name}, options={"timeout": "120s"}, timeout=150)
-            self._started[name] = self.cluster.execute("engine.get", {"name": name})["instances"][0]
-        return self._started[name]
-
-    def call(self, name, path, body, content_type="application/json", key=None):
-        instance = self.instance(name)
-        if key is None:
-            variables = pathlib.Path(f"/proc/{instance['process_id']}/environ").read_bytes().split(b"\0")
-            key = next(one for one in variables if one.startswith(b"AIMA_API_KEY=")).decode().split("=", 1)[1]
-        host, port = instance["endpoint"].split(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=120)
-        connection.request("POST", path, json.dumps(body) if content_type == "application/json" else body,
-                           {"Content-Type": content_type, "Authorization": f"Bearer {key}"})
-        response = connection.getresponse()
-        data = response.read()
-        connection.close()
-        return response.status, data
-
-    def transcribe(self, audio):
-        status, data = self.call("faster-whisper", "/v1/audio/transcriptions", audio, "audio/wav")
-        assert status == 200, data
-        return json.loads(data)["text"]
-
-
-def words(text):
-    return "".join(c for c in text.lower() if c.isalpha() or c == " ").split()
+from support.cluster import Failed
+from support.media import SENTENCE, photograph, words
 
 
 @pytest.mark.parametrize("voice", ["hibari", "piper"])
@@ -78,13 +26,8 @@ def test_what_a_voice_says_is_understood(engines, voice):
     assert difflib.SequenceMatcher(None, heard, words(SENTENCE)).ratio() > 0.6, heard
 
 
-def test_things_in_a_photograph_are_found(engines, tmp_path):
-    # A cup of coffee, from the sample pictures of scikit-image.
-    subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", tmp_path,
-                    "scikit-image==0.26.0"], check=True, timeout=300)
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
-        photograph = archive.read("skimage/data/coffee.png")
-    status, data = engines.call("centernet", "/v1/detections", photograph, "image/png")
+def test_things_in_a_photograph_are_found(engines):
+    status, data = engines.call("centernet", "/v1/detections", photograph("coffee.png"), "image/png")
     assert status == 200, data
     found = json.loads(data)
     assert (found["width"], found["height"]) == (600, 400)
@@ -133,10 +76,9 @@ def test_an_engine_that_cannot_be_installed_names_the_command(engines):
 
 
 def test_all_of_them_stop_at_once(engines):
-    for name in ["hibari", "centernet", "terrain"]:
-        engines.instance(name)
-    pids = [int(one["process_id"]) for one in engines._started.values()]
-    for name in list(engines._started):
+    names = ["hibari", "centernet", "terrain"]
+    pids = [int(engines.instance(name)["process_id"]) for name in names]
+    for name in ["hibari", "centernet", "terrain", "faster-whisper", "piper"]:
         engines.cluster.execute("engine.stop", {"name": name}, timeout=60)
     assert not [pid for pid in pids if pathlib.Path(f"/proc/{pid}").exists()]
     assert engines.cluster.execute("resource.allocations")["allocations"] == []

@@ -2,49 +2,13 @@
 import http.client
 import json
 import pathlib
-import shutil
-import socket
 import ssl
 import subprocess
 
 import grpc
 import pytest
 
-from support.cluster import Cluster, bin_dir, free_port
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A self-signed certificate for localhost and its key, as (cert, key)."""
-    if not shutil.which("openssl"):
-        pytest.skip("the program openssl is not installed: no certificate can be made")
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                    "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert],
-                   check=True, capture_output=True)
-    return cert, key
-
-
-@pytest.fixture(scope="module")
-def tls_cluster(certificate):
-    """A cluster that all of the network can reach, over TLS."""
-    cert, key = certificate
-    http_port, grpc_port = free_port(), free_port()
-    with Cluster({"api.listen_addr": f"0.0.0.0:{http_port}", "api.grpc_addr": f"0.0.0.0:{grpc_port}",
-                  "api.allowed_hosts": f"[{own_address()}]", "api.tls_cert": str(cert), "api.tls_key": str(key)}) as cluster:
-        cluster.http_port, cluster.grpc_port = http_port, grpc_port
-        yield cluster
-
-
-def own_address():
-    """An address of this machine that is not loopback; no packet is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            return probe.getsockname()[0]
-        except OSError:
-            return "127.0.0.1"
+from support.cluster import Cluster, bin_dir, free_port, own_address
 
 
 def get(cluster, certificate, path, host="localhost", headers=None):

@@ -19,13 +19,23 @@ def bin_dir():
 
 
 def models_dir():
-    return pathlib.Path(os.environ.get("AIMA_MODELS", ROOT / "build" / "release" / "models"))
+    return pathlib.Path(os.environ.get("AIMA_MODELS", ROOT / "build" / "models"))
 
 
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def own_address():
+    """An address of this machine that is not loopback; no packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return probe.getsockname()[0]
+        except OSError:
+            return "127.0.0.1"
 
 
 class Failed(Exception):

@@ -1,10 +1,8 @@
 // Feeds noise to /mcp: an input is a sequence of lines, each a message of a client. The first character of a line says
 // how it is sent: with the session that an initialize before it opened, with headers as the later era wants them, as GET
-// or DELETE, on another path. Build it with clang and -fsanitize=fuzzer,address,undefined:
-//
-//   cmake -S . -B build/fuzz -G Ninja -DAIMA_FUZZ=ON -DAIMA_SANITIZE=address,undefined -DAIMA_SERVICES=gateway …
-//   ninja -C build/fuzz mcp_fuzz && build/fuzz/tests/mcp_fuzz -max_len=16384 -dict=services/gateway/mcp/mcp_fuzz.dict corpus/
+// or DELETE, on another path.
 #include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 #include <spdlog/spdlog.h>
 
@@ -14,9 +12,9 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "aima/unit/v1/errors.pb.h"
-#include "libs/errors/errors.h"
 #include "libs/http/sse.h"
+#include "libs/testing/fuzz_seeds.h"
+#include "services/gateway/fuzz/world.h"
 #include "services/gateway/mcp/cancel.h"
 #include "services/gateway/mcp/mcp_face.h"
 #include "services/gateway/mcp/testing/fixtures.h"
@@ -26,30 +24,6 @@ namespace aima::gateway::mcp {
 namespace {
 
 namespace asio = boost::asio;
-
-// Services that are away: what gets through to them is well-formed.
-class NoServices : public rpc::Client {
- public:
-  Task<absl::Status> CallUntyped(const CallContext&, const google::protobuf::Message&, google::protobuf::Message&) override {
-    co_return Error(unit::v1::UNAVAILABLE, "away");
-  }
-  Task<absl::Status> CallDomain(const std::string&, const CallContext&, const google::protobuf::Message&,
-                                google::protobuf::Message&) override {
-    co_return Error(unit::v1::UNAVAILABLE, "away");
-  }
-  std::unique_ptr<RawReader> StreamUntyped(const CallContext&, const google::protobuf::Message&) override {
-    return std::make_unique<Nothing>();
-  }
-
- private:
-  class Nothing : public RawReader {
-    Task<absl::StatusOr<bool>> Next(google::protobuf::Message&) override { co_return false; }
-  };
-};
-
-class NoEvents : public events::Subscriber {
-  void On(std::vector<std::string>, Handler, std::function<Task<void>()>) override {}
-};
 
 // What is sent must be JSON, or events with JSON in them.
 class Exchange : public http::Exchange {
@@ -162,14 +136,43 @@ void Feed(World& world, absl::string_view text) {
   world.loop.poll();
 }
 
+World& TheWorld() {
+  static World* world = [] {
+    spdlog::set_level(spdlog::level::off);
+    return new World();
+  }();
+  return *world;
+}
+
+// A session in each era that calls a tool.
+std::vector<std::string> Seeds() {
+  const std::string meta = absl::StrCat(R"("_meta":{"io.modelcontextprotocol/protocolVersion":")", kModernVersion,
+                                        R"(","io.modelcontextprotocol/clientCapabilities":{}})");
+  std::vector<std::string> seeds;
+  for (const UnitInfo& unit : TheWorld().catalogue->units()) {
+    for (const auto& example : unit.options.examples()) {
+      const std::string call = absl::StrCat(R"("name":")", unit.name, R"(","arguments":)", example.input());
+      seeds.push_back(absl::StrCat(
+          R"(@{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"f","version":"1"}}})",
+          "\n", R"(A{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{)", call, "}}"));
+      seeds.push_back(absl::StrCat(R"(H{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{)", call, ",", meta, "}}"));
+    }
+  }
+  for (const char* method : {"tools/list", "resources/list", "resources/templates/list", "prompts/list", "server/discover", "ping"}) {
+    seeds.push_back(absl::StrCat(R"(H{"jsonrpc":"2.0","id":1,"method":")", method, R"(","params":{)", meta, "}}"));
+  }
+  return seeds;
+}
+
 }  // namespace
 }  // namespace aima::gateway::mcp
 
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  aima::testing::WriteSeeds(aima::gateway::mcp::Seeds());
+  return 0;
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static auto* world = [] {
-    spdlog::set_level(spdlog::level::off);
-    return new aima::gateway::mcp::World();
-  }();
-  aima::gateway::mcp::Feed(*world, absl::string_view(reinterpret_cast<const char*>(data), size));
+  aima::gateway::mcp::Feed(aima::gateway::mcp::TheWorld(), absl::string_view(reinterpret_cast<const char*>(data), size));
   return 0;
 }

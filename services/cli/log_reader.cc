@@ -1,0 +1,130 @@
+#include "services/cli/log_reader.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "services/cli/files.h"
+#include "services/cli/terminal.h"
+
+namespace aima::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr size_t kPiece = 4 << 20;
+
+// Bytes of a file from `from` on, at most `most`.
+std::string Bytes(const std::string& path, size_t from, size_t most) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file.seekg(static_cast<std::streamoff>(from))) return "";
+  std::string text(most, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(most));
+  text.resize(static_cast<size_t>(file.gcount()));
+  return text;
+}
+
+// The whole lines of `text`; what follows the last one goes into `rest`.
+std::vector<std::string> Lines(std::string text, std::string& rest) {
+  const size_t end = text.rfind('\n');
+  rest = end == std::string::npos ? text : text.substr(end + 1);
+  text.resize(end == std::string::npos ? 0 : end);
+  if (end == std::string::npos) return {};
+  return absl::StrSplit(text, '\n');
+}
+
+}  // namespace
+
+LogLine ReadLogLine(std::string text) {
+  LogLine line{std::move(text), std::nullopt};
+  std::string stamp;
+  if (line.text.starts_with('{')) {
+    const ordered_json json = ordered_json::parse(line.text, nullptr, false);
+    for (const char* key : {"time", "ts", "timestamp"}) {
+      if (stamp.empty() && json.is_object() && json.contains(key) && json[key].is_string()) stamp = json[key];
+    }
+  } else {
+    stamp = line.text.substr(0, line.text.find(' '));
+  }
+  absl::Time time;
+  std::string error;
+  if (absl::ParseTime(absl::RFC3339_full, stamp, &time, &error)) {
+    line.time = time;
+  } else if (line.text.size() > 23 && line.text[4] == '-' &&
+             absl::ParseTime("%Y-%m-%d %H:%M:%E3S %Z", line.text.substr(0, line.text.find(" [", 19)), &time, &error)) {
+    line.time = time;  // as PostgreSQL writes it
+  } else if (line.text.size() > 23 && line.text[4] == '-' &&
+             absl::ParseTime("%Y-%m-%d %H:%M:%E3S", line.text.substr(0, 23), absl::UTCTimeZone(), &time, &error)) {
+    line.time = time;
+  }
+  return line;
+}
+
+std::string ForPeople(const LogLine& line, bool colours) {
+  const ordered_json json =
+      line.text.starts_with('{') ? ordered_json::parse(line.text, nullptr, false) : ordered_json();
+  std::string shown;
+  if (!json.is_object()) {
+    shown = line.text;
+  } else {
+    std::string level, message, more;
+    for (const auto& [key, value] : json.items()) {
+      const std::string text =
+          value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+      if (key == "level" || key == "severity") {
+        level = text;
+      } else if (key == "message" || key == "msg") {
+        message = text;
+      } else if (key != "time" && key != "ts" && key != "timestamp" && key != "process" && !text.empty()) {
+        absl::StrAppend(&more, "  ", key, "=", text);
+      }
+    }
+    const std::string time = line.time ? absl::FormatTime("%m-%d %H:%M:%E3S", *line.time, absl::LocalTimeZone()) : "";
+    std::string padded = level + std::string(level.size() < 5 ? 5 - level.size() : 0, ' ');
+    if (colours && (level == "error" || level == "fatal" || level == "critical")) padded = "\033[31m" + padded + "\033[0m";
+    if (colours && (level == "warn" || level == "warning")) padded = "\033[33m" + padded + "\033[0m";
+    shown = absl::StrCat(time, " ", padded, " ", message, more);
+    return shown;
+  }
+  for (char& c : shown) {
+    if (static_cast<unsigned char>(c) < 0x20 && c != '\t') c = ' ';
+  }
+  return shown;
+}
+
+std::vector<std::string> LogFile::Last(size_t lines) {
+  const size_t size = FileSize(path_);
+  const size_t from = size > kPiece ? size - kPiece : 0;
+  const std::string text = Bytes(path_, from, size - from);
+  offset_ = from + text.size();
+  std::vector<std::string> found = Lines(text, rest_);
+  if (from > 0 && !found.empty()) found.erase(found.begin());  // begins in the middle of a line
+  if (found.size() < lines && from == 0) {
+    const std::string old = path_ + ".1";
+    const size_t old_size = FileSize(old);
+    const size_t old_from = old_size > kPiece ? old_size - kPiece : 0;
+    std::string ignored;
+    std::vector<std::string> before = Lines(Bytes(old, old_from, old_size - old_from), ignored);
+    found.insert(found.begin(), before.begin(), before.end());
+  }
+  if (found.size() > lines) found.erase(found.begin(), found.end() - static_cast<long>(lines));
+  return found;
+}
+
+std::vector<std::string> LogFile::More() {
+  const size_t size = FileSize(path_);
+  if (size < offset_) {  // emptied, or a new file
+    offset_ = 0;
+    rest_.clear();
+  }
+  if (size <= offset_) return {};
+  const std::string fresh = Bytes(path_, offset_, std::min(size - offset_, kPiece));
+  offset_ += fresh.size();
+  return Lines(rest_ + fresh, rest_);
+}
+
+}  // namespace aima::cli

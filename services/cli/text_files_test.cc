@@ -1,0 +1,119 @@
+// Files that people write and read: configuration and logs; and what differs between two values.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "services/cli/json_changes.h"
+#include "services/cli/log_reader.h"
+#include "services/cli/yaml_edit.h"
+
+namespace aima::cli {
+namespace {
+
+using nlohmann::ordered_json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr char kFile[] = R"(# Ours.
+api:
+  # Where it listens.
+  listen_addr: "127.0.0.1:9090"  # not 8080: # taken
+  allowed_hosts:
+    - a
+    - b
+  grpc_addr: ""
+
+model:
+  default_source: 'hugging # face'
+)";
+
+std::string Edited(const std::string& text, const std::string& section, const std::string& key, std::optional<std::string> value) {
+  const absl::StatusOr<std::string> edited = EditYaml(text, section, key, value);
+  return edited.ok() ? *edited : std::string(edited.status().message());
+}
+
+TEST(YamlEdit, AValueIsReplacedAndEverythingElseStays) {
+  std::string wanted = kFile;
+  wanted.replace(wanted.find("\"127.0.0.1:9090\""), 16, "\"[::1]:7\"");
+  EXPECT_EQ(Edited(kFile, "api", "listen_addr", "\"[::1]:7\""), wanted);
+}
+
+TEST(YamlEdit, AValueMayHoldWhatLooksLikeAComment) {
+  EXPECT_THAT(Edited(kFile, "model", "default_source", "\"x\""), HasSubstr("  default_source: \"x\"\n"));
+}
+
+TEST(YamlEdit, AListOfSeveralLinesBecomesOne) {
+  EXPECT_THAT(Edited(kFile, "api", "allowed_hosts", "[\"c\"]"), HasSubstr("  allowed_hosts: [\"c\"]\n  grpc_addr"));
+}
+
+TEST(YamlEdit, ANewSettingGoesIntoItsSectionOrMakesOne) {
+  EXPECT_THAT(Edited(kFile, "api", "enable_cors", "true"), HasSubstr("  grpc_addr: \"\"\n  enable_cors: true\n\nmodel:"));
+  EXPECT_THAT(Edited(kFile, "engine", "auto_start", "false"), HasSubstr("face'\n\nengine:\n  auto_start: false\n"));
+  EXPECT_EQ(Edited("", "engine", "auto_start", "false"), "engine:\n  auto_start: false\n");
+}
+
+TEST(YamlEdit, ASettingIsTakenOutAndItsSectionWithTheLastOne) {
+  EXPECT_EQ(Edited(kFile, "api", "allowed_hosts", std::nullopt).find("- a"), std::string::npos);
+  EXPECT_EQ(Edited(kFile, "model", "default_source", std::nullopt).find("model:"), std::string::npos);
+  EXPECT_EQ(Edited(kFile, "event", "retention", std::nullopt), kFile);
+}
+
+TEST(YamlEdit, WhatCannotBeEditedIsLeftAloneAndNamed) {
+  EXPECT_THAT(Edited("api: {grpc_addr: ''}\n", "api", "grpc_addr", "\"x\""), HasSubstr("line 1 has the whole section api in braces"));
+  EXPECT_THAT(Edited("api: [\n", "api", "grpc_addr", "\"x\""), HasSubstr("line"));
+}
+
+class LogTest : public ::testing::Test {
+ protected:
+  LogTest() {
+    std::string pattern = std::filesystem::temp_directory_path() / "aima-log-XXXXXX";
+    path_ = std::string(mkdtemp(pattern.data())) + "/a.log";
+  }
+  ~LogTest() override { std::filesystem::remove_all(std::filesystem::path(path_).parent_path()); }
+  void Add(const std::string& text) { std::ofstream(path_, std::ios::app) << text; }
+
+  std::string path_;
+};
+
+TEST_F(LogTest, TheLastLinesAreGivenAndThenWhatComes) {
+  LogFile file(path_);
+  EXPECT_THAT(file.Last(5), IsEmpty());
+  Add("one\ntwo\nthree\nhal");
+  EXPECT_THAT(file.Last(2), ElementsAre("two", "three"));
+  EXPECT_THAT(file.More(), IsEmpty());
+  Add("f\nfive\n");
+  EXPECT_THAT(file.More(), ElementsAre("half", "five"));
+}
+
+TEST_F(LogTest, ARotatedFileIsReadOnFromItsBeginning) {
+  Add("one\ntwo\n");
+  LogFile file(path_);
+  EXPECT_THAT(file.Last(9), ElementsAre("one", "two"));
+  std::filesystem::rename(path_, path_ + ".1");
+  Add("3\n");
+  EXPECT_THAT(file.More(), ElementsAre("3"));
+  EXPECT_THAT(LogFile(path_).Last(2), ElementsAre("two", "3"));
+}
+
+TEST_F(LogTest, ALineIsShownWithItsTimeAndLevelAndNothingThatDrivesTheTerminal) {
+  const LogLine line = ReadLogLine(R"({"time":"2026-11-21T09:00:00.125Z","level":"warn","message":"odd","unit":"a.b"})");
+  ASSERT_TRUE(line.time.has_value());
+  EXPECT_EQ(absl::ToUnixMillis(*line.time) % 1000, 125);
+  EXPECT_THAT(ForPeople(line, false), HasSubstr("warn  odd  unit=a.b"));
+  EXPECT_EQ(ForPeople(ReadLogLine("plain \033[2J text"), false), "plain  [2J text");
+  EXPECT_TRUE(ReadLogLine("2026-11-21 09:00:00.125 UTC [42] LOG:  ready").time.has_value());
+}
+
+TEST(JsonChanges, NameWhatDiffersAndKnowItemsByTheirIds) {
+  const ordered_json before = ordered_json::parse(R"({"items":[{"id":"a","n":1},{"id":"b","n":2}],"total":2,"gone":true})");
+  const ordered_json now = ordered_json::parse(R"({"items":[{"id":"b","n":3},{"id":"c","n":1}],"total":2})");
+  EXPECT_THAT(Changes(before, now), ElementsAre("items[b].n: 2 -> 3", R"(+ items[c]: {"id":"c","n":1})", "- items[a]", "- gone: true"));
+  EXPECT_THAT(Changes(before, before), IsEmpty());
+}
+
+}  // namespace
+}  // namespace aima::cli

@@ -1,0 +1,116 @@
+// Verbs that are one unit each (UnitVerb), and aima pull, which is one with a shorter way to write where from.
+#include <absl/strings/str_cat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+
+#include "libs/base/status_macros.h"
+#include "services/cli/commands.h"
+#include "services/cli/gateway_client.h"
+#include "services/cli/output.h"
+#include "services/cli/schema_flags.h"
+#include "services/cli/unit_call.h"
+#include "services/cli/unit_description.h"
+
+namespace aima::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct Reading {
+  std::unique_ptr<GatewayClient> client;
+  ordered_json description;
+  UnitCall call;
+};
+
+// The unit's input from the words and flags of session.command. Fields that are not given are not in it.
+absl::StatusOr<Reading> Read(Session& session) {
+  const Command& command = *session.command;
+  Reading reading;
+  reading.call.unit = command.unit;
+  ASSIGN_OR_RETURN(reading.client, GatewayClient::Connect(session.loop, session.globals));
+  ASSIGN_OR_RETURN(reading.description, Await(session.loop, reading.client->Get("units/" + command.unit)));
+  const ordered_json schema = reading.description.value("input_schema", ordered_json::object());
+  if (!HasField(schema, "timeout")) {
+    ASSIGN_OR_RETURN(const std::optional<std::string> timeout, session.arguments.Value("timeout"));
+    reading.call.options.timeout = timeout.value_or("");
+  }
+  std::vector<std::string> words = session.arguments.words();
+  const std::vector<std::string> plain = TakePlainWords(schema, words);
+  for (size_t i = 0; i < plain.size(); ++i) {
+    if (plain[i].starts_with('-') && plain[i].size() > 1) {
+      return UsageOf(command, absl::StrCat("has no flag ", plain[i]));
+    }
+    if (i >= command.fields.size()) return UsageOf(command, absl::StrCat("does not take ", plain[i]));
+    words.push_back(absl::StrCat("--", command.fields[i], "=", plain[i]));
+  }
+  RETURN_IF_ERROR(ApplyFlags(schema, words, reading.call.input));
+  for (const ordered_json& required : schema.value("required", ordered_json::array())) {
+    const std::string field = required.get<std::string>();
+    if (!reading.call.input.contains(field)) return UsageOf(command, absl::StrCat("needs its ", field));
+  }
+  if (reading.description.value("streaming", false) && TellsProgress(reading.description)) {
+    reading.call.stream = true;
+    reading.call.progress = session.globals.output != "ndjson";  // whose readers see the progress itself
+    reading.call.attaches = reading.description.value("idempotent", false);
+  }
+  return reading;
+}
+
+// "ollama:llama3.2:1b" names a source before the first colon; what else stands there belongs to the name.
+void SplitSource(const ordered_json& description, ordered_json& input) {
+  const std::string repo = Text(input, "repo");
+  const size_t colon = repo.find(':');
+  if (colon == std::string::npos || input.contains("source")) return;
+  std::string source = repo.substr(0, colon);
+  if (source == "hf") source = "huggingface";
+  for (const FlagHelp& flag : FlagsOf(description.value("input_schema", ordered_json::object()))) {
+    if (flag.flag != "--source") continue;
+    if (std::find(flag.choices.begin(), flag.choices.end(), source) == flag.choices.end()) return;
+    input["source"] = source;
+    input["repo"] = repo.substr(colon + 1);
+  }
+}
+
+}  // namespace
+
+absl::Status UnitVerb(Session& session) {
+  ASSIGN_OR_RETURN(Reading reading, Read(session));
+  return RunUnit(session, *reading.client, reading.call);
+}
+
+absl::StatusOr<ordered_json> Pull(Session& session) {
+  const bool detach = session.arguments.Flag("detach", 'd');
+  ASSIGN_OR_RETURN(Reading reading, Read(session));
+  UnitCall& call = reading.call;
+  const std::string wanted = Text(call.input, "repo");
+  SplitSource(reading.description, call.input);
+  if (detach) {
+    call.input["detach"] = true;
+    call.stream = call.progress = false;
+  }
+  call.on_leave = [&wanted](const ordered_json& last) {
+    const std::string model = Text(last, "model_id");
+    return absl::StrCat("The pull goes on. `aima pull ", wanted, "` shows it again",
+                        model.empty() ? "" : absl::StrCat(", `aima cancel ", model, "` ends it"), ".");
+  };
+  return OutputOf(session, *reading.client, call);
+}
+
+absl::Status PullCommand(Session& session) {
+  ASSIGN_OR_RETURN(const ordered_json output, Pull(session));
+  if (!output.is_object()) return absl::OkStatus();  // its progress was the output
+  std::cout << Format(output, session.globals.output) << std::flush;
+  const std::string model = Text(output, "model_id");
+  if (isatty(STDERR_FILENO) == 0 || session.globals.output != "table") return absl::OkStatus();
+  if (Text(output, "status") == "ready") {
+    std::cerr << "`aima run " << model << "` talks to it.\n";
+  } else {
+    std::cerr << "It goes on by itself. The same command without --detach shows how far it is, `aima cancel " << model
+              << "` ends it.\n";
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace aima::cli

@@ -1,0 +1,212 @@
+// Feeds noise to a listener: bytes come in over a socket, in pieces, and go through all that a request goes through, from
+// the parser to the access check, the paths, JSON and the unit's rules. Only the services behind the gateway are away.
+// The first byte of an input says into how many pieces it is cut.
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+#include "libs/http/connection.h"
+#include "libs/http/url.h"
+#include "libs/testing/fuzz_seeds.h"
+#include "libs/unit/json_codec.h"
+#include "services/gateway/fuzz/world.h"
+#include "services/gateway/http_face.h"
+#include "services/gateway/mcp/unit_source.h"
+
+namespace aima::gateway {
+namespace {
+
+namespace asio = boost::asio;
+
+struct World {
+  World() {
+    config.mutable_gateway()->set_request_timeout(1000);
+    face = std::make_unique<HttpFace>(Parts{config, *catalogue, services, runner, access, edge, watch, operations, units, health,
+                                            registry, &mcp, &documents, &web});
+  }
+
+  Loop loop;
+  std::unique_ptr<Catalogue> catalogue = Catalogue::Load(AIMA_BINARY_DIR "/share/aima/units.binpb").value();
+  config::v1::Config config;
+  NoServices services;
+  NoEvents events;
+  prometheus::Registry registry;
+  KeyRing keys{"/nonexistent", "k"};
+  Access access{keys, 0};
+  Edge edge{config.api()};
+  UnitRunner runner{*catalogue, services};
+  ResourceWatch watch{loop, *catalogue, runner, events};
+  OperationUnits operations{{*catalogue, runner, keys, nullptr}, absl::Hours(1)};
+  const UnitsJson units{*catalogue};
+  openapi::Documents documents{*catalogue};
+  const WebFiles web{AIMA_SOURCE_DIR "/services/gateway/web"};
+  HealthReport health{loop, *catalogue, services};
+  mcp::UnitSource mcp_units{*catalogue, runner, watch};
+  mcp::McpFace mcp{loop, config, edge, std::vector<mcp::Source*>{&mcp_units}};
+  std::unique_ptr<HttpFace> face;
+};
+
+class Owner : public http::ConnectionOwner {
+ public:
+  explicit Owner(World& world) : handler_([&world](http::Exchange& exchange) { return world.face->Handle(exchange); }) {
+    options_.max_body_bytes = 64 << 10;
+    options_.error_response = [](int status, std::string_view message, const http::Request&) {
+      return ErrorResponse(InvalidInput("", absl::string_view(message.data(), message.size())), {}, status);
+    };
+  }
+  const http::ServerOptions& options() const override { return options_; }
+  const http::Handler& handler() const override { return handler_; }
+  asio::ssl::context* tls() override { return nullptr; }
+  bool draining() const override { return false; }
+  const std::string& date() override { return date_; }
+
+ private:
+  http::ServerOptions options_;
+  const http::Handler handler_;
+  const std::string date_ = "Thu, 01 Jan 2026 00:00:00 GMT";
+};
+
+[[noreturn]] void Fail(const char* what, const std::string& answer) {
+  std::fprintf(stderr, "%s:\n%s\n", what, answer.substr(0, 2000).c_str());
+  std::abort();
+}
+
+// The first answer must be HTTP, not a defect of ours, and a problem must be one.
+void CheckAnswer(const std::string& answer) {
+  if (answer.empty()) return;
+  http::Parser<false> parser(64);
+  parser.eager(true);
+  http::Parser<false>::Error error;
+  boost::beast::http::basic_parser<false>& base = parser;
+  base.body_limit(boost::none);
+  size_t used = 0;
+  while (used < answer.size() && !parser.is_done()) {
+    const size_t taken = base.put(asio::buffer(answer.data() + used, answer.size() - used), error);
+    used += taken;
+    if (error == boost::beast::http::error::need_more || taken == 0) break;
+    if (error) Fail("not an HTTP answer", answer);
+  }
+  const http::Response& response = parser.message();
+  if (response.status == 500) Fail("a defect", answer);
+  if (response.headers.Get("Content-Type") != "application/problem+json" || !parser.is_done()) return;
+  const nlohmann::json problem = nlohmann::json::parse(response.body, nullptr, false);
+  if (!problem.is_object() || problem.value("status", 0) != response.status) Fail("not a problem", answer);
+}
+
+void Drain(int client, std::string& answer) {
+  char buffer[16 << 10];
+  for (ssize_t got; (got = ::read(client, buffer, sizeof buffer)) > 0;) {
+    if (answer.size() < 1 << 20) answer.append(buffer, got);
+  }
+}
+
+// Runs what can run now.
+void Turn(World& world, int client, std::string& answer) {
+  for (int i = 0; i < 200; ++i) {
+    world.loop.restart();
+    const size_t ran = world.loop.poll();
+    Drain(client, answer);
+    if (ran == 0) return;
+  }
+}
+
+void Feed(World& world, Owner& owner, std::string_view text) {
+  if (text.empty()) return;
+  const size_t pieces = 1 + (static_cast<uint8_t>(text[0]) & 7);
+  text.remove_prefix(1);
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) return;
+  const int client = ends[1];
+  net::Socket socket(world.loop);
+  socket.assign(asio::generic::stream_protocol(AF_UNIX, 0), ends[0]);
+  auto connection = std::make_shared<http::Connection>(owner, std::move(socket));
+  bool done = false;
+  asio::co_spawn(world.loop, connection->Run(false), asio::bind_cancellation_slot(connection->slot(), [&](std::exception_ptr) { done = true; }));
+  std::string answer;
+  const size_t step = text.size() / pieces + 1;
+  while (!text.empty() && !done) {
+    const ssize_t sent = ::send(client, text.data(), std::min(step, text.size()), MSG_NOSIGNAL);
+    if (sent <= 0) break;
+    text.remove_prefix(sent);
+    Turn(world, client, answer);
+  }
+  ::shutdown(client, SHUT_WR);
+  Turn(world, client, answer);
+  // Its client leaves: what waits for something ends by that.
+  ::close(client);
+  connection->Abort();
+  while (!done) {
+    world.loop.restart();
+    world.loop.run_one();
+  }
+  connection.reset();
+  world.loop.restart();
+  world.loop.poll();
+  CheckAnswer(answer);
+}
+
+std::string Request(const std::string& method, const std::string& target, const std::string& body, const char* more = "") {
+  return absl::StrCat(std::string(1, '\0'), method, " ", target, " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n", more,
+                      "Content-Length: ", body.size(), "\r\n\r\n", body);
+}
+
+std::vector<std::string> Seeds(World& world) {
+  std::vector<std::string> seeds;
+  for (const UnitInfo& unit : world.catalogue->units()) {
+    const std::string path = absl::StrCat("/api/v2/", unit.command() ? "command/" : "query/", unit.name);
+    for (const auto& example : unit.options.examples()) {
+      seeds.push_back(Request("POST", path, example.input(), "Authorization: Bearer k\r\n"));
+      seeds.push_back(Request("POST", "/api/v2/execute",
+                              absl::StrCat("{\"unit\":\"", unit.name, "\",\"input\":", example.input(), "}")));
+    }
+    if (!unit.command()) seeds.push_back(Request("GET", path + "?limit=1&model_id=a%20b", "", "Accept-Encoding: gzip\r\nX-API-Key: k\r\n"));
+    if (unit.stream) seeds.push_back(Request("POST", path, "{}", "Accept: application/x-ndjson\r\n"));
+  }
+  for (const ViewInfo& view : world.catalogue->views()) {
+    seeds.push_back(Request("GET", "/api/v2/resource/" + http::PercentEncode(view.uri), ""));
+    seeds.push_back(Request("GET", absl::StrCat("/api/v2/resource/", absl::StripPrefix(view.uri, "asms://"), "/watch"), ""));
+  }
+  for (const char* path : {"/", "/docs", "/docs/reference.js", "/openapi.json", "/metrics", "/health", "/api/v2/units", "/v1/models",
+                           "/api/v2/schema/model.list", "/api/v2/operations/op_1/wait?timeout=1", "/.well-known/oauth-protected-resource"}) {
+    seeds.push_back(Request("GET", path, "", "If-None-Match: *\r\nOrigin: http://localhost\r\n"));
+  }
+  seeds.push_back(Request("POST", "/mcp", R"({"jsonrpc":"2.0","id":1,"method":"tools/list"})", "MCP-Protocol-Version: 2025-06-18\r\n"));
+  seeds.push_back(Request("POST", "/v1/chat/completions", R"({"model":"m","messages":[{"role":"user","content":"a"}]})"));
+  seeds.push_back(std::string("\3POST /api/v2/execute HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+                              "5\r\n{\"uni\r\n10;x=y\r\nt\":\"model.list\"}\r\n0\r\nTrailer: x\r\n\r\nGET /health HTTP/1.0\r\n\r\n"));
+  return seeds;
+}
+
+World& TheWorld() {
+  static World* world = [] {
+    spdlog::set_level(spdlog::level::off);
+    std::signal(SIGPIPE, SIG_IGN);
+    return new World();
+  }();
+  return *world;
+}
+
+}  // namespace
+}  // namespace aima::gateway
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  aima::testing::WriteSeeds(aima::gateway::Seeds(aima::gateway::TheWorld()));
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static auto* owner = new aima::gateway::Owner(aima::gateway::TheWorld());
+  aima::gateway::Feed(aima::gateway::TheWorld(), *owner, std::string_view(reinterpret_cast<const char*>(data), size));
+  return 0;
+}
