@@ -427,14 +427,42 @@ TEST_F(TranslationTest, OllamasClientsFindWhatTheyLookFor) {
 TEST_F(TranslationTest, OllamaLoadsAndUnloadsWhatIsAskedNothing) {
   units_.answers["aima.model.v1.GetRequest"] = R"({"id": "m"})";
   units_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
+  units_.answers["aima.engine.v1.ListRequest"] = R"({"items": [{"name": "llamacpp", "instances": [
+      {"model_id": "m", "instance_id": "m", "status": "running", "on_demand": true, "idle_timeout": 1800000},
+      {"model_id": "m", "instance_id": "m-2", "status": "running"}]}]})";
+  units_.answers["aima.inference.v1.CountTokensRequest"] = R"({"tokens": 1})";
   units_.answers["aima.engine.v1.StopRequest"] = R"({"success": true})";
   json loaded = json::parse(Ask("POST", "/api/generate", R"({"model": "m:latest"})").body);
   EXPECT_EQ(loaded["done_reason"], "load");
+  EXPECT_EQ(units_.last_call.unit, "inference.count_tokens") << "a question, which makes room too";
+  EXPECT_EQ(units_.last_request["model"], "m");
+  loaded = json::parse(Ask("POST", "/api/generate", R"({"model": "m", "keep_alive": "5m"})").body);
+  EXPECT_EQ(loaded["done_reason"], "load");
   EXPECT_EQ(units_.last_call.unit, "engine.start");
-  EXPECT_EQ(units_.last_request["model_id"], "m");
+  EXPECT_EQ(units_.last_request["idle_timeout"], 300'000);
+  EXPECT_EQ(units_.last_request["on_demand"], true);
+  EXPECT_EQ(units_.last_request["instance_id"], "m") << "the other one was started by somebody";
   loaded = json::parse(Ask("POST", "/api/chat", R"({"model": "m", "messages": [], "keep_alive": 0})").body);
   EXPECT_EQ(loaded["done_reason"], "unload");
   EXPECT_EQ(units_.last_call.unit, "engine.stop");
+}
+
+TEST_F(TranslationTest, OllamaKeepsAModelForAsLongAsARequestSays) {
+  units_.answers[kChat] = kAnswer;
+  units_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
+  units_.answers["aima.engine.v1.ListRequest"] = R"({"items": [{"name": "llamacpp", "instances": [
+      {"model_id": "m", "instance_id": "m", "status": "running", "on_demand": true, "idle_timeout": 300000}]}]})";
+  const auto ask = [&](const std::string& keep_alive) {
+    const http::Response response = Ask("POST", "/api/chat", R"({"model": "m", "stream": false, "keep_alive": )" + keep_alive +
+                                                                 R"(, "messages": [{"role": "user", "content": "Hi"}]})");
+    EXPECT_EQ(json::parse(response.body)["message"]["content"], "Hello");
+  };
+  ask("\"5m\"");
+  EXPECT_EQ(units_.last_call.unit, "engine.list") << "it is so already";
+  ask("-1");
+  EXPECT_EQ(units_.last_request["idle_timeout"], 0) << "for ever";
+  ask("0");
+  EXPECT_EQ(units_.last_request["idle_timeout"], 1) << "not any longer";
 }
 
 TEST_F(TranslationTest, OllamaEmbedsTextsOneOrMany) {

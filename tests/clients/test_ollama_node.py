@@ -138,15 +138,31 @@ tell([await client.version(), (await client.list()).models, await client.show({ 
     assert chat_model + ":latest" in [model["name"] for model in running]
 
 
-def test_a_model_is_unloaded_and_loaded_again(program, cluster, chat_model):
-    def runs():
-        return any(model["running"] for model in cluster.execute("inference.models")["models"] if model["id"] == chat_model)
+def runs(cluster, model):
+    return any(entry["running"] for entry in cluster.execute("inference.models")["models"] if entry["id"] == model)
 
+
+def test_a_model_is_unloaded_and_loaded_again(program, cluster, chat_model):
     loaded = program("tell(await client.chat({ model, messages: [] }))")
-    assert loaded["done_reason"] == "load" and cluster.wait(runs, what="the model to run")
+    assert loaded["done_reason"] == "load" and cluster.wait(lambda: runs(cluster, chat_model), what="the model to run")
     unloaded = program("tell(await client.generate({ model, prompt: '', keep_alive: 0 }))")
-    assert unloaded["done_reason"] == "unload" and cluster.wait(lambda: not runs(), what="the model to run no longer")
+    assert unloaded["done_reason"] == "unload"
+    cluster.wait(lambda: not runs(cluster, chat_model), what="the model to run no longer")
     assert program("tell(await client.chat({ model, messages, options }))")["message"]["content"], "it is loaded when it is asked"
+
+
+def test_a_model_stays_for_as_long_as_keep_alive_says(program, cluster, chat_model):
+    expires = program("""
+await client.generate({ model, prompt: "", keep_alive: 0 });
+await client.chat({ model, messages, options, keep_alive: -1 });
+const forever = (await client.ps()).models[0].expires_at;
+for await (const piece of await client.chat({ model, messages, options, keep_alive: "1h", stream: true }));
+const hour = (await client.ps()).models[0].expires_at;
+await client.chat({ model, messages, options, keep_alive: 1 });
+tell([forever, (new Date(hour) - Date.now()) / 60000]);
+""")
+    assert expires[0].startswith("9999") and 55 < expires[1] < 61
+    cluster.wait(lambda: not runs(cluster, chat_model), seconds=60, what="the end of the model's stay")
 
 
 def test_an_unknown_model_is_its_response_error(program):

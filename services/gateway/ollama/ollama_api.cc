@@ -4,6 +4,8 @@
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 
+#include <algorithm>
+
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
@@ -18,6 +20,8 @@ using nlohmann::json;
 
 // The version of Ollama whose API this is.
 constexpr char kVersion[] = "0.17.4";
+
+constexpr int64_t kLongestStay = 31'536'000'000;  // milliseconds: a year
 
 constexpr std::string_view kPaths[] = {"chat", "generate", "embed", "embeddings", "pull", "tags",   "ps",
                                        "show", "delete",   "copy",  "create",     "push", "version"};
@@ -98,29 +102,64 @@ Task<absl::Status> OllamaApi::Text(TranslatedVisit& visit, Kind kind) {
   CO_ASSIGN_OR_RETURN(const json body, Body(visit));
   CO_ASSIGN_OR_RETURN(Asked asked, kind == Kind::kChat ? ReadChat(body) : ReadGenerate(body));
   if (asked.empty) co_return co_await Load(visit, kind, asked);
-  CO_ASSIGN_OR_RETURN(asked.input["model"], co_await Find(visit, asked.model));
+  CO_ASSIGN_OR_RETURN(const std::string id, co_await Find(visit, asked.model));
+  asked.input["model"] = id;
   const char* unit = asked.raw ? "inference.complete" : "inference.chat";
   if (asked.stream) {
     TextLines form(kind, asked.model);
-    co_return co_await Stream(visit, unit, std::move(asked.input), form);
+    CO_RETURN_IF_ERROR(co_await Stream(visit, unit, std::move(asked.input), form));
+  } else {
+    CO_ASSIGN_OR_RETURN(const json answer, co_await Run(visit, unit, std::move(asked.input)));
+    CO_RETURN_IF_ERROR(co_await Answer(visit, WholeAnswer(kind, answer, asked.model)));
   }
-  CO_ASSIGN_OR_RETURN(const json answer, co_await Run(visit, unit, std::move(asked.input)));
-  co_return co_await Answer(visit, WholeAnswer(kind, answer, asked.model));
+  if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
+  co_return absl::OkStatus();
 }
 
 Task<absl::Status> OllamaApi::Load(TranslatedVisit& visit, Kind kind, const Asked& asked) {
   CO_ASSIGN_OR_RETURN(const std::string id, co_await Find(visit, asked.model));
-  // Of a model that is not there, rather than of an instance.
   json model_input = {{"model_id", id}};
-  CO_ASSIGN_OR_RETURN(const json model, co_await Run(visit, "model.get", model_input));
-  if (asked.keep == Keep::kNo) {
+  CO_ASSIGN_OR_RETURN(const json model, co_await Run(visit, "model.get", std::move(model_input)));
+  if (asked.keep_alive == absl::ZeroDuration()) {
     json input = {{"name", id}};
     const absl::StatusOr<json> stopped = co_await Run(visit, "engine.stop", std::move(input));
+    // It does not run.
     if (!stopped.ok() && DetailsOf(stopped.status()).reason != "ENGINE_NOT_FOUND") co_return stopped.status();
-  } else {
-    CO_RETURN_IF_ERROR((co_await Run(visit, "engine.start", model_input)).status());
+    co_return co_await Answer(visit, EmptyAnswer(kind, asked.model, "unload"));
   }
-  co_return co_await Answer(visit, EmptyAnswer(kind, asked.model, asked.keep == Keep::kNo ? "unload" : "load"));
+  // Any question loads it, and makes room for it; this one takes the least.
+  const bool embeds = model.value("type", "") == "embedding";
+  json input = {{"model", id}};
+  if (embeds) {
+    input["input"] = json::array({"x"});
+  } else {
+    input["messages"].push_back({{"role", "user"}, {"content", "x"}});
+  }
+  CO_RETURN_IF_ERROR((co_await Run(visit, embeds ? "inference.embed" : "inference.count_tokens", std::move(input))).status());
+  if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
+  co_return co_await Answer(visit, EmptyAnswer(kind, asked.model, "load"));
+}
+
+Task<void> OllamaApi::Keep(TranslatedVisit& visit, const std::string& id, absl::Duration keep_alive) {
+  const std::string unit = visit.unit;
+  const int64_t wanted = keep_alive == absl::InfiniteDuration()
+                             ? 0
+                             : std::clamp<int64_t>(absl::ToInt64Milliseconds(keep_alive), 1, kLongestStay);
+  // What was asked for has been answered: a failure here is nobody's any more.
+  const absl::StatusOr<json> engines = co_await Run(visit, "engine.list", json::object());
+  for (const json& engine : engines.ok() ? engines->value("items", json::array()) : json::array()) {
+    for (const json& instance : engine.value("instances", json::array())) {
+      if (instance.value("model_id", "") != id || instance.value("status", "") != "running") continue;
+      if (!instance.value("on_demand", false) || instance.value("idle_timeout", int64_t{0}) == wanted) continue;
+      json input = {{"name", engine.value("name", "")},
+                    {"model_id", id},
+                    {"instance_id", instance.value("instance_id", "")},
+                    {"on_demand", true},
+                    {"idle_timeout", wanted}};
+      (co_await Run(visit, "engine.start", std::move(input))).status().IgnoreError();
+    }
+  }
+  visit.unit = unit;
 }
 
 Task<absl::Status> OllamaApi::Embed(TranslatedVisit& visit, bool one) {
@@ -129,22 +168,26 @@ Task<absl::Status> OllamaApi::Embed(TranslatedVisit& visit, bool one) {
   CO_ASSIGN_OR_RETURN(Asked asked, ReadEmbed(body));
   json vectors = json::array();
   json usage = json::object();
+  CO_ASSIGN_OR_RETURN(const std::string id, co_await Find(visit, asked.model));
   if (!asked.empty) {
-    CO_ASSIGN_OR_RETURN(asked.input["model"], co_await Find(visit, asked.model));
+    asked.input["model"] = id;
     CO_ASSIGN_OR_RETURN(json answer, co_await Run(visit, "inference.embed", std::move(asked.input)));
     vectors = std::move(answer["embeddings"]);
     usage = answer.value("usage", json::object());
   }
   if (one) {
     const json single = {{"embedding", vectors.empty() ? json::array() : vectors[0]}};
-    co_return co_await Answer(visit, single);
+    CO_RETURN_IF_ERROR(co_await Answer(visit, single));
+  } else {
+    const json whole = {{"model", asked.model},
+                        {"embeddings", std::move(vectors)},
+                        {"total_duration", absl::ToInt64Nanoseconds(absl::Now() - begin)},
+                        {"load_duration", 0},
+                        {"prompt_eval_count", usage.value("prompt_tokens", 0)}};
+    CO_RETURN_IF_ERROR(co_await Answer(visit, whole));
   }
-  const json whole = {{"model", asked.model},
-                      {"embeddings", std::move(vectors)},
-                      {"total_duration", absl::ToInt64Nanoseconds(absl::Now() - begin)},
-                      {"load_duration", 0},
-                      {"prompt_eval_count", usage.value("prompt_tokens", 0)}};
-  co_return co_await Answer(visit, whole);
+  if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
+  co_return absl::OkStatus();
 }
 
 Task<absl::Status> OllamaApi::Pull(TranslatedVisit& visit) {
