@@ -146,7 +146,8 @@ Task<absl::StatusOr<json>> Translation::Run(TranslatedVisit& visit, std::string_
   co_return answer;
 }
 
-Task<absl::Status> Translation::Stream(TranslatedVisit& visit, std::string_view unit, json input, StreamForm& form) {
+Task<absl::Status> Translation::Stream(TranslatedVisit& visit, std::string_view unit, json input, StreamForm& form,
+                                       std::function<Task<void>()> before_end) {
   CO_ASSIGN_OR_RETURN(const UnitInfo* found, parts_.runner.Find(unit, "", visit.caller));
   visit.unit = found->name;
   // Proxies must not hold pieces back.
@@ -169,6 +170,8 @@ Task<absl::Status> Translation::Stream(TranslatedVisit& visit, std::string_view 
   if (!status.ok()) {
     visit.outcome = DetailsOf(status).reason;
     if (!line.begun()) co_return status;
+  } else if (before_end) {
+    co_await before_end();
   }
   co_await line.End(status);
   co_return absl::OkStatus();

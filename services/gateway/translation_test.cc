@@ -463,6 +463,20 @@ TEST_F(TranslationTest, OllamaKeepsAModelForAsLongAsARequestSays) {
   EXPECT_EQ(units_.last_request["idle_timeout"], 0) << "for ever";
   ask("0");
   EXPECT_EQ(units_.last_request["idle_timeout"], 1) << "not any longer";
+  units_.stream = {R"({"content": "Hello"})", kEnd};
+  const auto read_one_line = [&]() -> Task<bool> {
+    http::Request request = {"POST", "/api/chat", {}, R"({"model": "m", "keep_alive": 2, "messages": [{"role": "user", "content": "Hi"}]})"};
+    auto answer = co_await client_.Open(endpoint_, std::move(request), absl::Now() + absl::Seconds(20));
+    std::string text;
+    while (answer.ok() && !absl::StrContains(text, "\"done\":true")) {
+      const auto bytes = co_await (*answer)->Next();
+      if (!bytes.ok() || !*bytes) co_return false;
+      text += **bytes;
+    }
+    co_return answer.ok();
+  };
+  EXPECT_TRUE(Await(read_one_line()));
+  EXPECT_EQ(units_.last_request["idle_timeout"], 2000) << "before the client, which may leave then, is told the end";
 }
 
 TEST_F(TranslationTest, OllamaEmbedsTextsOneOrMany) {

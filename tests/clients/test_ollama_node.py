@@ -152,16 +152,17 @@ def test_a_model_is_unloaded_and_loaded_again(program, cluster, chat_model):
 
 
 def test_a_model_stays_for_as_long_as_keep_alive_says(program, cluster, chat_model):
-    expires = program("""
+    forever, minutes = program("""
+const expires = async () => (await client.ps()).models.find((entry) => entry.name === model + ":latest").expires_at;
 await client.generate({ model, prompt: "", keep_alive: 0 });
 await client.chat({ model, messages, options, keep_alive: -1 });
-const forever = (await client.ps()).models[0].expires_at;
-for await (const piece of await client.chat({ model, messages, options, keep_alive: "1h", stream: true }));
-const hour = (await client.ps()).models[0].expires_at;
-await client.chat({ model, messages, options, keep_alive: 1 });
+const forever = await expires();
+await client.chat({ model, messages, options, keep_alive: "1h" });
+const hour = await expires();
+for await (const piece of await client.chat({ model, messages, options, keep_alive: 1, stream: true }));
 tell([forever, (new Date(hour) - Date.now()) / 60000]);
 """)
-    assert expires[0].startswith("9999") and 55 < expires[1] < 61
+    assert forever.startswith("9999") and 55 < minutes < 61
     cluster.wait(lambda: not runs(cluster, chat_model), seconds=60, what="the end of the model's stay")
 
 

@@ -189,14 +189,14 @@ void TextLines::Add(const Json& chunk, std::string& out) {
     piece["message"]["tool_calls"] = std::move(calls);
     Line(piece, out);
   }
-  ended_ = true;
   Json last = Piece(kind_, model_, "", "");
   AddEnd(chunk, last);
-  Line(last, out);
+  Line(last, last_);
 }
 
 void TextLines::End(std::string& out) {
-  if (!ended_) Fail(absl::InternalError("the answer ended without saying why"), out);
+  if (last_.empty()) return Fail(absl::InternalError("the answer ended without saying why"), out);
+  out += last_;
 }
 
 void TextLines::Fail(const absl::Status& status, std::string& out) { Line(ErrorBody(status), out); }

@@ -107,13 +107,14 @@ Task<absl::Status> OllamaApi::Text(TranslatedVisit& visit, Kind kind) {
   const char* unit = asked.raw ? "inference.complete" : "inference.chat";
   if (asked.stream) {
     TextLines form(kind, asked.model);
-    CO_RETURN_IF_ERROR(co_await Stream(visit, unit, std::move(asked.input), form));
-  } else {
-    CO_ASSIGN_OR_RETURN(const json answer, co_await Run(visit, unit, std::move(asked.input)));
-    CO_RETURN_IF_ERROR(co_await Answer(visit, WholeAnswer(kind, answer, asked.model)));
+    const auto keep = [&]() -> Task<void> {
+      if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
+    };
+    co_return co_await Stream(visit, unit, std::move(asked.input), form, keep);
   }
+  CO_ASSIGN_OR_RETURN(const json answer, co_await Run(visit, unit, std::move(asked.input)));
   if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
-  co_return absl::OkStatus();
+  co_return co_await Answer(visit, WholeAnswer(kind, answer, asked.model));
 }
 
 Task<absl::Status> OllamaApi::Load(TranslatedVisit& visit, Kind kind, const Asked& asked) {
@@ -145,7 +146,7 @@ Task<void> OllamaApi::Keep(TranslatedVisit& visit, const std::string& id, absl::
   const int64_t wanted = keep_alive == absl::InfiniteDuration()
                              ? 0
                              : std::clamp<int64_t>(absl::ToInt64Milliseconds(keep_alive), 1, kLongestStay);
-  // What was asked for has been answered: a failure here is nobody's any more.
+  // What was asked for is done: a failure here does not undo it.
   const absl::StatusOr<json> engines = co_await Run(visit, "engine.list", json::object());
   for (const json& engine : engines.ok() ? engines->value("items", json::array()) : json::array()) {
     for (const json& instance : engine.value("instances", json::array())) {
@@ -175,19 +176,17 @@ Task<absl::Status> OllamaApi::Embed(TranslatedVisit& visit, bool one) {
     vectors = std::move(answer["embeddings"]);
     usage = answer.value("usage", json::object());
   }
+  if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
   if (one) {
     const json single = {{"embedding", vectors.empty() ? json::array() : vectors[0]}};
-    CO_RETURN_IF_ERROR(co_await Answer(visit, single));
-  } else {
-    const json whole = {{"model", asked.model},
-                        {"embeddings", std::move(vectors)},
-                        {"total_duration", absl::ToInt64Nanoseconds(absl::Now() - begin)},
-                        {"load_duration", 0},
-                        {"prompt_eval_count", usage.value("prompt_tokens", 0)}};
-    CO_RETURN_IF_ERROR(co_await Answer(visit, whole));
+    co_return co_await Answer(visit, single);
   }
-  if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
-  co_return absl::OkStatus();
+  const json whole = {{"model", asked.model},
+                      {"embeddings", std::move(vectors)},
+                      {"total_duration", absl::ToInt64Nanoseconds(absl::Now() - begin)},
+                      {"load_duration", 0},
+                      {"prompt_eval_count", usage.value("prompt_tokens", 0)}};
+  co_return co_await Answer(visit, whole);
 }
 
 Task<absl::Status> OllamaApi::Pull(TranslatedVisit& visit) {
