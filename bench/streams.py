@@ -83,10 +83,10 @@ class IdleStreams:
 
 
 def open_loop(port, request, per_second, seconds):
-    """Seconds that each of per_second * seconds requests took, begun at even distances whatever the answers do."""
-    async def ask(idle):
+    """Seconds from when each of per_second * seconds requests was due until it was answered, sorted; they are due at even
+    distances whatever the answers do."""
+    async def ask(idle, due):
         reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
-        start = time.perf_counter()
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200"):
@@ -96,15 +96,16 @@ def open_loop(port, request, per_second, seconds):
             await reader.readexactly(int(fields[b"content-length"]))
         else:
             await reader.readuntil(b"0\r\n\r\n")
-        took = time.perf_counter() - start
+        took = time.perf_counter() - due
         idle.append((reader, writer))
         return took
 
     async def all_of_them():
         idle, asked, begin = [], [], time.perf_counter()
         for number in range(round(per_second * seconds)):
-            await asyncio.sleep(begin + number / per_second - time.perf_counter())
-            asked.append(asyncio.ensure_future(ask(idle)))
+            due = begin + number / per_second
+            await asyncio.sleep(due - time.perf_counter())
+            asked.append(asyncio.ensure_future(ask(idle, due)))
         took = await asyncio.gather(*asked)
         for _, writer in idle:
             writer.close()

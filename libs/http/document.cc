@@ -73,7 +73,7 @@ bool WantsGzip(std::string_view accept_encoding) {
     const std::string coding = absl::AsciiStrToLower(absl::StripAsciiWhitespace(parts.first));
     absl::string_view weight = absl::StripAsciiWhitespace(parts.second);
     double quality = 1;
-    if (absl::ConsumePrefix(&weight, "q=") && !absl::SimpleAtod(weight, &quality)) quality = 0;
+    if ((absl::ConsumePrefix(&weight, "q=") || absl::ConsumePrefix(&weight, "Q=")) && !absl::SimpleAtod(weight, &quality)) quality = 0;
     if (coding == "gzip" || coding == "x-gzip") return quality > 0;
     if (coding == "*") any = quality > 0;
   }

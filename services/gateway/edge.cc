@@ -22,6 +22,12 @@ std::string HostPart(std::string_view address) {
   return absl::AsciiStrToLower(View(address));
 }
 
+bool IsListOfNames(std::string_view text) {
+  return text.size() <= 4096 && std::all_of(text.begin(), text.end(), [](char c) {
+           return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == ',' || c == ' ';
+         });
+}
+
 bool IsLoopbackName(const std::string& host) {
   return host == "localhost" || host == "[::1]" || host == "::1" || absl::StartsWith(host, "127.");
 }
@@ -67,16 +73,16 @@ bool Edge::OriginIsAllowed(std::string_view origin) const {
 void Edge::AllowOrigin(const http::Request& request, http::Headers& answer) const {
   if (origins_.empty() && !any_origin_) return;
   // Also without an Origin: a cache must not give this answer to a page.
-  answer.Add("Vary", "Origin");
+  answer.Add("Vary", request.method == "OPTIONS" ? "Origin, Access-Control-Request-Headers" : "Origin");
   const std::string_view origin = request.headers.Get("Origin");
   if (origin.empty() || !OriginIsAllowed(origin)) return;
   answer.Add("Access-Control-Allow-Origin", std::string(origin));
-  answer.Add("Access-Control-Allow-Headers",
-             "Authorization, Content-Type, X-API-Key, Idempotency-Key, If-None-Match, Prefer, Last-Event-ID, MCP-Protocol-Version, Mcp-Session-Id, "
-             "Mcp-Method, Mcp-Name, X-MCP-Toolsets, X-MCP-Readonly");
+  // Whoever may call may send what it likes: the clients of other vendors have headers of their own.
+  const std::string_view asked = request.headers.Get("Access-Control-Request-Headers");
+  if (!asked.empty() && IsListOfNames(asked)) answer.Add("Access-Control-Allow-Headers", std::string(asked));
   answer.Add("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
   answer.Add("Access-Control-Expose-Headers",
-             "ETag, Location, Retry-After, X-Request-Id, Preference-Applied, Mcp-Session-Id, WWW-Authenticate");
+             "ETag, Location, Retry-After, X-Request-Id, Request-Id, Preference-Applied, Mcp-Session-Id, WWW-Authenticate");
   if (request.method == "OPTIONS") answer.Add("Access-Control-Max-Age", "600");
 }
 

@@ -130,7 +130,9 @@ Task<absl::Status> Loader::Start(CallContext& call, Demand& demand) {
   absl::Time away_since = absl::InfiniteFuture();
   while (true) {
     // Memory that was freed for another is the other's.
-    while (taking_ != nullptr && taking_ != &demand) co_await Await(in_line_, absl::Now() + settings_.try_again);
+    while (taking_ != nullptr && taking_ != &demand && absl::Now() < taking_until_) {
+      co_await Await(in_line_, std::min(taking_until_, absl::Now() + settings_.try_again));
+    }
     const absl::Time begun = absl::Now();
     absl::Status status = co_await engines_.Start(call, demand.model);
     if (taking_ == &demand) taking_ = nullptr;
@@ -146,7 +148,7 @@ Task<absl::Status> Loader::Start(CallContext& call, Demand& demand) {
     demand.missing.clear();
     const bool stops = HasReason(status, engine::v1::ENGINE_INSTANCE_BUSY);
     if (!IsAway(status)) away_since = absl::InfiniteFuture();
-    if (IsAway(status)) away_since = std::min(away_since, begun);
+    if (IsAway(status)) away_since = std::min(away_since, absl::Now());
     const bool patient = stops || absl::Now() - away_since < settings_.unreachable;
     if ((!stops && !IsAway(status)) || !patient || absl::Now() >= call.deadline) co_return status;
     Waiter waiter(loop_);
@@ -180,22 +182,41 @@ Task<absl::Status> Loader::MakeRoom(CallContext& call, Demand& demand, int64_t m
         co_await waiter.Wait(absl::Now() + settings_.pause);
         co_return absl::OkStatus();
       }
-      CO_RETURN_IF_ERROR(co_await table_.ReadAnew(call));
+      const absl::Status anew = co_await table_.ReadAnew(call);
+      if (IsAway(anew)) {
+        Waiter waiter(loop_);
+        co_await waiter.Wait(absl::Now() + settings_.pause);
+        co_return absl::OkStatus();
+      }
+      CO_RETURN_IF_ERROR(anew);
       read = true;
       continue;
     }
     if (!plan.unload.empty()) {
       taking_ = &demand;
+      taking_until_ = absl::InfiniteFuture();
+      // All at once: while the first one stops, the others get nothing in hand.
+      for (const std::string& instance : plan.unload) table_.Close(instance);
       bool done = true;
       for (const EngineTable::Used& engine : engines) {
         if (std::find(plan.unload.begin(), plan.unload.end(), engine.instance_id) == plan.unload.end()) continue;
-        const bool unloaded = co_await Unload(call, engine.instance_id, engine.generation, UnloadReason::kRoom);
-        if (unloaded) std::erase(demand.closed, engine.instance_id);
-        done = done && unloaded;
+        const auto closed = std::find(demand.closed.begin(), demand.closed.end(), engine.instance_id);
+        if (!done) {
+          if (closed == demand.closed.end()) table_.Reopen(engine.instance_id);
+          continue;
+        }
+        done = co_await Unload(call, engine.instance_id, engine.generation, UnloadReason::kRoom);
+        if (done) std::erase(demand.closed, engine.instance_id);
       }
-      if (done) demand.patience = kTriesAfterUnload;
-      if (done) co_return absl::OkStatus();
+      if (done) {
+        demand.patience = kTriesAfterUnload;
+        demand.missing.clear();
+        // Enough for a start to take what is free; how long the model then loads is nobody else's affair.
+        taking_until_ = absl::Now() + settings_.try_again;
+        co_return absl::OkStatus();
+      }
       taking_ = nullptr;
+      Wake(in_line_);
       continue;
     }
     for (const std::string& instance : plan.close) {

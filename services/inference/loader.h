@@ -111,6 +111,7 @@ class Loader {
   std::list<Demand*> demands_;                                       // all
   std::list<Demand*> line_;                                          // those that find no memory
   Demand* taking_ = nullptr;                                         // for whom room has just been made
+  absl::Time taking_until_;                                          // how long others leave it to that one
   Waiters in_line_;
   Waiters watching_;  // for engines that are idle
   std::shared_ptr<Loader*> self_;  // coroutines may outlive the loader when the process ends

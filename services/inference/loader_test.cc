@@ -118,6 +118,32 @@ TEST_F(LoaderTest, TheModelThatWasUsedLeastRecentlyMakesRoom) {
   EXPECT_THAT(engines_.unloads, ElementsAre(Pair("b", UnloadReason::kRoom)));
 }
 
+TEST_F(LoaderTest, WhileOneOfSeveralThatMakeRoomStopsTheOthersGetNothingInHand) {
+  memory_ = 200;
+  EXPECT_THAT(Acquire("a"), IsOk());
+  EXPECT_THAT(Acquire("b"), IsOk());
+  engines_.start = [this](std::string model) -> Task<absl::Status> {
+    const int64_t free = memory_ - 100 * static_cast<int64_t>(engines_.endpoints.size());
+    if (model == "c" && free < 200) {
+      co_return Error(resource::v1::RESOURCE_INSUFFICIENT, "too little",
+                      {{"class", "memory_bytes"}, {"needed", "200"}, {"available", absl::StrCat(free)}});
+    }
+    co_return co_await StartModel(model);
+  };
+  std::vector<int> served_before;
+  engines_.unload = [&](std::string instance, int64_t) -> Task<absl::Status> {
+    served_before.push_back(served_["b"]);
+    if (instance == "a") Spawn(Client("b", 1));
+    Waiter waiter(loop_);
+    co_await waiter.Wait(absl::Now() + absl::Milliseconds(20));
+    std::erase_if(engines_.endpoints, [&](const Endpoint& endpoint) { return endpoint.instance_id == instance; });
+    co_return absl::OkStatus();
+  };
+  EXPECT_THAT(Acquire("c"), IsOk());
+  EXPECT_THAT(engines_.unloads, ElementsAre(Pair("a", UnloadReason::kRoom), Pair("b", UnloadReason::kRoom)));
+  EXPECT_THAT(served_before, ElementsAre(0, 0));
+}
+
 TEST_F(LoaderTest, FortyInterleavedRequestsForTwoModelsCostTwoLoads) {
   for (int i = 0; i < 40; ++i) Spawn(Client(i % 2 == 0 ? "a" : "b", 1));
   RunUntil([&] { return ended_ == 40; });

@@ -172,6 +172,7 @@ Task<absl::StatusOr<std::shared_ptr<Replica>>> Router::TakePlace(const CallConte
       if (queued.granted != nullptr) {
         --queued.granted->in_flight;
         router.Serve(serving);
+        router.loader_.Used();
       }
     }
     Router& router;
@@ -250,6 +251,7 @@ void Router::Apply(std::vector<Endpoint> endpoints) {
     if (replica == nullptr) replica = std::make_shared<Replica>();
     replica->endpoint = std::move(endpoint);
     replica->gone = false;
+    replica->closed = false;  // who wants it closed was told of one that is gone, and closes it again
     loader_.ForgetFailure(replica->endpoint.model_id);
     slot->replicas.push_back(std::move(replica));
     Serve(*slot);

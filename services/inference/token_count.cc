@@ -19,8 +19,10 @@ constexpr size_t kMaxAnswerBytes = 8 << 20;  // vLLM lists the tokens
 struct Counter {
   const char* path;
   const char* field;
+  bool takes_chats;  // as far as is known: others may refuse them (SGLang's /tokenize wants a prompt)
 };
-constexpr Counter kCounters[] = {{"/v1/chat/completions/input_tokens", "input_tokens"}, {"/tokenize", "count"}};
+constexpr Counter kCounters[] = {{"/v1/chat/completions/input_tokens", "input_tokens", true},
+                                 {"/tokenize", "count", false}};
 
 v1::ChatRequest AsChat(const v1::CountTokensRequest& request) {
   v1::ChatRequest chat;
@@ -68,7 +70,7 @@ Task<absl::StatusOr<int64_t>> AskCounter(const CallContext& call, Dispatcher& di
   if (!body.ok()) co_return co_await dispatched.Broken(body.status());
   const int status = dispatched.answer->status();
   if (status == 200) co_return NumberIn(*body, counter.field);
-  if (IsUnknownAddress(status)) co_return -1;
+  if (IsUnknownAddress(status) || (!counter.takes_chats && (status == 400 || status == 422))) co_return -1;
   co_return dialect->ErrorOf(status, *body, dispatched.engine());
 }
 

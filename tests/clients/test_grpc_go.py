@@ -63,8 +63,9 @@ def test_leaving_a_stream_ends_the_engines_work(told):
     assert told["ended"] == "inference.request_failed"
 
 
-def test_a_deadline_is_told_as_such(told):
+def test_a_deadline_ends_the_call_on_both_sides(told):
     assert told["late"]["code"] == "DeadlineExceeded"
+    assert told["late_ended"] == "inference.request_failed"
 
 
 def test_the_same_over_tls(scenario, tls_cluster, certificate):

