@@ -194,7 +194,7 @@ Task<void> Connection::Refuse(int status) {
   Response response;
   response.status = status;
   if (owner_.options().error_response) {
-    response = owner_.options().error_response(status, MessageFor(status));
+    response = owner_.options().error_response(status, MessageFor(status), parser_->message());
   } else {
     response.headers.Add("content-type", "text/plain");
     response.body = absl::StrCat(std::string(MessageFor(status)), "\n");

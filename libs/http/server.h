@@ -63,8 +63,9 @@ struct ServerOptions {
   // PEM files; both or neither.
   std::string tls_cert;
   std::string tls_key;
-  // Makes the answer to a request that never reaches the handler: 400, 408, 413, 431, 503.
-  std::function<Response(int status, std::string_view message)> error_response;
+  // Makes the answer to a request that never reaches the handler: 400, 408, 413, 431, 503. `request` is what has been
+  // read of it; a Request as it is made if that is nothing.
+  std::function<Response(int status, std::string_view message, const Request& request)> error_response;
 };
 
 // Malformed requests are answered and their connection closed; so is a body that is announced to be too large,

@@ -112,8 +112,19 @@ TEST_F(ServerTest, StreamsInChunksAndToOldClientsUntilTheEnd) {
   EXPECT_THAT(Raw("GET / HTTP/1.0\r\n\r\n"), EndsWith("\r\n\r\nonetwotwotwotwotwotwo"));
 }
 
+TEST_F(ServerTest, ARefusalKnowsWhatWasRefused) {
+  Serve(Echo, {.max_body_bytes = 10, .error_response = [](int status, std::string_view, const Request& request) {
+          Response response;
+          response.status = status;
+          response.body = request.method + " " + request.target + " " + std::string(request.headers.Get("x"));
+          return response;
+        }});
+  EXPECT_THAT(Raw("POST /a?b HTTP/1.1\r\nhost: a\r\nx: y\r\ncontent-length: 11\r\n\r\n"), EndsWith("\r\n\r\nPOST /a?b y"));
+  EXPECT_THAT(Raw("NONSENSE\r\n\r\n"), EndsWith("\r\n\r\nGET / ")) << "of which nothing could be read";
+}
+
 TEST_F(ServerTest, RefusesMalformedRequests) {
-  Serve(Echo, {.error_response = [](int status, std::string_view message) {
+  Serve(Echo, {.error_response = [](int status, std::string_view message, const Request&) {
           Response response;
           response.status = status;
           response.body = "{\"error\":\"" + std::string(message) + "\"}";

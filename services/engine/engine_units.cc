@@ -88,7 +88,9 @@ Task<absl::StatusOr<EngineUnits::Started>> EngineUnits::Begin(CallContext& call,
 Retention EngineUnits::RetentionOf(const v1::StartRequest& request, const Instance* instance) const {
   // Who needs it for a request has no opinion on what somebody else has started.
   if (request.on_demand() && instance && (instance->record().Live() || instance->record().wanted)) {
-    return instance->record().retention;
+    Retention kept = instance->record().retention;
+    if (kept.on_demand && request.has_idle_timeout()) kept.idle_timeout = request.idle_timeout();
+    return kept;
   }
   Retention retention;
   retention.on_demand = request.on_demand();

@@ -48,6 +48,10 @@ TEST_F(RetentionTest, WhatWasLoadedOnDemandIsUnloadedForBothReasonsAndTellsWhy) 
 
   ASSERT_THAT(Start("smol", "on_demand: true idle_timeout: 5000"), IsOk());
   EXPECT_EQ(Endpoint().idle_timeout(), 5000);
+  ASSERT_THAT(Start("smol", "on_demand: true idle_timeout: 7000"), IsOk());
+  EXPECT_EQ(Endpoint().idle_timeout(), 7000) << "what requests have loaded, requests may keep for longer";
+  ASSERT_THAT(Start("smol", "on_demand: true"), IsOk());
+  EXPECT_EQ(Endpoint().idle_timeout(), 7000);
   EXPECT_THAT(Unload("smol", v1::UNLOAD_REASON_IDLE, 2), IsOk());
   EXPECT_TRUE(Eventually([&] { return around_.CountEvents("engine.stopped") == 2; }));
   EXPECT_EQ(around_.LastEvent<v1::EngineStopped>().reason(), "idle");
@@ -58,8 +62,9 @@ TEST_F(RetentionTest, WhatSomebodyStartedStaysUnlessToldOtherwise) {
   ASSERT_THAT(Start("smol"), IsOk());
   EXPECT_THAT(Unload("smol", v1::UNLOAD_REASON_ROOM), FailsWith(v1::ENGINE_INSTANCE_KEPT, "somebody"));
   EXPECT_THAT(Unload("smol", v1::UNLOAD_REASON_IDLE), FailsWith(v1::ENGINE_INSTANCE_KEPT, "somebody"));
-  ASSERT_THAT(Start("smol", "on_demand: true"), IsOk()) << "a request that needs it has no opinion on that";
+  ASSERT_THAT(Start("smol", "on_demand: true idle_timeout: 9000"), IsOk()) << "a request that needs it has no opinion on that";
   EXPECT_FALSE(Endpoint().on_demand());
+  EXPECT_EQ(Endpoint().idle_timeout(), 0);
   ASSERT_THAT(Start("smol", "idle_timeout: 1000"), IsOk());
   EXPECT_EQ(Endpoint().idle_timeout(), 1000);
   EXPECT_TRUE(Eventually([&] { return around_.CountEvents("engine.retention_changed") == 1; }));

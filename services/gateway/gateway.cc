@@ -6,6 +6,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/signal_set.hpp>
 
+#include "libs/base/ids.h"
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
 #include "libs/events/events.h"
@@ -33,9 +34,12 @@ std::vector<mcp::Source*> WithMore(std::vector<mcp::Source*> sources, const std:
   return sources;
 }
 
-http::Response Refused(int status, std::string_view message) {
+http::Response Refused(int status, std::string_view message, const http::Request& request, const HttpFace& face) {
   const absl::Status error = status == 413 ? Error(unit::v1::TOO_LARGE, absl::string_view(message.data(), message.size()))
                                            : InvalidInput("", absl::string_view(message.data(), message.size()));
+  if (const Translation* translation = face.TranslationOf(request, request.target.substr(0, request.target.find('?')))) {
+    return translation->ErrorAnswer(error, NewId("req_"), status);
+  }
   return ErrorResponse(error, {"", "", absl::Now()}, status);
 }
 
@@ -85,7 +89,9 @@ class Gateway {
     options.max_body_bytes = config_.gateway().max_request_size();
     options.tls_cert = api.tls_cert();
     options.tls_key = api.tls_key();
-    options.error_response = Refused;
+    options.error_response = [this](int status, std::string_view message, const http::Request& request) {
+      return Refused(status, message, request, face_);
+    };
     http::Server http(loop_, std::move(options), [this](http::Exchange& exchange) { return face_.Handle(exchange); });
     CO_RETURN_IF_ERROR(operations_.Start());
     CO_RETURN_IF_ERROR(http.Start());

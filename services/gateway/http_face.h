@@ -55,6 +55,9 @@ class HttpFace {
   // Answers one request; a Handler of http::Server.
   Task<void> Handle(http::Exchange& exchange);
 
+  // The translation that a request is for; null if it is for none.
+  Translation* TranslationOf(const http::Request& request, std::string_view path) const;
+
  private:
   // One request on its way to an answer.
   struct Visit {
@@ -98,8 +101,6 @@ class HttpFace {
   Task<void> OpenAi(Visit& visit);
   Task<void> Mcp(Visit& visit);
   Task<void> Translate(Visit& visit, Translation& translation);
-  // The translation that a request is for; null if it is for none.
-  Translation* TranslationOf(const http::Request& request, std::string_view path) const;
   Task<void> FailAsOpenAi(Visit& visit, const absl::Status& status);
 
   absl::StatusOr<nlohmann::json> Body(Visit& visit) const;

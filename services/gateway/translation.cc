@@ -25,6 +25,9 @@ using nlohmann::json;
 
 constexpr auto kQuiet = asio::as_tuple(asio::use_awaitable);
 
+// Clients of these APIs wait at least this long for a whole answer.
+constexpr absl::Duration kWholeAnswer = absl::Minutes(10);
+
 // The answer to a client while a unit streams: what the unit's messages become, and signs of life in between.
 class Line {
  public:
@@ -134,6 +137,7 @@ Task<absl::StatusOr<json>> Translation::Run(TranslatedVisit& visit, std::string_
   CO_ASSIGN_OR_RETURN(const UnitInfo* found, parts_.runner.Find(unit, "", visit.caller));
   visit.unit = found->name;
   RunOptions options;
+  options.timeout = std::max(absl::Milliseconds(found->timeout_ms()), kWholeAnswer);
   if (found->command()) options.idempotency_key = std::string(visit.request.headers.Get("Idempotency-Key"));
   CallContext call = visit.context;
   CO_ASSIGN_OR_RETURN(const Output output, co_await parts_.runner.Run(call, *found, input, options));
@@ -142,7 +146,8 @@ Task<absl::StatusOr<json>> Translation::Run(TranslatedVisit& visit, std::string_
   co_return answer;
 }
 
-Task<absl::Status> Translation::Stream(TranslatedVisit& visit, std::string_view unit, json input, StreamForm& form) {
+Task<absl::Status> Translation::Stream(TranslatedVisit& visit, std::string_view unit, json input, StreamForm& form,
+                                       std::function<Task<void>()> before_end) {
   CO_ASSIGN_OR_RETURN(const UnitInfo* found, parts_.runner.Find(unit, "", visit.caller));
   visit.unit = found->name;
   // Proxies must not hold pieces back.
@@ -165,6 +170,8 @@ Task<absl::Status> Translation::Stream(TranslatedVisit& visit, std::string_view 
   if (!status.ok()) {
     visit.outcome = DetailsOf(status).reason;
     if (!line.begun()) co_return status;
+  } else if (before_end) {
+    co_await before_end();
   }
   co_await line.End(status);
   co_return absl::OkStatus();

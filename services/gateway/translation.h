@@ -4,6 +4,7 @@
 
 #include <absl/status/statusor.h>
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -75,8 +76,10 @@ class Translation {
   // What a unit answers.
   Task<absl::StatusOr<nlohmann::json>> Run(TranslatedVisit& visit, std::string_view unit, nlohmann::json input);
   // Runs the streaming form of a unit and answers with what `form` makes of it. The answer begins with the unit's first
-  // message, so that what fails before has a status of its own, or when the client has waited long enough for a sign.
-  Task<absl::Status> Stream(TranslatedVisit& visit, std::string_view unit, nlohmann::json input, StreamForm& form);
+  // message, so that what fails before has a status of its own, or when the client has waited long enough for a sign. What
+  // is to be done before a client knows that all went well, and may leave, is done by `before_end`.
+  Task<absl::Status> Stream(TranslatedVisit& visit, std::string_view unit, nlohmann::json input, StreamForm& form,
+                            std::function<Task<void>()> before_end = {});
   // Sends a whole answer.
   Task<absl::Status> Answer(TranslatedVisit& visit, const nlohmann::json& body, http::Headers headers = {});
   Task<absl::Status> Send(TranslatedVisit& visit, http::Response response);

@@ -17,8 +17,11 @@
 #include "libs/testing/task.h"
 #include "libs/unit/json_codec.h"
 #include "services/gateway/anthropic/anthropic_api.h"
+#include "services/gateway/anthropic/messages_request.h"
 #include "services/gateway/http_face.h"
 #include "services/gateway/ollama/ollama_api.h"
+#include "services/gateway/ollama/request.h"
+#include "services/gateway/responses/request.h"
 #include "services/gateway/responses/responses_api.h"
 
 namespace aima::gateway {
@@ -213,6 +216,74 @@ TEST_F(TranslationTest, MalformedBodiesAreErrorsInEachForm) {
   }
 }
 
+// The places of all values of a body.
+void CollectPlaces(const json& value, const json::json_pointer& at, std::vector<json::json_pointer>& places) {
+  places.push_back(at);
+  if (value.is_object()) {
+    for (const auto& [key, member] : value.items()) CollectPlaces(member, at / key, places);
+  } else if (value.is_array()) {
+    for (size_t i = 0; i < value.size(); ++i) CollectPlaces(value[i], at / i, places);
+  }
+}
+
+TEST(TranslatedRequests, WhateverStandsInThePlaceOfAnyValueIsReadOrRefusedByName) {
+  const std::pair<const char*, std::function<absl::Status(const json&)>> requests[] = {
+      {R"({"model": "m", "max_tokens": 9, "stream": false, "system": [{"type": "text", "text": "S"}], "stop_sequences": ["x"],
+           "temperature": 0.5, "top_k": 4, "thinking": {"type": "enabled", "budget_tokens": 9}, "mcp_servers": [],
+           "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}, "strict": true}],
+           "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": true},
+           "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}},
+           "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"},
+             {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}]},
+             {"role": "assistant", "content": [{"type": "thinking", "thinking": "t"}, {"type": "tool_use", "id": "a", "name": "f", "input": {}}]},
+             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "is_error": true, "content": [{"type": "text", "text": "r"},
+               {"type": "image", "source": {"type": "url", "url": "u"}}]}]}, {"role": "system", "content": "s"}]})",
+       [](const json& body) { return anthropic::ReadMessages(body, true).status(); }},
+      {R"({"model": "m", "instructions": "i", "max_output_tokens": 9, "stream": true, "store": false, "metadata": {"a": "b"}, "top_p": 0.5,
+           "reasoning": {"effort": "low"}, "parallel_tool_calls": false, "truncation": "disabled", "top_logprobs": 0,
+           "text": {"format": {"type": "json_schema", "name": "n", "schema": {}, "strict": true}},
+           "tools": [{"type": "function", "name": "f", "parameters": {}, "strict": false}], "tool_choice": {"type": "function", "name": "f"},
+           "input": [{"role": "developer", "content": "d"}, {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "t"},
+             {"type": "input_image", "image_url": "u", "detail": "low"}]}, {"type": "reasoning", "summary": [{"text": "s"}], "content": [{"text": "c"}]},
+             {"role": "assistant", "content": [{"type": "output_text", "text": "o"}, {"type": "refusal", "refusal": "r"}]},
+             {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+             {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "x"}]}]})",
+       [](const json& body) { return responses::ReadResponse(body).status(); }},
+      {R"({"model": "m", "stream": false, "format": {"type": "object"}, "think": true, "keep_alive": "5m", "logprobs": false,
+           "options": {"temperature": 0.1, "num_predict": 5, "stop": ["x"], "seed": 3, "top_k": 4, "min_p": 0.1},
+           "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+           "messages": [{"role": "user", "content": "c", "images": ["iVBORw0KGgoA"]},
+             {"role": "assistant", "thinking": "t", "tool_calls": [{"id": "i", "function": {"name": "f", "arguments": {"a": 1}}}]},
+             {"role": "tool", "tool_name": "f", "tool_call_id": "i", "content": "r"}]})",
+       [](const json& body) { return ollama::ReadChat(body).status(); }},
+      {R"({"model": "m", "prompt": "p", "system": "s", "images": ["/9j/A"], "raw": false, "context": [], "suffix": "", "template": "", "options": {}})",
+       [](const json& body) { return ollama::ReadGenerate(body).status(); }},
+      {R"({"model": "m", "input": ["a", "b"], "dimensions": 3, "keep_alive": 0})",
+       [](const json& body) { return ollama::ReadEmbed(body).status(); }},
+  };
+  const json replacements[] = {nullptr, true,  0, -1, 1.5, 1e308, "", "x", "auto", "type", "tool_use", "function_call", json::array(), json::object(),
+                               json::array({nullptr}), json::array({json::object()}), json::array({"x"}), json{{"type", "x"}},
+                               json{{"type", 5}}, std::string(1 << 16, 'y')};
+  for (const auto& [text, read] : requests) {
+    const json good = json::parse(text);
+    EXPECT_THAT(read(good), IsOk()) << text;
+    std::vector<json::json_pointer> places;
+    CollectPlaces(good, json::json_pointer(), places);
+    for (const auto& place : places) {
+      for (const json& replacement : replacements) {
+        json body = good;
+        body[place] = replacement;
+        try {
+          const absl::Status status = read(body);
+          EXPECT_TRUE(status.ok() || HasReason(status, unit::v1::INVALID_INPUT)) << status;
+        } catch (const std::exception& thrown) {
+          ADD_FAILURE() << thrown.what() << " at " << place.to_string() << " = " << replacement.dump().substr(0, 100);
+        }
+      }
+    }
+  }
+}
+
 TEST_F(TranslationTest, FailuresOfUnitsHaveTheirStatusInEachForm) {
   units_.failure = Error(inference::v1::INFERENCE_MODEL_NOT_FOUND, "there is no model 'm'");
   for (const Form& form : kForms) {
@@ -339,9 +410,10 @@ TEST_F(TranslationTest, TokensAreCountedByTheUnit) {
 }
 
 TEST_F(TranslationTest, OllamasClientsFindWhatTheyLookFor) {
-  EXPECT_EQ(Ask("GET", "/").body, "Ollama is running");
-  EXPECT_EQ(Ask("HEAD", "/").status, 200);
-  EXPECT_EQ(Ask("GET", "/", "", {{"accept", "text/html,*/*"}}).status, 404) << "people with a browser look for something else";
+  const http::Headers program = {{"user-agent", "ollama/0.17.4 (amd64 linux) Go/go1.24"}};
+  EXPECT_EQ(Ask("GET", "/", "", program).body, "Ollama is running");
+  EXPECT_EQ(Ask("HEAD", "/", "", program).status, 200);
+  EXPECT_NE(Ask("GET", "/").body, "Ollama is running") << "others look for something else";
   EXPECT_TRUE(json::parse(Ask("GET", "/api/version").body).contains("version"));
   units_.answers["aima.model.v1.ListRequest"] = R"({"items": [{"id": "m", "name": "M"}, {"id": "e", "name": "E"}]})";
   units_.answers["aima.engine.v1.ListRequest"] =
@@ -355,14 +427,56 @@ TEST_F(TranslationTest, OllamasClientsFindWhatTheyLookFor) {
 TEST_F(TranslationTest, OllamaLoadsAndUnloadsWhatIsAskedNothing) {
   units_.answers["aima.model.v1.GetRequest"] = R"({"id": "m"})";
   units_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
+  units_.answers["aima.engine.v1.ListRequest"] = R"({"items": [{"name": "llamacpp", "instances": [
+      {"model_id": "m", "instance_id": "m", "status": "running", "on_demand": true, "idle_timeout": 1800000},
+      {"model_id": "m", "instance_id": "m-2", "status": "running"}]}]})";
+  units_.answers["aima.inference.v1.CountTokensRequest"] = R"({"tokens": 1})";
   units_.answers["aima.engine.v1.StopRequest"] = R"({"success": true})";
   json loaded = json::parse(Ask("POST", "/api/generate", R"({"model": "m:latest"})").body);
   EXPECT_EQ(loaded["done_reason"], "load");
+  EXPECT_EQ(units_.last_call.unit, "inference.count_tokens") << "a question, which makes room too";
+  EXPECT_EQ(units_.last_request["model"], "m");
+  loaded = json::parse(Ask("POST", "/api/generate", R"({"model": "m", "keep_alive": "5m"})").body);
+  EXPECT_EQ(loaded["done_reason"], "load");
   EXPECT_EQ(units_.last_call.unit, "engine.start");
-  EXPECT_EQ(units_.last_request["model_id"], "m");
+  EXPECT_EQ(units_.last_request["idle_timeout"], 300'000);
+  EXPECT_EQ(units_.last_request["on_demand"], true);
+  EXPECT_EQ(units_.last_request["instance_id"], "m") << "the other one was started by somebody";
   loaded = json::parse(Ask("POST", "/api/chat", R"({"model": "m", "messages": [], "keep_alive": 0})").body);
   EXPECT_EQ(loaded["done_reason"], "unload");
   EXPECT_EQ(units_.last_call.unit, "engine.stop");
+}
+
+TEST_F(TranslationTest, OllamaKeepsAModelForAsLongAsARequestSays) {
+  units_.answers[kChat] = kAnswer;
+  units_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
+  units_.answers["aima.engine.v1.ListRequest"] = R"({"items": [{"name": "llamacpp", "instances": [
+      {"model_id": "m", "instance_id": "m", "status": "running", "on_demand": true, "idle_timeout": 300000}]}]})";
+  const auto ask = [&](const std::string& keep_alive) {
+    const http::Response response = Ask("POST", "/api/chat", R"({"model": "m", "stream": false, "keep_alive": )" + keep_alive +
+                                                                 R"(, "messages": [{"role": "user", "content": "Hi"}]})");
+    EXPECT_EQ(json::parse(response.body)["message"]["content"], "Hello");
+  };
+  ask("\"5m\"");
+  EXPECT_EQ(units_.last_call.unit, "engine.list") << "it is so already";
+  ask("-1");
+  EXPECT_EQ(units_.last_request["idle_timeout"], 0) << "for ever";
+  ask("0");
+  EXPECT_EQ(units_.last_request["idle_timeout"], 1) << "not any longer";
+  units_.stream = {R"({"content": "Hello"})", kEnd};
+  const auto read_one_line = [&]() -> Task<bool> {
+    http::Request request = {"POST", "/api/chat", {}, R"({"model": "m", "keep_alive": 2, "messages": [{"role": "user", "content": "Hi"}]})"};
+    auto answer = co_await client_.Open(endpoint_, std::move(request), absl::Now() + absl::Seconds(20));
+    std::string text;
+    while (answer.ok() && !absl::StrContains(text, "\"done\":true")) {
+      const auto bytes = co_await (*answer)->Next();
+      if (!bytes.ok() || !*bytes) co_return false;
+      text += **bytes;
+    }
+    co_return answer.ok();
+  };
+  EXPECT_TRUE(Await(read_one_line()));
+  EXPECT_EQ(units_.last_request["idle_timeout"], 2000) << "before the client, which may leave then, is told the end";
 }
 
 TEST_F(TranslationTest, OllamaEmbedsTextsOneOrMany) {

@@ -12,14 +12,24 @@ def clients_folder():
     return node_packages("node-clients-" + "-".join(PACKAGES.values()), *(f"{name}@{version}" for name, version in PACKAGES.items()))
 
 
-def run_program(folder, name, text, settings, timeout=180):
-    """What the program prints as its last line, as JSON. It finds `settings`, and prints with `tell(value)`."""
+def start_program(folder, name, text, settings):
+    """A program that finds `settings`, and prints JSON with `tell(value)`."""
     program = folder / f"{name}.mjs"
     program.write_text(f"const settings = {json.dumps(settings)};\nconst tell = (value) => console.log(JSON.stringify(value ?? null));\n{text}")
-    done = subprocess.run([folder / "venv/bin/node", program], capture_output=True, text=True, timeout=timeout,
-                          env=node_environment(folder), stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return subprocess.Popen([folder / "venv/bin/node", program], text=True, env=node_environment(folder),
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def run_program(folder, name, text, settings, timeout=180):
+    """What the program prints as its last line, as JSON."""
+    with start_program(folder, name, text, settings) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            raise
+    assert process.returncode == 0, output[-2000:] + errors[-4000:]
+    return json.loads(output.splitlines()[-1])
 
 
 def abandoned(cluster, leave):

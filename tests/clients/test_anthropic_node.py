@@ -98,6 +98,17 @@ tell([await client.messages.create(request), await client.messages.stream(reques
     assert message["stop_reason"] in ("end_turn", "max_tokens", "tool_use")
 
 
+def test_thinking_effort_and_form_are_accepted(program):
+    texts = program("""
+const schema = { type: "object", properties: { city: { type: "string", enum: ["Paris", "Rome"] } }, required: ["city"], additionalProperties: false };
+const of = async (more) => (await client.messages.create({ ...question, max_tokens: 60, ...more })).content.map((block) => block.type).join();
+tell([await of({ thinking: { type: "enabled", budget_tokens: 1024 } }), await of({ thinking: { type: "disabled" } }), await of({ output_config: { effort: "low" } }),
+      JSON.parse((await client.messages.create({ ...question, max_tokens: 60, output_config: { format: { type: "json_schema", schema } } })).content[0].text).city]);
+""")
+    assert all("text" in types for types in texts[:3])
+    assert texts[3] in ("Paris", "Rome")
+
+
 def test_it_lists_the_models(program, chat_model):
     listed, one = program("""
 const ids = [];
@@ -133,6 +144,11 @@ def test_a_conversation_that_is_too_long_is_its_bad_request_error(program):
     failed = program('await fails(() => client.messages.create({ ...question, messages: [{ role: "user", content: "word ".repeat(20000) }] }))')
     assert failed["class"] == "BadRequestError", failed
     assert "context" in failed["message"]
+
+
+def test_a_request_that_is_too_large_is_refused_in_its_form(program):
+    failed = program('await fails(() => client.messages.create({ ...question, messages: [{ role: "user", content: "x".repeat(11 << 20) }] }))')
+    assert (failed["status"], failed["type"]) == (413, "request_too_large"), failed
 
 
 def test_a_wrong_key_is_its_authentication_error(program):

@@ -84,6 +84,15 @@ tell([(await of(schema)).city, null]);
     assert object is None
 
 
+def test_all_options_are_accepted(program):
+    content = program("""
+const all = { ...options, top_k: 20, top_p: 0.9, min_p: 0.05, typical_p: 0.9, repeat_last_n: 33, repeat_penalty: 1.1, presence_penalty: 0.5, frequency_penalty: 0.5,
+  mirostat: 0, mirostat_tau: 5, mirostat_eta: 0.1, seed: 1, stop: ["\\n\\n"], num_gpu: 1, num_thread: 2, use_mmap: true, num_keep: 5, numa: false };
+tell([(await client.chat({ model, messages, options: all, think: false })).message.content, (await client.chat({ model, messages, options, think: "low" })).message.content]);
+""")
+    assert all(text.strip() for text in content)
+
+
 def test_stop_and_num_predict_end_an_answer(program):
     answer = program("tell(await client.chat({ model, messages, options: { temperature: 0, num_predict: 2 } }))")
     assert answer["done_reason"] == "length" and answer["eval_count"] == 2
@@ -129,15 +138,32 @@ tell([await client.version(), (await client.list()).models, await client.show({ 
     assert chat_model + ":latest" in [model["name"] for model in running]
 
 
-def test_a_model_is_unloaded_and_loaded_again(program, cluster, chat_model):
-    def runs():
-        return any(model["running"] for model in cluster.execute("inference.models")["models"] if model["id"] == chat_model)
+def runs(cluster, model):
+    return any(entry["running"] for entry in cluster.execute("inference.models")["models"] if entry["id"] == model)
 
+
+def test_a_model_is_unloaded_and_loaded_again(program, cluster, chat_model):
     loaded = program("tell(await client.chat({ model, messages: [] }))")
-    assert loaded["done_reason"] == "load" and cluster.wait(runs, what="the model to run")
+    assert loaded["done_reason"] == "load" and cluster.wait(lambda: runs(cluster, chat_model), what="the model to run")
     unloaded = program("tell(await client.generate({ model, prompt: '', keep_alive: 0 }))")
-    assert unloaded["done_reason"] == "unload" and cluster.wait(lambda: not runs(), what="the model to run no longer")
+    assert unloaded["done_reason"] == "unload"
+    cluster.wait(lambda: not runs(cluster, chat_model), what="the model to run no longer")
     assert program("tell(await client.chat({ model, messages, options }))")["message"]["content"], "it is loaded when it is asked"
+
+
+def test_a_model_stays_for_as_long_as_keep_alive_says(program, cluster, chat_model):
+    forever, minutes = program("""
+const expires = async () => (await client.ps()).models.find((entry) => entry.name === model + ":latest").expires_at;
+await client.generate({ model, prompt: "", keep_alive: 0 });
+await client.chat({ model, messages, options, keep_alive: -1 });
+const forever = await expires();
+await client.chat({ model, messages, options, keep_alive: "1h" });
+const hour = await expires();
+for await (const piece of await client.chat({ model, messages, options, keep_alive: 1, stream: true }));
+tell([forever, (new Date(hour) - Date.now()) / 60000]);
+""")
+    assert forever.startswith("9999") and 55 < minutes < 61
+    cluster.wait(lambda: not runs(cluster, chat_model), seconds=60, what="the end of the model's stay")
 
 
 def test_an_unknown_model_is_its_response_error(program):

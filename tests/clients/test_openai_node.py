@@ -62,7 +62,7 @@ def test_it_lists_the_models(program, chat_model):
 
 
 def test_it_gets_a_response(program, chat_model):
-    response = program("tell(await client.responses.create({ ...asked, instructions: 'You are brief.', store: false, metadata: { a: 'b' } }))")
+    response = program("tell(await client.responses.create({ ...asked, instructions: 'You are brief.', store: false, metadata: { a: 'b' }, reasoning: { effort: 'low' } }))")
     assert response["object"] == "response" and response["model"] == chat_model
     assert response["status"] in ("completed", "incomplete")
     assert response["output_text"].strip()

@@ -61,7 +61,7 @@ class Owner : public http::ConnectionOwner {
  public:
   explicit Owner(World& world) : handler_([&world](http::Exchange& exchange) { return world.face->Handle(exchange); }) {
     options_.max_body_bytes = 64 << 10;
-    options_.error_response = [](int status, std::string_view message) {
+    options_.error_response = [](int status, std::string_view message, const http::Request&) {
       return ErrorResponse(InvalidInput("", absl::string_view(message.data(), message.size())), {}, status);
     };
   }

@@ -29,12 +29,12 @@ Json ObjectOf(const Json& object, const char* key) {
   return found != object.end() && found->is_object() ? *found : Json::object();
 }
 
-std::string Now() { return absl::FormatTime("%Y-%m-%dT%H:%M:%E9SZ", absl::Now(), absl::UTCTimeZone()); }
+std::string TextOf(absl::Time time) { return absl::FormatTime("%Y-%m-%dT%H:%M:%E9SZ", time, absl::UTCTimeZone()); }
 
 void Line(const Json& json, std::string& out) { absl::StrAppend(&out, DumpJson(json), "\n"); }
 
 Json Piece(Kind kind, const std::string& model, const std::string& text, const std::string& thoughts) {
-  Json piece = {{"model", model}, {"created_at", Now()}, {"done", false}};
+  Json piece = {{"model", model}, {"created_at", TextOf(absl::Now())}, {"done", false}};
   Json& said = kind == Kind::kChat ? piece["message"] : piece;
   if (kind == Kind::kChat) said["role"] = "assistant";
   said[kind == Kind::kChat ? "content" : "response"] = text;
@@ -147,7 +147,9 @@ Json RunningModel(const Json& model, const Json& instance) {
   running["size"] = static_cast<int64_t>(NumberOf(instance, "memory_bytes"));
   running["size_vram"] = 0;  // where the memory is, is not told
   running["context_length"] = static_cast<int64_t>(NumberOf(ObjectOf(instance, "config"), "context_length"));
-  running["expires_at"] = "9999-12-31T23:59:59Z";
+  // At the latest, if nobody asks it from now on.
+  const double idle = NumberOf(instance, "idle_timeout");
+  running["expires_at"] = idle > 0 ? TextOf(absl::Now() + absl::Milliseconds(idle)) : "9999-12-31T23:59:59Z";
   return running;
 }
 
@@ -187,14 +189,14 @@ void TextLines::Add(const Json& chunk, std::string& out) {
     piece["message"]["tool_calls"] = std::move(calls);
     Line(piece, out);
   }
-  ended_ = true;
   Json last = Piece(kind_, model_, "", "");
   AddEnd(chunk, last);
-  Line(last, out);
+  Line(last, last_);
 }
 
 void TextLines::End(std::string& out) {
-  if (!ended_) Fail(absl::InternalError("the answer ended without saying why"), out);
+  if (last_.empty()) return Fail(absl::InternalError("the answer ended without saying why"), out);
+  out += last_;
 }
 
 void TextLines::Fail(const absl::Status& status, std::string& out) { Line(ErrorBody(status), out); }

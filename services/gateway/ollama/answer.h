@@ -43,7 +43,7 @@ class TextLines : public StreamForm {
  private:
   const Kind kind_;
   const std::string model_;
-  bool ended_ = false;
+  std::string last_;  // the line that ends it all
 };
 
 // The progress of a pull.

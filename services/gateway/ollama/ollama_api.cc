@@ -4,6 +4,8 @@
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 
+#include <algorithm>
+
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
@@ -19,6 +21,8 @@ using nlohmann::json;
 // The version of Ollama whose API this is.
 constexpr char kVersion[] = "0.17.4";
 
+constexpr int64_t kLongestStay = 31'536'000'000;  // milliseconds: a year
+
 constexpr std::string_view kPaths[] = {"chat", "generate", "embed", "embeddings", "pull", "tags",   "ps",
                                        "show", "delete",   "copy",  "create",     "push", "version"};
 
@@ -28,9 +32,8 @@ bool IsRead(const http::Request& request) { return request.method == "GET" || re
 
 bool OllamaApi::Owns(const http::Request& request, std::string_view path) const {
   if (path == "/") {
-    // Programs ask whether it is there; people who look with a browser are not told that it is Ollama.
-    const std::string_view accept = request.headers.Get("Accept");
-    return IsRead(request) && accept.find("text/html") == std::string_view::npos;
+    // Its own programs ask whether it is there; nobody else is told that this is Ollama.
+    return IsRead(request) && request.headers.Get("User-Agent").substr(0, 6) == "ollama";
   }
   constexpr std::string_view kApi = "/api/";
   if (path.substr(0, kApi.size()) != kApi) return false;
@@ -99,29 +102,65 @@ Task<absl::Status> OllamaApi::Text(TranslatedVisit& visit, Kind kind) {
   CO_ASSIGN_OR_RETURN(const json body, Body(visit));
   CO_ASSIGN_OR_RETURN(Asked asked, kind == Kind::kChat ? ReadChat(body) : ReadGenerate(body));
   if (asked.empty) co_return co_await Load(visit, kind, asked);
-  CO_ASSIGN_OR_RETURN(asked.input["model"], co_await Find(visit, asked.model));
+  CO_ASSIGN_OR_RETURN(const std::string id, co_await Find(visit, asked.model));
+  asked.input["model"] = id;
   const char* unit = asked.raw ? "inference.complete" : "inference.chat";
   if (asked.stream) {
     TextLines form(kind, asked.model);
-    co_return co_await Stream(visit, unit, std::move(asked.input), form);
+    const auto keep = [&]() -> Task<void> {
+      if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
+    };
+    co_return co_await Stream(visit, unit, std::move(asked.input), form, keep);
   }
   CO_ASSIGN_OR_RETURN(const json answer, co_await Run(visit, unit, std::move(asked.input)));
+  if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
   co_return co_await Answer(visit, WholeAnswer(kind, answer, asked.model));
 }
 
 Task<absl::Status> OllamaApi::Load(TranslatedVisit& visit, Kind kind, const Asked& asked) {
   CO_ASSIGN_OR_RETURN(const std::string id, co_await Find(visit, asked.model));
-  // Of a model that is not there, rather than of an instance.
   json model_input = {{"model_id", id}};
-  CO_ASSIGN_OR_RETURN(const json model, co_await Run(visit, "model.get", model_input));
-  if (asked.keep == Keep::kNo) {
+  CO_ASSIGN_OR_RETURN(const json model, co_await Run(visit, "model.get", std::move(model_input)));
+  if (asked.keep_alive == absl::ZeroDuration()) {
     json input = {{"name", id}};
     const absl::StatusOr<json> stopped = co_await Run(visit, "engine.stop", std::move(input));
+    // It does not run.
     if (!stopped.ok() && DetailsOf(stopped.status()).reason != "ENGINE_NOT_FOUND") co_return stopped.status();
-  } else {
-    CO_RETURN_IF_ERROR((co_await Run(visit, "engine.start", model_input)).status());
+    co_return co_await Answer(visit, EmptyAnswer(kind, asked.model, "unload"));
   }
-  co_return co_await Answer(visit, EmptyAnswer(kind, asked.model, asked.keep == Keep::kNo ? "unload" : "load"));
+  // Any question loads it, and makes room for it; this one takes the least.
+  const bool embeds = model.value("type", "") == "embedding";
+  json input = {{"model", id}};
+  if (embeds) {
+    input["input"] = json::array({"x"});
+  } else {
+    input["messages"].push_back({{"role", "user"}, {"content", "x"}});
+  }
+  CO_RETURN_IF_ERROR((co_await Run(visit, embeds ? "inference.embed" : "inference.count_tokens", std::move(input))).status());
+  if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
+  co_return co_await Answer(visit, EmptyAnswer(kind, asked.model, "load"));
+}
+
+Task<void> OllamaApi::Keep(TranslatedVisit& visit, const std::string& id, absl::Duration keep_alive) {
+  const std::string unit = visit.unit;
+  const int64_t wanted = keep_alive == absl::InfiniteDuration()
+                             ? 0
+                             : std::clamp<int64_t>(absl::ToInt64Milliseconds(keep_alive), 1, kLongestStay);
+  // What was asked for is done: a failure here does not undo it.
+  const absl::StatusOr<json> engines = co_await Run(visit, "engine.list", json::object());
+  for (const json& engine : engines.ok() ? engines->value("items", json::array()) : json::array()) {
+    for (const json& instance : engine.value("instances", json::array())) {
+      if (instance.value("model_id", "") != id || instance.value("status", "") != "running") continue;
+      if (!instance.value("on_demand", false) || instance.value("idle_timeout", int64_t{0}) == wanted) continue;
+      json input = {{"name", engine.value("name", "")},
+                    {"model_id", id},
+                    {"instance_id", instance.value("instance_id", "")},
+                    {"on_demand", true},
+                    {"idle_timeout", wanted}};
+      (co_await Run(visit, "engine.start", std::move(input))).status().IgnoreError();
+    }
+  }
+  visit.unit = unit;
 }
 
 Task<absl::Status> OllamaApi::Embed(TranslatedVisit& visit, bool one) {
@@ -130,12 +169,14 @@ Task<absl::Status> OllamaApi::Embed(TranslatedVisit& visit, bool one) {
   CO_ASSIGN_OR_RETURN(Asked asked, ReadEmbed(body));
   json vectors = json::array();
   json usage = json::object();
+  CO_ASSIGN_OR_RETURN(const std::string id, co_await Find(visit, asked.model));
   if (!asked.empty) {
-    CO_ASSIGN_OR_RETURN(asked.input["model"], co_await Find(visit, asked.model));
+    asked.input["model"] = id;
     CO_ASSIGN_OR_RETURN(json answer, co_await Run(visit, "inference.embed", std::move(asked.input)));
     vectors = std::move(answer["embeddings"]);
     usage = answer.value("usage", json::object());
   }
+  if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
   if (one) {
     const json single = {{"embedding", vectors.empty() ? json::array() : vectors[0]}};
     co_return co_await Answer(visit, single);

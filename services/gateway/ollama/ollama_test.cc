@@ -1,5 +1,6 @@
 // Translation of Ollama's API, as functions of JSON.
 #include <absl/strings/str_split.h>
+#include <absl/time/clock.h>
 #include <gmock/gmock.h>
 
 #include "aima/inference/v1/inference.pb.h"
@@ -106,11 +107,15 @@ TEST(OllamaRequest, GenerateIsAChatOrRaw) {
 
 TEST(OllamaRequest, NothingAskedLoadsOrUnloads) {
   EXPECT_TRUE(Chat(R"({"model": "m", "messages": []})").empty);
-  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": 0})").keep, Keep::kNo);
-  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": "0"})").keep, Keep::kNo);
-  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": "0s"})").keep, Keep::kNo);
-  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": "5m"})").keep, Keep::kYes);
-  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": -1})").keep, Keep::kYes);
+  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": 0})").keep_alive, absl::ZeroDuration());
+  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": "0"})").keep_alive, absl::ZeroDuration());
+  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": "0s"})").keep_alive, absl::ZeroDuration());
+  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": "5m"})").keep_alive, absl::Minutes(5));
+  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": "90"})").keep_alive, absl::Seconds(90));
+  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": 0.5})").keep_alive, absl::Milliseconds(500));
+  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": -1})").keep_alive, absl::InfiniteDuration());
+  EXPECT_EQ(Chat(R"({"model": "m", "keep_alive": "-1m"})").keep_alive, absl::InfiniteDuration());
+  EXPECT_EQ(Chat(R"({"model": "m"})").keep_alive, std::nullopt);
   EXPECT_TRUE(ReadGenerate(Json::parse(R"({"model": "m"})"))->empty);
 }
 
@@ -261,6 +266,12 @@ TEST(OllamaAnswer, ModelsAreShownInItsWords) {
   const Json running = RunningModel(model, Json::parse(R"({"memory_bytes": 500, "config": {"context_length": 2048}})"));
   EXPECT_EQ(running["size"], 500);
   EXPECT_EQ(running["context_length"], 2048);
+  EXPECT_EQ(running["expires_at"], "9999-12-31T23:59:59Z") << "it stays";
+  const Json leaving = RunningModel(model, Json::parse(R"({"on_demand": true, "idle_timeout": 60000})"));
+  absl::Time expires;
+  ASSERT_TRUE(absl::ParseTime(absl::RFC3339_full, leaving["expires_at"].get<std::string>(), &expires, nullptr));
+  EXPECT_LE(expires, absl::Now() + absl::Minutes(1));
+  EXPECT_GT(expires, absl::Now());
 }
 
 }  // namespace

@@ -23,18 +23,20 @@ std::string ModelName(const JsonFields& fields) {
 }
 
 // Seconds, or a duration such as "5m"; negative is for ever.
-Keep ReadKeepAlive(const JsonFields& fields) {
+std::optional<absl::Duration> ReadKeepAlive(const JsonFields& fields) {
   const Json* value = fields.Find("keep_alive");
-  if (!value) return Keep::kUnsaid;
-  if (value->is_number()) return value->get<double>() == 0 ? Keep::kNo : Keep::kYes;
+  if (!value) return std::nullopt;
   double seconds = 0;
   absl::Duration duration;
-  if (value->is_string() && absl::SimpleAtod(value->get<std::string>(), &seconds)) return seconds == 0 ? Keep::kNo : Keep::kYes;
-  if (value->is_string() && absl::ParseDuration(value->get<std::string>(), &duration)) {
-    return duration == absl::ZeroDuration() ? Keep::kNo : Keep::kYes;
+  if (value->is_number()) {
+    duration = absl::Seconds(value->get<double>());
+  } else if (value->is_string() && absl::SimpleAtod(value->get<std::string>(), &seconds)) {
+    duration = absl::Seconds(seconds);
+  } else if (!value->is_string() || !absl::ParseDuration(value->get<std::string>(), &duration)) {
+    fields.Refuse("keep_alive", "must be seconds, or a duration such as \"5m\"");
+    return std::nullopt;
   }
-  fields.Refuse("keep_alive", "must be seconds, or a duration such as \"5m\"");
-  return Keep::kUnsaid;
+  return duration < absl::ZeroDuration() ? absl::InfiniteDuration() : duration;
 }
 
 // num_ctx, num_gpu and others tell how a model is loaded; that is decided where engines are started.
@@ -89,7 +91,7 @@ void ReadThink(const JsonFields& fields, Json& input) {
 void ReadCommon(const JsonFields& fields, absl::Status& error, Asked& asked) {
   asked.model = ModelName(fields);
   asked.stream = fields.Bool("stream", true);
-  asked.keep = ReadKeepAlive(fields);
+  asked.keep_alive = ReadKeepAlive(fields);
   if (const Json* options = fields.Object("options")) ReadOptions({*options, "options", error}, asked.input);
   if (fields.Bool("logprobs")) fields.Refuse("logprobs", "cannot be told here");
 }
@@ -240,7 +242,7 @@ absl::StatusOr<Asked> ReadEmbed(const Json& body) {
   Asked asked;
   asked.model = ModelName(fields);
   asked.stream = false;
-  asked.keep = ReadKeepAlive(fields);
+  asked.keep_alive = ReadKeepAlive(fields);
   Json& texts = asked.input["input"] = Json::array();
   const Json* input = fields.Find("input");
   if (!input) input = fields.Find("prompt");  // of /api/embeddings

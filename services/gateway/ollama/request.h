@@ -3,14 +3,13 @@
 #pragma once
 
 #include <absl/status/statusor.h>
+#include <absl/time/time.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 namespace aima::gateway::ollama {
-
-// Whether a model is to be kept in memory.
-enum class Keep { kUnsaid, kYes, kNo };
 
 // A request to generate text.
 struct Asked {
@@ -19,7 +18,7 @@ struct Asked {
   bool stream = true;
   bool raw = false;      // for inference.complete rather than inference.chat
   bool empty = false;    // nothing is asked: the model is to be loaded, or unloaded
-  Keep keep = Keep::kUnsaid;
+  std::optional<absl::Duration> keep_alive;  // for how long the model is to stay in memory; infinite is for ever
 };
 
 absl::StatusOr<Asked> ReadChat(const nlohmann::json& body);

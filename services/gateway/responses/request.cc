@@ -114,8 +114,14 @@ class Conversation {
       return ReadContent(item, Assistant());
     }
     Flush();
-    Json message = {{"role", role}};
+    // Not every chat template knows developers, or more than one system prompt.
+    Json message = {{"role", role == "developer" ? "system" : role}};
     ReadContent(item, message);
+    if (message["role"] == "system" && message.contains("content") && messages_.size() == 1 && messages_[0]["role"] == "system" &&
+        messages_[0].contains("content")) {
+      messages_[0]["content"] = absl::StrCat(messages_[0]["content"].get<std::string>(), "\n\n", message["content"].get<std::string>());
+      return;
+    }
     messages_.push_back(std::move(message));
   }
   void AddThoughts(const JsonFields& item) {

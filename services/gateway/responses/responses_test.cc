@@ -51,7 +51,7 @@ TEST(ResponsesRequest, ItemsBecomeTurns) {
       {"role": "assistant", "content": "Really."},
       {"role": "user", "content": "Thanks"}]})");
   EXPECT_EQ(input["messages"], Json::parse(R"([
-      {"role": "developer", "content": "Be brief."},
+      {"role": "system", "content": "Be brief."},
       {"role": "user", "parts": [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": "data:x", "detail": "low"}}]},
       {"role": "assistant", "content": "Let me see.", "reasoning_content": "Look.", "tool_calls": [
         {"id": "c1", "name": "f", "arguments": "{}"}, {"id": "c2", "name": "g", "arguments": "{\"a\":1}"}]},
@@ -60,6 +60,13 @@ TEST(ResponsesRequest, ItemsBecomeTurns) {
       {"role": "assistant", "content": "Done."},
       {"role": "assistant", "content": "Really."},
       {"role": "user", "content": "Thanks"}])"));
+}
+
+TEST(ResponsesRequest, WhatDevelopersSayFirstIsOneSystemPromptWithTheInstructions) {
+  EXPECT_EQ(InputOf(R"({"instructions": "Be brief.", "input": [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": "Hi"},
+                        {"role": "developer", "content": "Now be rude."}]})")["messages"],
+            Json::parse(R"([{"role": "system", "content": "Be brief.\n\nBe kind."}, {"role": "user", "content": "Hi"},
+                            {"role": "system", "content": "Now be rude."}])"));
 }
 
 TEST(ResponsesRequest, ToolsAndFormsAreThoseOfChat) {
