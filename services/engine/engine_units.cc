@@ -172,13 +172,19 @@ absl::StatusOr<std::string> EngineUnits::ChooseId(const v1::StartRequest& reques
 
 absl::StatusOr<std::shared_ptr<Instance>> EngineUnits::Resolve(const std::string& name) const {
   if (std::shared_ptr<Instance> instance = instances_.Find(name)) return instance;
-  RETURN_IF_ERROR(FindEngine(name).status());
+  const bool external = name == ExternalOllama::kInstance && ollama_ != nullptr && ollama_->server();
+  if (!external) RETURN_IF_ERROR(FindEngine(name).status());
   std::vector<std::string> ids;
   std::shared_ptr<Instance> only;
   for (const std::shared_ptr<Instance>& instance : instances_.OfEngine(name)) {
     if (!instance->record().Live()) continue;
     ids.push_back(instance->record().instance_id);
     only = instance;
+  }
+  const v1::EngineSpec* spec = catalogue_.Find(name);
+  if (external || (ids.empty() && spec && ExternalOf(*spec))) {
+    return Error(v1::ENGINE_EXTERNAL, absl::StrCat("'", name, "' runs on the machine without AIMA, which uses it only"),
+                 {{"name", name}});
   }
   if (ids.size() < 2) return only;
   return Error(v1::ENGINE_AMBIGUOUS, absl::StrCat("engine '", name, "' has the instances ", absl::StrJoin(ids, ", ")),
@@ -332,7 +338,13 @@ Task<void> EngineUnits::RunInstall(v1::EngineSpec spec, std::shared_ptr<InstallF
 v1::EngineStatus EngineUnits::StatusOf(const v1::EngineSpec& spec) const {
   const auto install = installs_.find(spec.name());
   const bool installing = install != installs_.end() && !install->second->finished();
+  if (ExternalOf(spec)) return v1::ENGINE_STATUS_RUNNING;
   return EngineStatusOf(installing, installer_.Find(spec).has_value(), instances_.OfEngine(spec.name()));
+}
+
+const ExternalOllama* EngineUnits::ExternalOf(const v1::EngineSpec& spec) const {
+  const bool is_there = ollama_ != nullptr && ollama_->server() && spec.name() == "ollama";
+  return is_there ? ollama_ : nullptr;
 }
 
 template <class Message>
@@ -356,6 +368,11 @@ void EngineUnits::Describe(const v1::EngineSpec& spec, const Instance* only, Mes
     }
     if (!only || only == instance.get()) *out.add_instances() = ToProto(*instance);
   }
+  if (const ExternalOllama* external = only ? nullptr : ExternalOf(spec)) {
+    *out.add_instances() = external->Instance(spec);
+    if (out.path().empty()) out.set_version(external->server()->version);
+    for (const v1::OwnModel& model : external->server()->models) *out.add_own_models() = model;
+  }
 }
 
 Task<absl::StatusOr<v1::GetResponse>> EngineUnits::Get(CallContext& call, const v1::GetRequest& request) {
@@ -363,6 +380,7 @@ Task<absl::StatusOr<v1::GetResponse>> EngineUnits::Get(CallContext& call, const 
   const v1::EngineSpec* spec = catalogue_.Find(request.name());
   const std::shared_ptr<Instance> instance = spec ? nullptr : instances_.Find(request.name());
   if (instance) spec = catalogue_.Find(instance->record().engine);
+  if (!spec && request.name() == ExternalOllama::kInstance) spec = catalogue_.Find("ollama");
   if (!spec) co_return NotFound(request.name());
   Describe(*spec, instance.get(), response);
   co_return response;
@@ -403,6 +421,9 @@ Task<absl::StatusOr<v1::EndpointsResponse>> EngineUnits::Endpoints(CallContext& 
       *response.add_items() = EndpointOf(instance->record(), *spec);
     }
   }
+  const v1::EngineSpec* ollama = catalogue_.Find("ollama");
+  const ExternalOllama* external = ollama && request.model_id().empty() ? ExternalOf(*ollama) : nullptr;
+  if (external) *response.add_items() = external->Endpoint(*ollama);
   co_return response;
 }
 

@@ -10,6 +10,7 @@
 #include "aima/engine/v1/engine.pb.h"
 #include "libs/base/call_context.h"
 #include "libs/base/stream.h"
+#include "services/engine/external.h"
 #include "services/engine/instances.h"
 
 namespace aima::engine {
@@ -28,6 +29,9 @@ class EngineUnits {
     instances_.OrderAgainThrough(
         [this](CallContext& call, Record record) { return OrderAgain(call, std::move(record)); });
   }
+
+  // A server of the machine's own, listed and offered with the others. Outlives this.
+  void Offer(const ExternalOllama& ollama) { ollama_ = &ollama; }
 
   Task<absl::StatusOr<v1::StartResponse>> Start(CallContext& call, const v1::StartRequest& request);
   Task<absl::Status> StartStream(CallContext& call, const v1::StartRequest& request,
@@ -69,6 +73,8 @@ class EngineUnits {
   absl::StatusOr<std::shared_ptr<InstallFeed>> BeginInstall(const std::string& name, const std::string& version);
   Task<void> RunInstall(v1::EngineSpec spec, std::shared_ptr<InstallFeed> feed);
   v1::EngineStatus StatusOf(const v1::EngineSpec& spec) const;
+  // The external server, if it is of this engine and there.
+  const ExternalOllama* ExternalOf(const v1::EngineSpec& spec) const;
   absl::Status NotFound(const std::string& name) const;
   // Fills an Engine or a GetResponse, which have the same fields.
   template <class Message>
@@ -81,6 +87,7 @@ class EngineUnits {
   Neighbours& neighbours_;
   const std::function<void(Task<void>)> spawn_;
   std::map<std::string, std::shared_ptr<InstallFeed>> installs_;
+  const ExternalOllama* ollama_ = nullptr;
 };
 
 }  // namespace aima::engine

@@ -198,6 +198,12 @@ class EngineUnitsTest : public ::testing::Test {
     return Await(service_->units.Stop(call_, request));
   }
 
+  absl::Status RestartUnit(const std::string& name) {
+    v1::RestartRequest request;
+    request.set_name(name);
+    return Await(service_->units.Restart(call_, request)).status();
+  }
+
   // For starts that the test does not wait for.
   Task<void> StartInto(std::string model, std::optional<absl::StatusOr<v1::StartResponse>>* result) {
     v1::StartRequest request;

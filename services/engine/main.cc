@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cstdlib>
@@ -58,7 +59,15 @@ Task<absl::Status> Wire(runtime::Host& host) {
   auto& instances = host.Own<Instances>(std::move(around), catalogue);
   auto& units = host.Own<EngineUnits>(host.loop(), catalogue, installer, instances, neighbours, spawn);
 
+  auto& ollama = host.Own<ExternalOllama>(
+      host.loop(), host.Outbox(), host.config().engine().ollama_addr(), [&instances](int port) {
+        return std::any_of(instances.all().begin(), instances.all().end(), [port](const auto& item) {
+          return item.second->record().Live() && item.second->record().port == port;
+        });
+      });
+  units.Offer(ollama);
   CO_RETURN_IF_ERROR(co_await instances.Recover());
+  host.Spawn(ollama.Watch(host.BackgroundCall("look for ollama")));
   host.Spawn(tenure.Watch(EndSuperseded));
   host.Spawn(instances.SweepForever(kSweepInterval));
   host.Spawn(DrainAtSignal(host.loop(), instances));

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include "services/engine/engine_units_for_test.h"
 
 namespace aima::engine {
@@ -10,7 +13,6 @@ namespace {
 
 using aima::testing::FailsWith;
 using aima::testing::IsOk;
-using aima::testing::Postgres;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -30,6 +32,20 @@ class RetentionTest : public EngineUnitsTest {
     request.set_generation(1);
     request.set_reason(v1::UNLOAD_REASON_ROOM);
     (void)co_await service_->units.Unload(call, request);
+  }
+  // Keeps everybody from writing until it is told to let go.
+  Task<void> HoldRows(pg::Database& db, bool& held, const bool& release) {
+    (void)co_await db.Transact(CallContext(), [&](pg::Transaction& transaction) -> Task<absl::Status> {
+      const absl::StatusOr<pg::Result> locked =
+          co_await transaction.Query({"test_hold", "SELECT FROM tenure FOR UPDATE"}, {});
+      if (!locked.ok()) co_return locked.status();
+      held = true;
+      while (!release) {
+        boost::asio::steady_timer timer(loop_, std::chrono::milliseconds(20));
+        co_await timer.async_wait(boost::asio::use_awaitable);
+      }
+      co_return absl::OkStatus();
+    });
   }
   v1::Endpoint Endpoint() { return Await(service_->units.Endpoints(call_, {}))->items(0); }
 };
@@ -174,16 +190,20 @@ TEST_F(RetentionTest, ARestartThatWasCutOffBetweenStopAndStartIsFinishedUnderIts
 }
 
 TEST_F(RetentionTest, AnInstanceWhoseStopCouldNotBeStoredIsWatchedOn) {
-  Postgres server;
-  UseDatabase(server);
   Model("smol", "");
   const absl::StatusOr<v1::StartResponse> started = Start("smol");
   ASSERT_THAT(started, IsOk());
-  server.Stop();
-  EXPECT_FALSE(Stop("smol").ok());
+  const auto db = pg::Open(loop_, database_);
+  bool held = false, release = false;
+  service_->spawn(HoldRows(*db, held, release));
+  ASSERT_TRUE(Eventually([&] { return held; }));
+  // Waits for the row for as long as a write may; the watch sees meanwhile that the instance is being stopped, and leaves.
+  EXPECT_EQ(Stop("smol").status().code(), absl::StatusCode::kUnavailable);
+  release = true;
   EXPECT_EQ(Get("smol").status(), v1::INSTANCE_STATUS_RUNNING);
   kill(started->process_id(), SIGKILL);
-  EXPECT_TRUE(Eventually([&] { return Get("smol").status() == v1::INSTANCE_STATUS_FAILED; })) << "its end is seen";
+  EXPECT_TRUE(Eventually([&] { return Get("smol").status() == v1::INSTANCE_STATUS_FAILED; }, absl::Seconds(20)))
+      << "its end is seen";
 }
 
 TEST_F(RetentionTest, AServiceThatHasBeenSupersededWritesNothingAndEndsNothing) {

@@ -200,6 +200,8 @@ TEST_F(LoaderTest, WhoNobodyWaitsForAnyMoreMakesNobodyLeave) {
                         boost::asio::bind_cancellation_slot(leave.slot(), [](std::exception_ptr, Leased) {}));
   RunUntil([&] { return engines_.starts == 2; });
   loop_.poll();
+  EXPECT_THAT(Acquire("a"), IsOk()) << "the last of its turn";
+  EXPECT_FALSE(AcquireWithin(absl::Milliseconds(20), "a").ok()) << "it is closed";
   leave.emit(boost::asio::cancellation_type::terminal);
   EXPECT_THAT(AcquireWithin(absl::Seconds(20), "a"), IsOk()) << "it is open again";
   busy->Release();

@@ -49,9 +49,9 @@ int64_t KvBytes(int64_t numbers, const EngineFacts& facts) {
 // A windowed layer keeps the window of each request and the batch that is being worked on, in whole steps.
 int64_t WindowedTokens(const v1::Details& details, const Serving& serving, const EngineFacts& facts) {
   if (facts.window_step <= 0) return serving.context_length;
-  const int64_t window = Sum(Product(details.sliding_window(), serving.parallel), facts.batch);
-  const int64_t kept = std::min(serving.context_length, window);
-  return Product((kept - 1) / facts.window_step + 1, facts.window_step);
+  const int64_t share = std::max<int64_t>(1, serving.context_length / serving.parallel);
+  const int64_t kept = std::min(share, Sum(details.sliding_window(), facts.batch));
+  return Product(Product((kept - 1) / facts.window_step + 1, facts.window_step), serving.parallel);
 }
 
 int64_t KeptBytes(const v1::Details& details, const Serving& serving, const EngineFacts& facts) {
@@ -68,15 +68,16 @@ v1::MemoryBreakdown Break(const v1::Model& model, const Serving& serving, const 
   memory.set_kv_cache_bytes(KeptBytes(details, serving, facts));
   memory.set_kv_bytes_per_token(
       KvBytes(Sum(details.kv_numbers_per_token(), details.kv_numbers_per_token_windowed()), facts));
-  // Intermediate results of one batch: some vectors of the model's width and of the feed-forward layers', and one line
-  // of scores per request.
+  // Intermediate results of one batch: some vectors of the model's width and of the feed-forward layers', lines of scores,
+  // and which token sees which.
   const int64_t width = Sum(Product(facts.width_vectors, details.embedding_length()),
                             Product(facts.feed_forward_vectors, details.feed_forward_length()));
   const bool embeds = model.type() == v1::MODEL_TYPE_EMBEDDING || model.type() == v1::MODEL_TYPE_RERANK;
-  const int64_t batch = embeds && facts.embedding_batch > 0 ? facts.embedding_batch : facts.batch;
-  int64_t compute =
-      Product(kIntermediateBytes, Sum(Product(std::min(batch, serving.context_length), width),
-                                      Product(serving.parallel, embeds ? 0 : details.vocab_size())));
+  const int64_t batch = std::min(serving.context_length,
+                                 embeds && facts.embedding_batch > 0 ? facts.embedding_batch : facts.batch);
+  const int64_t scores = !embeds ? serving.parallel : facts.embedding_scores ? batch : 0;
+  int64_t compute = Product(kIntermediateBytes, Sum(Product(batch, width), Product(scores, details.vocab_size())));
+  compute = Sum(compute, Product(Product(batch, serving.context_length), facts.mask));
   if (model.format() == v1::MODEL_FORMAT_GGUF) {
     compute = Sum(compute, Product(details.vocab_size(), facts.vocabulary_entry));
     memory.set_overhead_bytes(facts.process);

@@ -19,13 +19,15 @@ struct Serving {
 struct EngineFacts {
   std::string engine;  // empty: assumed
   int64_t process = int64_t{64} << 20;    // a process without a model
-  int64_t vocabulary_entry = 160;         // tables for one token of the vocabulary
+  int64_t vocabulary_entry = 400;         // tables for one token of the vocabulary
   int64_t batch = 512;                    // tokens worked on at once
   int64_t embedding_batch = 0;            // the same for embeddings, at most; 0 is as for other models
   int64_t kv_number_millibytes = 2000;    // one number of the keys and values
   int64_t window_step = 0;                // in which windows are kept; 0: they are not, but the whole context
-  int64_t width_vectors = 4;              // of the model's width, that a batch has at once
+  int64_t width_vectors = 6;              // of the model's width, that a batch has at once
   int64_t feed_forward_vectors = 2;       // of the feed-forward layers' width
+  int64_t mask = 2;                       // for one token of a batch and one of the context
+  bool embedding_scores = false;          // for embeddings a line of scores is kept for each token of the batch
 };
 
 // The model's own context length, at most 4 096.

@@ -33,6 +33,8 @@ EngineFacts FactsOf(const engine::v1::Engine& engine) {
   facts.window_step = told.window_step();
   facts.width_vectors = told.width_vectors();
   facts.feed_forward_vectors = told.feed_forward_vectors();
+  facts.mask = told.mask();
+  facts.embedding_scores = told.embedding_scores();
   return facts;
 }
 

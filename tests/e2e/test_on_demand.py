@@ -9,7 +9,7 @@ from support.cluster import Cluster, Failed, models_dir
 from support.marked import marked_processes
 
 # Enough for the chat model or the embedding model, not for both.
-ROOM = 270_000_000
+ROOM = 300_000_000
 
 
 def budget(room):
@@ -116,6 +116,7 @@ def test_who_finds_no_memory_learns_who_holds_it(small):
 
 
 def test_what_somebody_pinned_stays(small):
+    before = latest(small)
     started = small.execute("engine.start", {"model_id": small.chat_id, "pinned": True}, options={"timeout": "60s"}, timeout=90)
     with pytest.raises(Failed) as failed:
         embed(small, timeout=20)
@@ -125,8 +126,9 @@ def test_what_somebody_pinned_stays(small):
     assert now["pinned"] and now["process_id"] == started["process_id"]
     # From now on it may go.
     small.execute("engine.start", {"model_id": small.chat_id, "idle_timeout": "500ms"}, options={"timeout": "60s"}, timeout=90)
-    small.wait(lambda: running(small) == {}, what="the end of an idle engine")
-    assert events(small, "engine.stopped")[0]["payload"]["reason"] == "idle"
+    small.wait(lambda: events(small, "engine.stopped", before), what="the end of an idle engine")
+    assert [event["payload"]["reason"] for event in events(small, "engine.stopped", before)] == ["idle"]
+    assert running(small) == {}
     assert embed(small)["embeddings"]
 
 
