@@ -31,8 +31,11 @@ std::vector<mcp::Source*> WithMore(std::vector<mcp::Source*> sources, const std:
 }
 
 http::Response Refused(int status, std::string_view message) {
-  const absl::Status error = status == 413 ? Error(unit::v1::TOO_LARGE, absl::string_view(message.data(), message.size()))
-                                           : InvalidInput("", absl::string_view(message.data(), message.size()));
+  const absl::string_view text(message.data(), message.size());
+  const absl::Status error = status == 413   ? Error(unit::v1::TOO_LARGE, text)
+                             : status == 500 ? Error(unit::v1::INTERNAL_ERROR, text)
+                             : status == 503 ? Error(unit::v1::OVERLOADED, text)
+                                             : InvalidInput("", text);
   return ErrorResponse(error, {"", "", absl::Now()}, status);
 }
 
