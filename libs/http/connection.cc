@@ -27,6 +27,7 @@ std::string_view MessageFor(int status) {
     case 408: return "the request did not arrive in time";
     case 413: return "the body is larger than this server accepts";
     case 431: return "the header is larger than this server accepts";
+    case 500: return "the server has no answer to this request";
     case 503: return "the server has as many connections as it accepts";
     default: return "the request is not well-formed HTTP";
   }

@@ -54,7 +54,8 @@ std::string_view WithoutWeakness(std::string_view tag) {
 std::string EntityTag(std::string_view body, bool weak) {
   unsigned char digest[SHA256_DIGEST_LENGTH];
   SHA256(reinterpret_cast<const unsigned char*>(body.data()), body.size(), digest);
-  return absl::StrCat(weak ? "W/\"" : "\"", absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest), 16)), "\"");
+  const std::string half = absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest), 16));
+  return absl::StrCat(weak ? "W/\"" : "\"", half, "\"");
 }
 
 bool HoldsTag(std::string_view if_none_match, std::string_view etag) {

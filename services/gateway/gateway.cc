@@ -35,8 +35,11 @@ std::vector<mcp::Source*> WithMore(std::vector<mcp::Source*> sources, const std:
 }
 
 http::Response Refused(int status, std::string_view message, const http::Request& request, const HttpFace& face) {
-  const absl::Status error = status == 413 ? Error(unit::v1::TOO_LARGE, absl::string_view(message.data(), message.size()))
-                                           : InvalidInput("", absl::string_view(message.data(), message.size()));
+  const absl::string_view text(message.data(), message.size());
+  const absl::Status error = status == 413   ? Error(unit::v1::TOO_LARGE, text)
+                             : status == 500 ? Error(unit::v1::INTERNAL_ERROR, text)
+                             : status == 503 ? Error(unit::v1::OVERLOADED, text)
+                                             : InvalidInput("", text);
   if (const Translation* translation = face.TranslationOf(request, request.target.substr(0, request.target.find('?')))) {
     return translation->ErrorAnswer(error, NewId("req_"), status);
   }

@@ -31,7 +31,7 @@ class NoServices : public rpc::Client {
 
  private:
   class Nothing : public RawReader {
-    Task<absl::StatusOr<bool>> Next(google::protobuf::Message&) override { co_return false; }
+    Task<absl::StatusOr<bool>> Next(google::protobuf::Message&) override { co_return Error(unit::v1::UNAVAILABLE, "away"); }
   };
 };
 

@@ -51,6 +51,8 @@ class Exchange : public http::Exchange {
     }
     co_return absl::OkStatus();
   }
+  bool WriteNow(std::string_view) override { return false; }
+  Task<absl::Status> Flush() override { co_return absl::OkStatus(); }
   Task<absl::Status> Finish() override { co_return absl::OkStatus(); }
   bool started() const override { return started_; }
   int status() const override { return status_; }
@@ -146,7 +148,7 @@ World& TheWorld() {
 
 // A session in each era that calls a tool.
 std::vector<std::string> Seeds() {
-  const std::string meta = absl::StrCat(R"("_meta":{"io.modelcontextprotocol/protocolVersion":")", kModernVersion,
+  const std::string meta = absl::StrCat(R"("_meta":{"io.modelcontextprotocol/protocolVersion":")", std::string(kModernVersion),
                                         R"(","io.modelcontextprotocol/clientCapabilities":{}})");
   std::vector<std::string> seeds;
   for (const UnitInfo& unit : TheWorld().catalogue->units()) {

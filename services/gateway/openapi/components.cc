@@ -86,7 +86,8 @@ ordered_json ExecutionSchema() {
           {"description", "Give up after this long: milliseconds, or a duration such as \"30s\". Without it, the unit's own."}}},
         {"async", Flag("Do not wait: the answer is 202 and an operation.")},
         {"trace_id", {{"type", "string"}, {"maxLength", 200}, {"description", "Trace id to use in place of a new one."}}},
-        {"idempotency_key", {{"type", "string"}, {"maxLength", 200}, {"description", "Makes a repeated command the same command."}}}}},
+        {"idempotency_key",
+         {{"type", "string"}, {"maxLength", 200}, {"description", "Makes a repeated command the same command."}}}}},
       {"additionalProperties", false}};
   return {{"type", "object"},
           {"description", "A call of any unit."},
@@ -153,7 +154,9 @@ ordered_json RefTo(const char* kind, const std::string& name) {
 ordered_json Enveloped(ordered_json data) {
   return {{"type", "object"},
           {"properties",
-           {{"success", {{"type", "boolean"}, {"const", true}}}, {"data", std::move(data)}, {"meta", RefTo("schemas", "Meta")}}},
+           {{"success", {{"type", "boolean"}, {"const", true}}},
+            {"data", std::move(data)},
+            {"meta", RefTo("schemas", "Meta")}}},
           {"required", {"success", "data", "meta"}}};
 }
 

@@ -42,7 +42,9 @@ ordered_json Tags(const Catalogue& catalogue, Role role) {
   for (const Tag& tag : kTags) list.push_back({{"name", tag.name}, {"description", tag.description}});
   list.push_back({{"name", "openai"},
                   {"description", "OpenAI's interface under `/v1`, for its clients. It is described where it comes from."},
-                  {"externalDocs", {{"description", "OpenAI's own reference"}, {"url", "https://platform.openai.com/docs/api-reference"}}}});
+                  {"externalDocs",
+                   {{"description", "OpenAI's own reference"},
+                    {"url", "https://platform.openai.com/docs/api-reference"}}}});
   return list;
 }
 

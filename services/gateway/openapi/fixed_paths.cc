@@ -30,7 +30,11 @@ ordered_json Operation(const char* id, const char* tag, const char* summary, con
                             {"401", RefTo("responses", "Unauthenticated")},
                             {"403", RefTo("responses", "PermissionDenied")},
                             {"default", RefTo("responses", "Problem")}};
-  return {{"operationId", id}, {"summary", summary}, {"description", description}, {"tags", {tag}}, {"responses", std::move(responses)}};
+  return {{"operationId", id},
+          {"summary", summary},
+          {"description", description},
+          {"tags", {tag}},
+          {"responses", std::move(responses)}};
 }
 
 ordered_json Answer(const char* description, const char* type, ordered_json schema) {
@@ -49,10 +53,13 @@ ordered_json PathParameter(const char* name, const char* description, const char
 }
 
 ordered_json Body(const ordered_json& examples) {
-  return {{"required", true}, {"content", {{kJson, {{"schema", RefTo("schemas", "Execution")}, {"examples", examples}}}}}};
+  return {{"required", true},
+          {"content", {{kJson, {{"schema", RefTo("schemas", "Execution")}, {"examples", examples}}}}}};
 }
 
-ordered_json Example(const char* summary, ordered_json value) { return {{"summary", summary}, {"value", std::move(value)}}; }
+ordered_json Example(const char* summary, ordered_json value) {
+  return {{"summary", summary}, {"value", std::move(value)}};
+}
 
 ordered_json HeaderParameter(const char* name, const char* description, ordered_json schema) {
   return {{"name", name}, {"in", "header"}, {"description", description}, {"schema", std::move(schema)}};
@@ -79,13 +86,15 @@ void AddFixedPaths(Components& components, std::map<std::string, ordered_json>& 
                 "`Accept: application/x-ndjson` the same as lines of JSON.",
                 {{"description", "The stream."},
                  {"content",
-                  {{"text/event-stream", {{"schema", AnyObject()}}}, {"application/x-ndjson", {{"schema", AnyObject()}}}}}});
-  stream["requestBody"] = Body({{"follow-events", Example("Follow what happens", {{"unit", "event.subscribe"}, {"input", {{"domain", "engine"}}}})}});
+                  {{"text/event-stream", {{"schema", AnyObject()}}},
+                   {"application/x-ndjson", {{"schema", AnyObject()}}}}}});
+  const ordered_json follow = {{"unit", "event.subscribe"}, {"input", {{"domain", "engine"}}}};
+  stream["requestBody"] = Body({{"follow-events", Example("Follow what happens", follow)}});
   paths["/api/v2/stream"] = {{"post", std::move(stream)}};
 
   ordered_json resource = Operation("resource", "resources", "Reads an asms:// address",
-                                    "For addresses that a program has in hand; those of `resources` have paths of their own. "
-                                    "Behind `/watch` the answer is a stream.",
+                                    "For addresses that a program has in hand; those of `resources` have paths of their "
+                                    "own. Behind `/watch` the answer is a stream.",
                                     Answer("What is there.", kJson, Enveloped(ordered_json::object())));
   resource["responses"]["404"] = RefTo("responses", "NotFound");
   resource["responses"]["304"] = RefTo("responses", "NotModified");
@@ -96,7 +105,8 @@ void AddFixedPaths(Components& components, std::map<std::string, ordered_json>& 
   paths["/api/v2/units"] = {{"get", Operation("units", "catalogue", "Lists units, resources, events and errors",
                                               "With schemas, examples and descriptions, in our own form.",
                                               Answer("What there is.", kJson, Enveloped(AnyObject())))}};
-  const ordered_json unit_parameter = ordered_json::array({PathParameter("unit", "Name of the unit.", "model.list")});
+  const ordered_json unit_parameter =
+      ordered_json::array({PathParameter("unit", "Name of the unit.", "model.list")});
   ordered_json one = Operation("unit", "catalogue", "Describes one unit", "As /api/v2/units does.",
                                Answer("The unit.", kJson, Enveloped(AnyObject())));
   one["responses"]["404"] = RefTo("responses", "NotFound");
@@ -115,18 +125,21 @@ void AddFixedPaths(Components& components, std::map<std::string, ordered_json>& 
                                   Answer("All of them do.", kJson, Enveloped(AnyObject())));
   health["responses"]["503"] = Answer("Some do not; `data.services` tells which.", kJson, Enveloped(AnyObject()));
   paths["/api/v2/health"] = {{"get", std::move(health)}};
-  paths["/api/v2/metrics"] = {{"get", Operation("metrics", "cluster", "Metrics for Prometheus", "Of the gateway and of every service; also at /metrics.",
+  paths["/api/v2/metrics"] = {{"get", Operation("metrics", "cluster", "Metrics for Prometheus",
+                                                "Of the gateway and of every service; also at /metrics.",
                                                 Answer("Prometheus' text format.", "text/plain", {{"type", "string"}}))}};
   ordered_json document = Operation("openapi", "catalogue", "This document", "As the key that asks may know it.",
                                     Answer("OpenAPI 3.1.", kJson, AnyObject()));
   document["responses"]["304"] = RefTo("responses", "NotModified");
   paths["/openapi.json"] = {{"get", std::move(document)}};
 
-  const ordered_json id = ordered_json::array({PathParameter("operation_id", "Id of the operation.", "op_01jd6v00000000000000000000")});
+  const ordered_json id =
+      ordered_json::array({PathParameter("operation_id", "Id of the operation.", "op_01jd6v00000000000000000000")});
   const ordered_json operation = components.Ref(*v1::Operation::descriptor(), SchemaUse::kOutput);
   const auto add = [&](const char* method, const char* path, const char* name, const char* summary, const char* unit,
                        ordered_json answer) {
-    ordered_json item = Operation(name, "operation", summary, absl::StrCat("`", unit, "` by an address of its own.").c_str(), std::move(answer));
+    const std::string description = absl::StrCat("`", unit, "` by an address of its own.");
+    ordered_json item = Operation(name, "operation", summary, description.c_str(), std::move(answer));
     if (absl::StrContains(path, "{")) {
       item["parameters"] = id;
       item["responses"]["404"] = RefTo("responses", "NotFound");
@@ -135,13 +148,16 @@ void AddFixedPaths(Components& components, std::map<std::string, ordered_json>& 
   };
   const ordered_json one_operation = Answer("The operation.", kJson, Enveloped(operation));
   add("get", "/api/v2/operations", "operations.list", "Lists operations, the newest first", "operation.list",
-      Answer("A page of operations.", kJson, Enveloped(components.Ref(*v1::ListResponse::descriptor(), SchemaUse::kOutput))));
-  add("get", "/api/v2/operations/{operation_id}", "operations.get", "Returns one operation", "operation.get", one_operation);
-  add("get", "/api/v2/operations/{operation_id}/wait", "operations.wait", "Waits for the end of an operation", "operation.wait",
+      Answer("A page of operations.", kJson,
+             Enveloped(components.Ref(*v1::ListResponse::descriptor(), SchemaUse::kOutput))));
+  add("get", "/api/v2/operations/{operation_id}", "operations.get", "Returns one operation", "operation.get",
       one_operation);
+  add("get", "/api/v2/operations/{operation_id}/wait", "operations.wait", "Waits for the end of an operation",
+      "operation.wait", one_operation);
   add("get", "/api/v2/operations/{operation_id}/events", "operations.events", "Follows an operation to its end",
       "operation.wait", Answer("The operation, each time that it changes.", "text/event-stream", operation));
-  add("post", "/api/v2/operations/{operation_id}/cancel", "operations.cancel", "Ends an operation", "operation.cancel", one_operation);
+  add("post", "/api/v2/operations/{operation_id}/cancel", "operations.cancel", "Ends an operation", "operation.cancel",
+      one_operation);
 }
 
 ordered_json FixedParameters() {
@@ -166,8 +182,11 @@ ordered_json FixedResponses(Components& components, const Catalogue& catalogue) 
   ordered_json overloaded = problem("More calls than are accepted.", {"OVERLOADED"});
   overloaded["headers"] = {{"Retry-After", RefTo("headers", "Retry-After")}};
   return {{"Accepted", std::move(accepted)},
-          {"NotModified", {{"description", "What the caller has is still so."}, {"headers", {{"ETag", RefTo("headers", "ETag")}}}}},
-          {"InvalidInput", problem("`INVALID_INPUT`: a field is missing, malformed or out of range; `error.details.fields` names each.", {"INVALID_INPUT"})},
+          {"NotModified",
+           {{"description", "What the caller has is still so."}, {"headers", {{"ETag", RefTo("headers", "ETag")}}}}},
+          {"InvalidInput",
+           problem("`INVALID_INPUT`: a field is missing, malformed or out of range; `error.details.fields` names each.",
+                   {"INVALID_INPUT"})},
           {"Unauthenticated", problem("`UNAUTHENTICATED`: there is no key, or not a valid one.", {"UNAUTHENTICATED"})},
           {"PermissionDenied", problem("`PERMISSION_DENIED`: the key does not allow this.", {"PERMISSION_DENIED"})},
           {"NotFound", problem("There is no such thing.", {"UNIT_NOT_FOUND", "RESOURCE_NOT_FOUND"})},
@@ -188,8 +207,15 @@ ordered_json FixedHeaders() {
 }
 
 ordered_json SecuritySchemes() {
-  return {{"bearer", {{"type", "http"}, {"scheme", "bearer"}, {"description", "A key of `aima key create`: `Authorization: Bearer aima_…`."}}},
-          {"key", {{"type", "apiKey"}, {"in", "header"}, {"name", "X-API-Key"}, {"description", "The same key in a header of its own."}}}};
+  return {{"bearer",
+           {{"type", "http"},
+            {"scheme", "bearer"},
+            {"description", "A key of `aima key create`: `Authorization: Bearer aima_…`."}}},
+          {"key",
+           {{"type", "apiKey"},
+            {"in", "header"},
+            {"name", "X-API-Key"},
+            {"description", "The same key in a header of its own."}}}};
 }
 
 ordered_json ProblemExamples(const Catalogue& catalogue, const std::map<std::string, ordered_json>& paths) {
@@ -210,7 +236,8 @@ ordered_json ProblemExamples(const Catalogue& catalogue, const std::map<std::str
         const auto& reason = *file->enum_type(i)->value(j);
         if (!used.contains(reason.name()) || !reason.options().HasExtension(unit::v1::reason)) continue;
         const std::string text = CommentOf(reason);
-        examples[reason.name()] = {{"summary", text}, {"value", ordered_json::parse(ErrorEnvelope(ErrorOf(&reason, text), meta))}};
+        const std::string problem = ErrorEnvelope(ErrorOf(&reason, text), meta);
+        examples[reason.name()] = {{"summary", text}, {"value", ordered_json::parse(problem)}};
       }
     }
   }

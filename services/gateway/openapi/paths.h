@@ -12,8 +12,7 @@ bool IsOffered(const UnitInfo& unit, Role role);
 // First sentence of a text.
 std::string FirstSentence(const std::string& text);
 
-// Adds the paths of one unit: itself, and the resources that it backs. `components` gets what they refer to,
-// `reasons` the names of the reasons that the unit gives.
+// Adds the paths of one unit: itself, and the resources that it backs. `components` gets what they refer to.
 void AddUnitPaths(const Catalogue& catalogue, const UnitInfo& unit, Components& components,
                   std::map<std::string, ordered_json>& paths);
 

@@ -88,7 +88,8 @@ void AddProblems(const Catalogue& catalogue, const UnitInfo& unit, ordered_json&
     }
     problems[status] = {
         {"description", absl::StrJoin(texts, "\n\n")},
-        {"content", {{"application/problem+json", {{"schema", RefTo("schemas", "Problem")}, {"examples", std::move(examples)}}}}}};
+        {"content",
+         {{"application/problem+json", {{"schema", RefTo("schemas", "Problem")}, {"examples", std::move(examples)}}}}}};
   }
   for (auto& [status, problem] : problems) responses[absl::StrCat(status)] = std::move(problem);
   responses["default"] = RefTo("responses", "Problem");
