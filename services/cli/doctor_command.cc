@@ -34,16 +34,18 @@ const char* Word(Verdict verdict) {
 
 Patient Examine(Session& session) {
   Patient patient{.session = session, .data_dir = session.globals.data_dir, .program = FindPlaces().program};
-  // A running cluster is looked at as it was started, flags included.
+  // A cluster of which something runs is looked at as it was started, flags included.
+  patient.processes = ClusterProcesses(patient.data_dir);
+  const bool runs = std::any_of(patient.processes.begin(), patient.processes.end(),
+                                [](const ordered_json& item) { return item.value("pid", 0) != 0; });
   patient.supervised = SupervisorLock::IsHeld(SupervisorFile(patient.data_dir));
   const std::string effective = EffectiveConfigFile(patient.data_dir);
   const absl::StatusOr<config::v1::Config> own = LoadSettings(session.globals, ConfigFileOf(patient.data_dir));
   patient.config_status = own.status();
   absl::StatusOr<config::v1::Config> config =
-      patient.supervised && access(effective.c_str(), R_OK) == 0 ? LoadSettings(session.globals, effective) : own;
+      (patient.supervised || runs) && access(effective.c_str(), R_OK) == 0 ? LoadSettings(session.globals, effective) : own;
   if (!config.ok()) config = LoadSettings(session.globals, "");
   if (config.ok()) patient.config = *std::move(config);
-  patient.processes = ClusterProcesses(patient.data_dir);
   auto gateway = GatewayClient::Connect(session.loop, session.globals);
   if (gateway.ok()) {
     const absl::StatusOr<ordered_json> health = Await(session.loop, (*gateway)->Get("health", absl::Seconds(3)));
