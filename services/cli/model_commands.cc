@@ -78,10 +78,10 @@ std::string Objection(const ordered_json& model, const std::vector<ordered_json>
   return model.value("pinned", false) ? "it is pinned" : "";
 }
 
-absl::Status StopInstance(Session& session, GatewayClient& client, const std::string& name, bool force) {
+absl::StatusOr<ordered_json> StopInstance(Session& session, GatewayClient& client, const std::string& name, bool force) {
   ordered_json input = {{"name", name}};
   if (force) input["force"] = true;
-  return Await(session.loop, client.Execute("engine.stop", input)).status();
+  return Await(session.loop, client.Execute("engine.stop", input));
 }
 
 absl::Status Remove(Session& session, GatewayClient& client, const std::string& name, bool force, bool yes) {
@@ -100,7 +100,7 @@ absl::Status Remove(Session& session, GatewayClient& client, const std::string& 
   }
   for (const ordered_json& user : users) {
     std::cerr << "stopping " << Text(user, "instance_id") << std::endl;
-    RETURN_IF_ERROR(StopInstance(session, client, Text(user, "instance_id"), false));
+    RETURN_IF_ERROR(StopInstance(session, client, Text(user, "instance_id"), false).status());
   }
   ordered_json input = {{"model_id", id}};
   if (force) input["force"] = true;
@@ -150,12 +150,12 @@ absl::Status StopEngineNamed(Session& session, const std::vector<std::string>& n
     for (const ordered_json& instance : meant) ids.push_back(Text(instance, "instance_id"));
     if (ids.empty()) ids = {name};  // an engine's name, or what has stopped already: the unit knows
     for (const std::string& id : ids) {
-      const absl::Status stopped = StopInstance(session, *client, id, force);
-      if (stopped.code() == absl::StatusCode::kNotFound) {
-        return WithRemedy(stopped, "`aima ps` shows what runs; `aima stop` alone stops the whole cluster.");
+      const absl::StatusOr<ordered_json> stopped = StopInstance(session, *client, id, force);
+      if (stopped.status().code() == absl::StatusCode::kNotFound) {
+        return WithRemedy(stopped.status(), "`aima ps` shows what runs; `aima stop` alone stops the whole cluster.");
       }
-      RETURN_IF_ERROR(stopped);
-      std::cout << (session.globals.output == "json" ? ordered_json{{"instance_id", id}}.dump() : id) << std::endl;
+      RETURN_IF_ERROR(stopped.status());
+      std::cout << (session.globals.output == "table" ? id + "\n" : Format(*stopped, session.globals.output)) << std::flush;
     }
   }
   return absl::OkStatus();

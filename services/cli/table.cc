@@ -51,7 +51,17 @@ std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableS
     widths.resize(std::max(widths.size(), row.size()));
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], DisplayWidth(row[i]));
   }
-  if (style.width > 0) Shrink(widths, style.width);
+  if (style.width > 0) {
+    Shrink(widths, style.width);
+    // Columns for which there is no room at all are left out, from the right: -o wide shows them.
+    size_t used = 0, kept = 0;
+    for (const size_t width : widths) {
+      used += width + (kept > 0 ? kGap : 0);
+      if (used > style.width && kept > 1) break;
+      ++kept;
+    }
+    for (std::vector<std::string>& row : rows) row.resize(std::min(row.size(), kept));
+  }
   std::string text;
   for (size_t r = 0; r < rows.size(); ++r) {
     std::string line;

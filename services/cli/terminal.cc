@@ -75,6 +75,17 @@ std::string CutTo(std::string_view text, size_t width) {
   return std::string(text.substr(0, at)) + "…";
 }
 
+std::string Harmless(std::string text, bool one_line) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (!one_line && (c == '\n' || c == '\t')) continue;
+    if (c < 0x20 || c == 0x7f) text[i] = ' ';
+    // The controls above 0x80, in UTF-8.
+    if (c == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0) text[i] = text[i + 1] = ' ';
+  }
+  return text;
+}
+
 size_t TerminalWidth(int fd) {
   winsize size{};
   if (isatty(fd) == 0) return 0;

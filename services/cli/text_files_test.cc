@@ -1,4 +1,6 @@
-// Files that people write and read: configuration and logs; and what differs between two values.
+// Files that people write and read: configuration and logs; what differs between two values; which lists have ids.
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -6,8 +8,10 @@
 #include <filesystem>
 #include <fstream>
 
+#include "libs/unit/value_lists.h"
 #include "services/cli/json_changes.h"
 #include "services/cli/log_reader.h"
+#include "services/cli/unit_description.h"
 #include "services/cli/yaml_edit.h"
 
 namespace aima::cli {
@@ -104,6 +108,7 @@ TEST_F(LogTest, ALineIsShownWithItsTimeAndLevelAndNothingThatDrivesTheTerminal) 
   ASSERT_TRUE(line.time.has_value());
   EXPECT_EQ(absl::ToUnixMillis(*line.time) % 1000, 125);
   EXPECT_THAT(ForPeople(line, false), HasSubstr("warn  odd  unit=a.b"));
+  EXPECT_EQ(ForPeople(ReadLogLine(R"({"message":"a\u001b[2Jb"})"), false), "       a [2Jb");
   EXPECT_EQ(ForPeople(ReadLogLine("plain \033[2J text"), false), "plain  [2J text");
   EXPECT_TRUE(ReadLogLine("2026-11-21 09:00:00.125 UTC [42] LOG:  ready").time.has_value());
 }
@@ -113,6 +118,23 @@ TEST(JsonChanges, NameWhatDiffersAndKnowItemsByTheirIds) {
   const ordered_json now = ordered_json::parse(R"({"items":[{"id":"b","n":3},{"id":"c","n":1}],"total":2})");
   EXPECT_THAT(Changes(before, now), ElementsAre("items[b].n: 2 -> 3", R"(+ items[c]: {"id":"c","n":1})", "- items[a]", "- gone: true"));
   EXPECT_THAT(Changes(before, before), IsEmpty());
+}
+
+// Not of files, but of the descriptors of this installation.
+TEST(ValueLists, AreFoundByTheNamesOfFields) {
+  const Catalogue* catalogue = LocalCatalogue();
+  ASSERT_NE(catalogue, nullptr);
+  const auto find = [catalogue](const char* unit, const char* field) {
+    const ValueList list = FindValueList(*catalogue, *catalogue->Find(unit), field);
+    return list.unit ? absl::StrCat(list.unit->name, " ", absl::StrJoin(list.lists, "."), " ", list.item_field) : "";
+  };
+  EXPECT_EQ(find("model.get", "model_id"), "model.list items id");
+  EXPECT_EQ(find("engine.start", "model_id"), "model.list items id");
+  EXPECT_EQ(find("inference.chat", "model"), "model.list items id");
+  EXPECT_EQ(find("engine.install", "name"), "engine.list items name");
+  EXPECT_EQ(find("engine.start", "instance_id"), "engine.list items.instances instance_id");
+  EXPECT_EQ(find("operation.get", "operation_id"), "operation.list operations id");
+  EXPECT_EQ(find("model.get", "idempotency_key"), "");
 }
 
 }  // namespace

@@ -85,10 +85,11 @@ def test_ps_shows_an_engine_and_stop_ends_it_but_not_the_cluster(cluster, chat_m
     row = next(line for line in rows if line.startswith(chat_model))
     assert heading.split()[:8] == ["NAME", "MODEL", "ENGINE", "STATE", "MEMORY", "PORT", "PID", "UPTIME"]
     assert str(pid) in row.split() and "running" in row
-    assert cluster.cli("stop", chat_model).stdout.strip() == chat_model
+    assert json.loads(cluster.cli("stop", chat_model, "-o", "json").stdout) == {"success": True, "instance_id": chat_model}
     assert not is_alive(pid)
     assert chat_model not in cluster.cli("ps", "-o", "name").stdout.split()
     assert cluster.processes()["gateway"]
+    assert cluster.cli("stop", chat_model).stdout.strip() == chat_model, "what has stopped is stopped"
     assert cluster.cli("stop", "no-such-engine", check=False).returncode == 3
 
 

@@ -206,6 +206,20 @@ def test_what_is_not_ollama_is_named(down):
         assert f"(pid {os.getpid()})" in found[0]["message"]
 
 
+@pytest.mark.parametrize("init, count, verdict, said", [(0, 2, "ok", "2 NVIDIA GPUs usable"), (18, 0, "fail", "different versions"),
+                                                        (9, 0, "fail", "does not work (code 9)")])
+def test_a_gpu_is_tried_through_its_driver(down, tmp_path, init, count, verdict, said):
+    source = tmp_path / "nvml.c"
+    source.write_text(f"int nvmlInit_v2(void) {{ return {init}; }}\n"
+                      f"int nvmlDeviceGetCount_v2(unsigned *count) {{ *count = {count}; return 0; }}\n")
+    subprocess.run(["clang-19", "-shared", "-fPIC", "-o", tmp_path / "libnvidia-ml.so.1", source], check=True)
+
+    def with_driver(*arguments, **_):
+        return down.cli(*arguments, check=False, LD_LIBRARY_PATH=str(tmp_path))
+
+    assert said in findings(down, "gpu", verdict=verdict, run=with_driver)[0]["message"]
+
+
 def test_an_unknown_check_is_refused(down):
     done = down.cli("doctor", "port", check=False)
     assert done.returncode == 2 and "did you mean ports" in done.stderr
