@@ -220,6 +220,26 @@ def test_a_gpu_is_tried_through_its_driver(down, tmp_path, init, count, verdict,
     assert said in findings(down, "gpu", verdict=verdict, run=with_driver)[0]["message"]
 
 
+def test_programs_that_are_missing_or_newer_than_what_runs_are_named(own_cluster, tmp_path):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (tmp_path / "share").symlink_to(bin_dir().parent / "share")
+    for program in bin_dir().glob("aima*"):
+        if program.name in ("aima", "aima-resource"):  # an update gives them other files
+            shutil.copy(program, programs)
+        else:
+            (programs / program.name).symlink_to(program)
+
+    def updated(*arguments, **_):
+        return subprocess.run([programs / "aima", *arguments], env=own_cluster.environment(), text=True, capture_output=True, timeout=60)
+
+    found = findings(own_cluster, "programs", verdict="warn", run=updated)
+    assert len(found) == 1 and found[0]["message"].startswith("resource runs another program")
+    assert "stop --keep-engines && aima" in found[0]["mend"][0]
+    (programs / "aima-device").unlink()
+    assert "aima-device is not in" in findings(own_cluster, "programs", run=updated)[0]["message"]
+
+
 def test_an_unknown_check_is_refused(down):
     done = down.cli("doctor", "port", check=False)
     assert done.returncode == 2 and "did you mean ports" in done.stderr
