@@ -34,7 +34,8 @@ std::map<std::string, const ordered_json*> Keyed(const ordered_json& list) {
   return keyed;
 }
 
-void Compare(const std::string& path, const ordered_json& before, const ordered_json& now, std::vector<std::string>& lines) {
+void Compare(const std::string& path, const ordered_json& before, const ordered_json& now,
+             std::vector<std::string>& lines) {
   if (before == now) return;
   if (before.is_object() && now.is_object()) {
     const std::string prefix = path.empty() ? "" : path + ".";

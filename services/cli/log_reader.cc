@@ -73,8 +73,8 @@ std::string ForPeople(const LogLine& line, bool colours) {
   } else {
     std::string level, message, more;
     for (const auto& [key, value] : json.items()) {
-      const std::string text =
-          value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+      const std::string text = value.is_string() ? value.get<std::string>()
+                                                 : value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
       if (key == "level" || key == "severity") {
         level = Harmless(text, /*one_line=*/true);
       } else if (key == "message" || key == "msg") {
@@ -85,7 +85,8 @@ std::string ForPeople(const LogLine& line, bool colours) {
     }
     const std::string time = line.time ? absl::FormatTime("%m-%d %H:%M:%E3S", *line.time, absl::LocalTimeZone()) : "";
     std::string padded = level + std::string(level.size() < 5 ? 5 - level.size() : 0, ' ');
-    if (colours && (level == "error" || level == "fatal" || level == "critical")) padded = "\033[31m" + padded + "\033[0m";
+    if (colours && (level == "error" || level == "fatal" || level == "critical"))
+      padded = "\033[31m" + padded + "\033[0m";
     if (colours && (level == "warn" || level == "warning")) padded = "\033[33m" + padded + "\033[0m";
     return absl::StrCat(time, " ", padded, " ", Harmless(message + more, /*one_line=*/true));
   }

@@ -58,7 +58,8 @@ std::string Rows(const ordered_json& list) {
     const auto nested = [&list](const std::string& column) {
       return std::any_of(list.begin(), list.end(), [&column](const ordered_json& item) {
         const auto found = item.find(column);
-        return found != item.end() && (found->is_object() || (found->is_array() && !found->empty() && found->front().is_structured()));
+        return found != item.end() &&
+               (found->is_object() || (found->is_array() && !found->empty() && found->front().is_structured()));
       });
     };
     if (!std::all_of(columns.begin(), columns.end(), nested)) std::erase_if(columns, nested);

@@ -76,7 +76,8 @@ std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableS
       }
       line += cell;
       used += widths[i] + kGap;
-      if (i + 1 < rows[r].size() && (style.width == 0 || used < style.width)) line.append(widths[i] - width + kGap, ' ');
+      if (i + 1 < rows[r].size() && (style.width == 0 || used < style.width))
+        line.append(widths[i] - width + kGap, ' ');
     }
     line.erase(line.find_last_not_of(' ') + 1);
     absl::StrAppend(&text, line, "\n");
@@ -103,9 +104,8 @@ std::string RelativeTime(const std::string& text) {
     double seconds;
     const char* name;
   };
-  constexpr Step kSteps[] = {{365 * 86400.0, "year"}, {30 * 86400.0, "month"}, {7 * 86400.0, "week"},
-                             {86400.0, "day"},        {3600.0, "hour"},        {60.0, "minute"},
-                             {1.0, "second"}};
+  constexpr Step kSteps[] = {{365 * 86400.0, "year"}, {30 * 86400.0, "month"}, {7 * 86400.0, "week"}, {86400.0, "day"},
+                             {3600.0, "hour"},        {60.0, "minute"},        {1.0, "second"}};
   for (const Step& step : kSteps) {
     if (far < step.seconds) continue;
     const long count = static_cast<long>(far / step.seconds);

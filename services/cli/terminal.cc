@@ -104,12 +104,23 @@ std::string Painted(std::string_view text, Colour colour, int fd) {
   if (colour == Colour::kNone || text.empty() || !HasColours(fd)) return std::string(text);
   const char* code = "";
   switch (colour) {
-    case Colour::kNone: break;
-    case Colour::kBold: code = "1"; break;
-    case Colour::kDim: code = "2"; break;
-    case Colour::kRed: code = "31"; break;
-    case Colour::kGreen: code = "32"; break;
-    case Colour::kYellow: code = "33"; break;
+    case Colour::kNone:
+      break;
+    case Colour::kBold:
+      code = "1";
+      break;
+    case Colour::kDim:
+      code = "2";
+      break;
+    case Colour::kRed:
+      code = "31";
+      break;
+    case Colour::kGreen:
+      code = "32";
+      break;
+    case Colour::kYellow:
+      code = "33";
+      break;
   }
   return "\033[" + std::string(code) + "m" + std::string(text) + "\033[0m";
 }
@@ -121,8 +132,9 @@ Colour ColourOfState(std::string_view word) {
   for (const std::string_view bad : {"failed", "error", "unhealthy", "down", "unreachable", "critical", "fail"}) {
     if (word == bad) return Colour::kRed;
   }
-  for (const std::string_view between : {"starting", "stopping", "restarting", "pending", "pulling", "queued", "resolving",
-                                         "downloading", "verifying", "installing", "warning", "degraded", "cancelled", "warn"}) {
+  for (const std::string_view between :
+       {"starting", "stopping", "restarting", "pending", "pulling", "queued", "resolving", "downloading", "verifying",
+        "installing", "warning", "degraded", "cancelled", "warn"}) {
     if (word == between) return Colour::kYellow;
   }
   return Colour::kNone;

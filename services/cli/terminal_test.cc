@@ -31,7 +31,10 @@ TEST(Terminal, TextIsCutBetweenCharacters) {
 TEST(Terminal, NothingThatDrivesItIsLeftInHarmlessText) {
   EXPECT_EQ(Harmless("a\033[2Jb\nc\x7f", true), "a [2Jb c ");
   EXPECT_EQ(Harmless("a\nb\tc\r", false), "a\nb\tc ");
-  EXPECT_EQ(Harmless("\xc2\x9b" "31m größe", true), "  31m größe");
+  EXPECT_EQ(Harmless("\xc2\x9b"
+                     "31m größe",
+                     true),
+            "  31m größe");
 }
 
 TEST(Table, TheWidestColumnsGiveWhatDoesNotFitAndNoLineIsLonger) {
@@ -49,7 +52,8 @@ TEST(Table, TheWidestColumnsGiveWhatDoesNotFitAndNoLineIsLonger) {
 }
 
 TEST(Table, ColumnsForWhichThereIsNoRoomAreLeftOutOnTheRight) {
-  const std::vector<std::vector<std::string>> rows = {{"ONE", "TWO", "THREE", "FOUR"}, {"abcdefgh", "abcdefgh", "abcdefgh", "abcdefgh"}};
+  const std::vector<std::vector<std::string>> rows = {{"ONE", "TWO", "THREE", "FOUR"},
+                                                      {"abcdefgh", "abcdefgh", "abcdefgh", "abcdefgh"}};
   const std::string table = FormatTable(rows, {.width = 24});
   EXPECT_THAT(table, HasSubstr("TWO"));
   EXPECT_EQ(table.find("FOUR"), std::string::npos);

@@ -35,7 +35,8 @@ model:
   default_source: 'hugging # face'
 )";
 
-std::string Edited(const std::string& text, const std::string& section, const std::string& key, std::optional<std::string> value) {
+std::string Edited(const std::string& text, const std::string& section, const std::string& key,
+                   std::optional<std::string> value) {
   const absl::StatusOr<std::string> edited = EditYaml(text, section, key, value);
   return edited.ok() ? *edited : std::string(edited.status().message());
 }
@@ -55,7 +56,8 @@ TEST(YamlEdit, AListOfSeveralLinesBecomesOne) {
 }
 
 TEST(YamlEdit, ANewSettingGoesIntoItsSectionOrMakesOne) {
-  EXPECT_THAT(Edited(kFile, "api", "enable_cors", "true"), HasSubstr("  grpc_addr: \"\"\n  enable_cors: true\n\nmodel:"));
+  EXPECT_THAT(Edited(kFile, "api", "enable_cors", "true"),
+              HasSubstr("  grpc_addr: \"\"\n  enable_cors: true\n\nmodel:"));
   EXPECT_THAT(Edited(kFile, "engine", "auto_start", "false"), HasSubstr("face'\n\nengine:\n  auto_start: false\n"));
   EXPECT_EQ(Edited("", "engine", "auto_start", "false"), "engine:\n  auto_start: false\n");
 }
@@ -67,7 +69,8 @@ TEST(YamlEdit, ASettingIsTakenOutAndItsSectionWithTheLastOne) {
 }
 
 TEST(YamlEdit, WhatCannotBeEditedIsLeftAloneAndNamed) {
-  EXPECT_THAT(Edited("api: {grpc_addr: ''}\n", "api", "grpc_addr", "\"x\""), HasSubstr("line 1 has the whole section api in braces"));
+  EXPECT_THAT(Edited("api: {grpc_addr: ''}\n", "api", "grpc_addr", "\"x\""),
+              HasSubstr("line 1 has the whole section api in braces"));
   EXPECT_THAT(Edited("api: [\n", "api", "grpc_addr", "\"x\""), HasSubstr("line"));
 }
 
@@ -104,7 +107,8 @@ TEST_F(LogTest, ARotatedFileIsReadOnFromItsBeginning) {
 }
 
 TEST_F(LogTest, ALineIsShownWithItsTimeAndLevelAndNothingThatDrivesTheTerminal) {
-  const LogLine line = ReadLogLine(R"({"time":"2026-11-21T09:00:00.125Z","level":"warn","message":"odd","unit":"a.b"})");
+  const LogLine line =
+      ReadLogLine(R"({"time":"2026-11-21T09:00:00.125Z","level":"warn","message":"odd","unit":"a.b"})");
   ASSERT_TRUE(line.time.has_value());
   EXPECT_EQ(absl::ToUnixMillis(*line.time) % 1000, 125);
   EXPECT_THAT(ForPeople(line, false), HasSubstr("warn  odd  unit=a.b"));
@@ -114,9 +118,11 @@ TEST_F(LogTest, ALineIsShownWithItsTimeAndLevelAndNothingThatDrivesTheTerminal) 
 }
 
 TEST(JsonChanges, NameWhatDiffersAndKnowItemsByTheirIds) {
-  const ordered_json before = ordered_json::parse(R"({"items":[{"id":"a","n":1},{"id":"b","n":2}],"total":2,"gone":true})");
+  const ordered_json before =
+      ordered_json::parse(R"({"items":[{"id":"a","n":1},{"id":"b","n":2}],"total":2,"gone":true})");
   const ordered_json now = ordered_json::parse(R"({"items":[{"id":"b","n":3},{"id":"c","n":1}],"total":2})");
-  EXPECT_THAT(Changes(before, now), ElementsAre("items[b].n: 2 -> 3", R"(+ items[c]: {"id":"c","n":1})", "- items[a]", "- gone: true"));
+  EXPECT_THAT(Changes(before, now),
+              ElementsAre("items[b].n: 2 -> 3", R"(+ items[c]: {"id":"c","n":1})", "- items[a]", "- gone: true"));
   EXPECT_THAT(Changes(before, before), IsEmpty());
 }
 
