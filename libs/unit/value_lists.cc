@@ -36,7 +36,8 @@ bool NeedsInput(const Descriptor& input) {
 }
 
 // In one domain: a unit that is called a list is one; another will do.
-ValueList FindIn(const Catalogue& catalogue, const std::string& domain, const std::vector<std::string>& names, int depth) {
+ValueList FindIn(const Catalogue& catalogue, const std::string& domain, const std::vector<std::string>& names,
+                 int depth) {
   for (const bool called_list : {true, false}) {
     for (const std::string& name : names) {
       for (const UnitInfo& candidate : catalogue.units()) {

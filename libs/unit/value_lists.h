@@ -16,9 +16,9 @@ struct ValueList {
   std::string item_field;
 };
 
-// Found by names alone, so that a new unit needs no entry anywhere: the list of the noun that the field is called after, so
-// that `model_id` and `model` are ids of `model.list` everywhere; else a list of the unit's own domain whose items have a
-// text field of this name, or an `id` for what ends with _id.
+// Found by names alone, so that a new unit needs no entry anywhere: the list of the noun that the field is called
+// after, so that `model_id` and `model` are ids of `model.list` everywhere; else a list of the unit's own domain whose
+// items have a text field of this name, or an `id` for what ends with _id.
 ValueList FindValueList(const Catalogue& catalogue, const UnitInfo& unit, const std::string& field);
 
 }  // namespace aima

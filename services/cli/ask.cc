@@ -12,8 +12,9 @@ namespace aima::cli {
 
 absl::Status Confirm(const std::string& question, const std::string& flag) {
   if (isatty(STDIN_FILENO) == 0 || isatty(STDERR_FILENO) == 0) {
-    return WithRemedy(absl::FailedPreconditionError(question.substr(0, question.find('?')) + "? Nobody is here to say yes"),
-                      absl::StrCat("Say so beforehand: ", flag));
+    return WithRemedy(
+        absl::FailedPreconditionError(question.substr(0, question.find('?')) + "? Nobody is here to say yes"),
+        absl::StrCat("Say so beforehand: ", flag));
   }
   std::cerr << question << " [y/N] " << std::flush;
   std::string answer;

@@ -65,7 +65,8 @@ absl::StatusOr<ordered_json> Work(Session& session, GatewayClient& client, const
 
 // Id of the model that `name` means here: one that is there, a file that becomes one, or one to be fetched.
 absl::StatusOr<std::string> FindOrFetch(Session& session, GatewayClient& client, const std::string& name, bool pull) {
-  ASSIGN_OR_RETURN(const ordered_json known, Await(session.loop, client.Execute("inference.models", ordered_json::object())));
+  ASSIGN_OR_RETURN(const ordered_json known,
+                   Await(session.loop, client.Execute("inference.models", ordered_json::object())));
   std::vector<std::string> names;
   for (const ordered_json& model : known.value("models", ordered_json::array())) {
     if (Text(model, "id") == name || Text(model, "name") == name) return Text(model, "id");
@@ -74,7 +75,8 @@ absl::StatusOr<std::string> FindOrFetch(Session& session, GatewayClient& client,
   std::error_code ignored;
   if (name.find('/') != std::string::npos && std::filesystem::exists(name, ignored)) {
     const std::string path = std::filesystem::canonical(name, ignored);
-    ASSIGN_OR_RETURN(const ordered_json imported, Await(session.loop, client.Execute("model.import", {{"path", path}})));
+    ASSIGN_OR_RETURN(const ordered_json imported,
+                     Await(session.loop, client.Execute("model.import", {{"path", path}})));
     return Text(imported, "model_id");
   }
   const absl::StatusOr<ordered_json> model = Await(session.loop, client.Execute("model.get", {{"model_id", name}}));
@@ -148,7 +150,8 @@ absl::Status RunCommand(Session& session) {
   const std::string type = Text(record, "type");
   if (type != "llm" && type != "vlm") {
     RETURN_IF_ERROR(Start(session, *client, model, yes));
-    std::cerr << model << " runs. It does not chat: it is of type " << type << ". `aima units` shows what can be asked of it.\n";
+    std::cerr << model << " runs. It does not chat: it is of type " << type
+              << ". `aima units` shows what can be asked of it.\n";
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(Start(session, *client, model, yes));

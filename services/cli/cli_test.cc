@@ -189,7 +189,9 @@ TEST(CommandLine, FlagsWithALetterMayStandTogether) {
 
 TEST(Gateway, AProblemDocumentWithoutAnEnvelopeIsAnErrorToo) {
   const absl::Status status =
-      OpenEnvelope(R"({"type":"about:blank","title":"Not Found","status":404,"detail":"no model x","code":"MODEL_NOT_FOUND"})", 404)
+      OpenEnvelope(
+          R"({"type":"about:blank","title":"Not Found","status":404,"detail":"no model x","code":"MODEL_NOT_FOUND"})",
+          404)
           .status();
   EXPECT_EQ(status.message(), "no model x [MODEL_NOT_FOUND]");
   EXPECT_EQ(ExitCodeOf(status), kNotFound);

@@ -109,7 +109,8 @@ absl::Status StopCommand(Session& session) {
   const bool keep_engines = session.arguments.Flag("keep-engines");
   const bool force = session.arguments.Flag("force", 'f');
   if (!session.arguments.empty() && !session.arguments.words()[0].starts_with('-')) {
-    if (keep_engines) return UsageOf(*session.command, "stops either what is named, or the cluster without its engines");
+    if (keep_engines)
+      return UsageOf(*session.command, "stops either what is named, or the cluster without its engines");
     return StopEngineNamed(session, session.arguments.words(), force);
   }
   RETURN_IF_ERROR(session.arguments.Done("stop"));

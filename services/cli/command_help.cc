@@ -18,7 +18,9 @@
 namespace aima::cli {
 namespace {
 
-std::string Heading(const std::string& text) { return absl::StrCat("\n", Painted(text, Colour::kBold, STDOUT_FILENO), "\n"); }
+std::string Heading(const std::string& text) {
+  return absl::StrCat("\n", Painted(text, Colour::kBold, STDOUT_FILENO), "\n");
+}
 
 // Words in lines of at most `width` columns, each after `indent`.
 std::string Wrapped(const std::string& text, const std::string& indent) {

@@ -27,8 +27,8 @@ enum ExitCode {
 struct Globals {
   std::string output = "table";  // table, json, yaml, ndjson or name
   bool output_given = false;
-  bool wide = false;   // -o wide: a table with all there is, however broad
-  bool colour = true;  // not --no-color, nor $NO_COLOR
+  bool wide = false;            // -o wide: a table with all there is, however broad
+  bool colour = true;           // not --no-color, nor $NO_COLOR
   std::string server;           // --server, else $AIMA_SERVER, else found in the data directory
   std::string key;              // --key, else $AIMA_KEY, else the admin key of the data directory
   std::string data_dir;         // --data-dir, else $AIMA_DATA_DIR, else ~/.aima; absolute

@@ -11,11 +11,11 @@ namespace aima::cli {
 
 // A flag that a command takes besides those of all commands and those of its unit.
 struct FlagInfo {
-  std::string name;       // without dashes
-  std::string value;      // what it takes, for people; empty for a switch
-  std::string what;       // what it does
-  std::string values{};   // where its values come from, as in Command::takes
-  char letter = 0;        // -f
+  std::string name;      // without dashes
+  std::string value;     // what it takes, for people; empty for a switch
+  std::string what;      // what it does
+  std::string values{};  // where its values come from, as in Command::takes
+  char letter = 0;       // -f
 };
 
 struct Example {
@@ -33,8 +33,8 @@ struct Command {
   std::string unit{};
   // Fields of that unit that are given as words, in this order.
   std::vector<std::string> fields{};
-  // Where the values of its words come from: "command", "unit", "uri", "log", "config", "service", "file", "a|b|c" for these
-  // very words, or "model.delete#model_id" for the values of a field. The last one holds for all that follow.
+  // Where the values of its words come from: "command", "unit", "uri", "log", "config", "service", "file", "a|b|c" for
+  // these very words, or "model.delete#model_id" for the values of a field. The last one holds for all that follow.
   std::vector<std::string> takes{};
   std::vector<FlagInfo> flags{};
   std::string details{};  // paragraphs

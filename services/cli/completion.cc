@@ -163,7 +163,8 @@ class Completer {
       std::string proto_field = name.substr(2);
       std::replace(proto_field.begin(), proto_field.end(), '-', '_');
       if (field.choices.empty()) Values(absl::StrCat(unit_, "#", proto_field));
-      if (proto_field == "path" || proto_field.ends_with("_path") || proto_field == "audio" || proto_field == "image") files_ = true;
+      if (proto_field == "path" || proto_field.ends_with("_path") || proto_field == "audio" || proto_field == "image")
+        files_ = true;
     }
   }
 
@@ -193,7 +194,8 @@ class Completer {
     } else if (source == "uri") {
       Addresses();
     } else if (source == "log") {
-      for (const LogPlace& place : LogsOf(session_.globals.data_dir)) Add(place.name, place.engine ? "engine" : "service");
+      for (const LogPlace& place : LogsOf(session_.globals.data_dir))
+        Add(place.name, place.engine ? "engine" : "service");
     } else if (source == "instance") {
       Values("engine.start#instance_id");
     } else if (source == "event") {
@@ -225,7 +227,8 @@ class Completer {
       const auto& section = *type.field(i);
       if (source == "section") Add(section.name());
       for (int k = 0; source != "section" && k < section.message_type()->field_count(); ++k) {
-        Add(absl::StrCat(section.name(), ".", section.message_type()->field(k)->name(), source == "config=" ? "=" : ""));
+        Add(absl::StrCat(section.name(), ".", section.message_type()->field(k)->name(),
+                         source == "config=" ? "=" : ""));
       }
     }
   }
@@ -272,7 +275,8 @@ class Completer {
     if (!answer.ok()) return values;
     const std::function<void(const ordered_json&, size_t)> walk = [&](const ordered_json& object, size_t depth) {
       if (depth == list.lists.size()) {
-        if (std::string value = Text(object, list.item_field.c_str()); !value.empty()) values.push_back(std::move(value));
+        if (std::string value = Text(object, list.item_field.c_str()); !value.empty())
+          values.push_back(std::move(value));
         return;
       }
       if (!object.is_object() || !object.contains(list.lists[depth])) return;

@@ -48,7 +48,8 @@ absl::Status Explain(const std::string& file, const absl::Status& status) {
                               {"message", absl::StrCat(file, " is not valid")},
                               {"details", {{"file", file}, {"fields", fields}}}};
   return WithErrorObject(
-      WithRemedy(absl::InvalidArgumentError(absl::StrCat(file, " is not valid:\n  ", absl::StrJoin(lines, "\n  "))), kRemedy),
+      WithRemedy(absl::InvalidArgumentError(absl::StrCat(file, " is not valid:\n  ", absl::StrJoin(lines, "\n  "))),
+                 kRemedy),
       error.dump());
 }
 
@@ -59,9 +60,10 @@ absl::StatusOr<Setting> Find(const std::vector<Setting>& settings, const std::st
     names.push_back(setting.key);
   }
   const std::vector<std::string> near = Nearest(key, names, 2);
-  return WithRemedy(absl::NotFoundError(absl::StrCat("there is no setting ", key,
-                                                     near.empty() ? "" : "; did you mean " + absl::StrJoin(near, " or ") + "?")),
-                    kRemedy);
+  return WithRemedy(
+      absl::NotFoundError(absl::StrCat("there is no setting ", key,
+                                       near.empty() ? "" : "; did you mean " + absl::StrJoin(near, " or ") + "?")),
+      kRemedy);
 }
 
 // Text as it is, everything else as YAML.
@@ -70,10 +72,13 @@ std::string Plain(const std::string& value) {
   return json.is_string() ? json.get<std::string>() : value;
 }
 
-std::string Shown(const Setting& setting) { return setting.secret && setting.value.empty() ? "(secret)" : setting.value; }
+std::string Shown(const Setting& setting) {
+  return setting.secret && setting.value.empty() ? "(secret)" : setting.value;
+}
 
 // What the running cluster was started with, where that is something else.
-std::vector<std::pair<std::string, std::string>> OtherwiseRunning(const Globals& globals, const std::vector<Setting>& settings) {
+std::vector<std::pair<std::string, std::string>> OtherwiseRunning(const Globals& globals,
+                                                                  const std::vector<Setting>& settings) {
   std::vector<std::pair<std::string, std::string>> differences;
   const std::string file = EffectiveConfigFile(globals.data_dir);
   if (!SupervisorLock::IsHeld(SupervisorFile(globals.data_dir)) || access(file.c_str(), R_OK) != 0) return differences;
@@ -108,7 +113,8 @@ absl::Status Show(Session& session, const std::string& file) {
   } else if (session.globals.output != "table") {
     ordered_json list = ordered_json::array();
     for (const Setting& setting : settings) {
-      ordered_json item = {{"key", setting.key}, {"value", ordered_json::parse(setting.value, nullptr, false)}, {"from", setting.from}};
+      ordered_json item = {
+          {"key", setting.key}, {"value", ordered_json::parse(setting.value, nullptr, false)}, {"from", setting.from}};
       if (item["value"].is_discarded()) item["value"] = setting.value;
       if (setting.secret) item["value"] = setting.value.empty() ? ordered_json("(secret)") : ordered_json("");
       for (const auto& [key, value] : differences) {
@@ -126,7 +132,8 @@ absl::Status Show(Session& session, const std::string& file) {
     }
     std::cout << FormatTable(rows) << std::flush;
     if (!differences.empty()) {
-      std::cerr << "\nThe running cluster was started with other values; `aima stop` and `aima start` take these over:\n";
+      std::cerr
+          << "\nThe running cluster was started with other values; `aima stop` and `aima start` take these over:\n";
       for (const auto& [key, value] : differences) std::cerr << "  " << key << ": " << value << "\n";
     }
   }
@@ -143,7 +150,8 @@ absl::Status Get(Session& session, const std::string& file) {
   if (session.globals.output == "table") {
     std::cout << (setting.secret && setting.value.empty() ? "(secret)" : Plain(setting.value)) << "\n";
   } else {
-    std::cout << Format({{"key", setting.key}, {"value", Plain(setting.value)}, {"from", setting.from}}, session.globals.output);
+    std::cout << Format({{"key", setting.key}, {"value", Plain(setting.value)}, {"from", setting.from}},
+                        session.globals.output);
   }
   return absl::OkStatus();
 }
@@ -172,7 +180,8 @@ std::string YamlOf(const std::string& key, const std::string& value) {
   return text || RulesOf(*field).quantity() != unit::v1::QUANTITY_UNSPECIFIED ? quoted(value) : value;
 }
 
-absl::Status Change(Session& session, const std::string& file, const std::string& key, const std::optional<std::string>& value) {
+absl::Status Change(Session& session, const std::string& file, const std::string& key,
+                    const std::optional<std::string>& value) {
   const absl::StatusOr<std::vector<Setting>> before = Settings(session.globals, file);
   // A wrong file can be set right key by key, so only keys that are none end this.
   if (before.ok()) {
@@ -213,7 +222,8 @@ absl::Status Change(Session& session, const std::string& file, const std::string
   if (session.globals.output == "table") {
     std::cout << key << ": " << Shown(setting) << "   (" << setting.from << ")\n";
   } else {
-    std::cout << Format({{"key", key}, {"value", Plain(setting.value)}, {"from", setting.from}}, session.globals.output);
+    std::cout << Format({{"key", key}, {"value", Plain(setting.value)}, {"from", setting.from}},
+                        session.globals.output);
   }
   if (SupervisorLock::IsHeld(SupervisorFile(session.globals.data_dir))) {
     std::cerr << "The running cluster follows after `aima stop` and `aima start`.\n";

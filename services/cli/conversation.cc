@@ -40,7 +40,8 @@ std::string HistoryFile(const std::string& data_dir) {
 
 }  // namespace
 
-Conversation::Conversation(Session& session, GatewayClient& client, std::string model, ordered_json options, bool verbose)
+Conversation::Conversation(Session& session, GatewayClient& client, std::string model, ordered_json options,
+                           bool verbose)
     : session_(session), client_(client), model_(std::move(model)), options_(std::move(options)), verbose_(verbose) {}
 
 void Conversation::SetSystem(const std::string& text) {
@@ -63,10 +64,13 @@ absl::Status Conversation::Ask(const std::string& question) {
         } else {
           // Thoughts are not the answer: who pipes the answer on does not get them.
           const std::string thought = Text(chunk, "reasoning_content");
-          if (!thought.empty()) std::cerr << Painted(thought, Colour::kDim, STDERR_FILENO) << std::flush;
+          if (!thought.empty())
+            std::cerr << Painted(Harmless(thought, false), Colour::kDim, STDERR_FILENO) << std::flush;
           if (thinking && thought.empty()) std::cerr << "\n\n";
           thinking = !thought.empty();
-          std::cout << Text(chunk, "content") << std::flush;
+          // What a model says does not drive the terminal.
+          const std::string content = Text(chunk, "content");
+          std::cout << (isatty(STDOUT_FILENO) != 0 ? Harmless(content, /*one_line=*/false) : content) << std::flush;
         }
         answer += Text(chunk, "content");
         last = chunk;

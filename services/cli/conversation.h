@@ -11,12 +11,15 @@ namespace aima::cli {
 
 class Conversation {
  public:
-  // `options` are fields of inference.chat, such as temperature. With `verbose`, each answer is followed by its figures.
-  Conversation(Session& session, GatewayClient& client, std::string model, nlohmann::ordered_json options, bool verbose);
+  // `options` are fields of inference.chat, such as temperature. With `verbose`, each answer is followed by its
+  // figures.
+  Conversation(Session& session, GatewayClient& client, std::string model, nlohmann::ordered_json options,
+               bool verbose);
 
   void SetSystem(const std::string& text);
 
-  // Prints the answer as it comes and keeps both. Ctrl-C ends the answer, not the conversation: what was said stays said.
+  // Prints the answer as it comes and keeps both. Ctrl-C ends the answer, not the conversation: what was said stays
+  // said.
   absl::Status Ask(const std::string& question);
 
   // Reads questions until the end of input; lines that begin with / are commands, which /help lists.
@@ -36,8 +39,8 @@ class Conversation {
   nlohmann::ordered_json messages_ = nlohmann::ordered_json::array();
 };
 
-// The fields of inference.chat that `session.arguments` gives as flags, taken out of them, with a bound on the length of an
-// answer if there is none; and the flags of a conversation itself.
+// The fields of inference.chat that `session.arguments` gives as flags, taken out of them, with a bound on the length
+// of an answer if there is none; and the flags of a conversation itself.
 struct ChatFlags {
   nlohmann::ordered_json options = nlohmann::ordered_json::object();
   std::string system;

@@ -27,13 +27,13 @@ using Findings = std::vector<Finding>;
 struct Patient {
   Session& session;
   std::string data_dir;
-  std::string program;                 // this one, for commands that mend
-  config::v1::Config config;           // defaults where the file is wrong
-  absl::Status config_status;          // what is wrong with it
-  bool supervised = false;             // a supervisor of this data directory lives
-  nlohmann::ordered_json processes;    // what it keeps running, as `aima status` tells
+  std::string program;                     // this one, for commands that mend
+  config::v1::Config config;               // defaults where the file is wrong
+  absl::Status config_status;              // what is wrong with it
+  bool supervised = false;                 // a supervisor of this data directory lives
+  nlohmann::ordered_json processes;        // what it keeps running, as `aima status` tells
   std::unique_ptr<GatewayClient> gateway;  // null unless it answers
-  bool local = true;                   // the gateway is that of this machine
+  bool local = true;                       // the gateway is that of this machine
 };
 
 // One check. Each works while the cluster is down, and says so where it then cannot.
@@ -45,18 +45,18 @@ const std::vector<Check>& Checks();
 std::vector<std::string> CheckNames();
 
 // The checks, by what they look at.
-Findings CheckConfig(Patient&);       // doctor_machine.cc
+Findings CheckConfig(Patient&);  // doctor_machine.cc
 Findings CheckDataDirectory(Patient&);
 Findings CheckMemory(Patient&);
 Findings CheckDescriptors(Patient&);
 Findings CheckCgroups(Patient&);
 Findings CheckGpu(Patient&);
-Findings CheckPorts(Patient&);        // doctor_cluster.cc
+Findings CheckPorts(Patient&);  // doctor_cluster.cc
 Findings CheckProcesses(Patient&);
 Findings CheckPrograms(Patient&);
 Findings CheckServices(Patient&);
-Findings CheckDatabase(Patient&);     // doctor_database.cc
-Findings CheckEngines(Patient&);      // doctor_content.cc
+Findings CheckDatabase(Patient&);  // doctor_database.cc
+Findings CheckEngines(Patient&);   // doctor_content.cc
 Findings CheckModels(Patient&);
 Findings CheckKeys(Patient&);
 Findings CheckCertificate(Patient&);

@@ -58,12 +58,13 @@ std::vector<Noted> PidFiles(const std::string& data_dir) {
   return noted;
 }
 
-// The process of this cluster that listens on a port, as ListenerOn writes it; empty if none does. Looking at these few is
-// quick; looking through all processes of a busy machine is not.
+// The process of this cluster that listens on a port, as ListenerOn writes it; empty if none does. Looking at these few
+// is quick; looking through all processes of a busy machine is not.
 std::string OurListener(const Patient& patient, int port) {
   for (const Noted& noted : PidFiles(patient.data_dir)) {
     const std::optional<process::Entry> entry = noted.alive ? process::ReadEntry(noted.identity->pid) : std::nullopt;
-    if (entry && process::ListensOn({*entry}, port)) return absl::StrCat("aima-", noted.name, " (pid ", entry->pid, ")");
+    if (entry && process::ListensOn({*entry}, port))
+      return absl::StrCat("aima-", noted.name, " (pid ", entry->pid, ")");
   }
   return "";
 }
@@ -72,15 +73,17 @@ std::string OurListener(const Patient& patient, int port) {
 
 Findings CheckPorts(Patient& patient) {
   Findings findings;
-  for (const auto& [key, address] : {std::pair<std::string, std::string>{"api.listen_addr", patient.config.api().listen_addr()},
-                                     {"api.grpc_addr", patient.config.api().grpc_addr()}}) {
+  for (const auto& [key, address] :
+       {std::pair<std::string, std::string>{"api.listen_addr", patient.config.api().listen_addr()},
+        {"api.grpc_addr", patient.config.api().grpc_addr()}}) {
     if (address.empty()) continue;
     const absl::Status free = CheckFree(key, address);
     const std::string holder = free.ok() ? "" : OurListener(patient, PortOf(address));
     const bool ours = !holder.empty();
     if (free.ok()) {
       if (patient.supervised) {
-        findings.push_back({Verdict::kFailure, absl::StrCat("the cluster runs, but nobody listens on ", address, " (", key, ")"),
+        findings.push_back({Verdict::kFailure,
+                            absl::StrCat("the cluster runs, but nobody listens on ", address, " (", key, ")"),
                             {AimaCommand(patient, "logs gateway --tail 20")}});
       } else {
         findings.push_back({Verdict::kOk, absl::StrCat(address, " (", key, ") is free")});
@@ -88,10 +91,12 @@ Findings CheckPorts(Patient& patient) {
     } else if (ours && patient.supervised) {
       findings.push_back({Verdict::kOk, absl::StrCat(address, " (", key, ") is served by ", holder)});
     } else if (ours) {
-      findings.push_back({Verdict::kFailure, absl::StrCat(address, " (", key, ") is held by ", holder, ", whose supervisor is gone"),
+      findings.push_back({Verdict::kFailure,
+                          absl::StrCat(address, " (", key, ") is held by ", holder, ", whose supervisor is gone"),
                           {AimaCommand(patient, "stop")}});
     } else {
-      findings.push_back({Verdict::kFailure, std::string(free.message()),
+      findings.push_back({Verdict::kFailure,
+                          std::string(free.message()),
                           {"Stop that program, or let AIMA listen elsewhere:",
                            AimaCommand(patient, absl::StrCat("config set ", key, " ", FreeAddress(key, address)))}});
     }
@@ -105,16 +110,23 @@ Findings CheckProcesses(Patient& patient) {
   if (!patient.supervised) {
     std::vector<std::string> alive, dead;
     for (const Noted& one : noted) {
-      (one.alive ? alive : dead).push_back(one.alive ? absl::StrCat(one.name, " (pid ", one.identity->pid, ")") : one.name);
+      (one.alive ? alive : dead)
+          .push_back(one.alive ? absl::StrCat(one.name, " (pid ", one.identity->pid, ")") : one.name);
     }
     if (!alive.empty()) {
-      findings.push_back({Verdict::kFailure, absl::StrCat("the supervisor is gone, but its processes still run: ", absl::StrJoin(alive, ", ")),
-                          {AimaCommand(patient, "stop")}});
+      findings.push_back(
+          {Verdict::kFailure,
+           absl::StrCat("the supervisor is gone, but its processes still run: ", absl::StrJoin(alive, ", ")),
+           {AimaCommand(patient, "stop")}});
     } else if (!dead.empty()) {
-      findings.push_back({Verdict::kWarning, absl::StrCat("AIMA ended without being stopped; pid files of ", absl::StrJoin(dead, ", "), " are left"),
-                          {AimaCommand(patient, "stop")}});
+      findings.push_back(
+          {Verdict::kWarning,
+           absl::StrCat("AIMA ended without being stopped; pid files of ", absl::StrJoin(dead, ", "), " are left"),
+           {AimaCommand(patient, "stop")}});
     } else {
-      findings.push_back({Verdict::kWarning, absl::StrCat("AIMA is not running in ", patient.data_dir), {AimaCommand(patient, "start")}});
+      findings.push_back({Verdict::kWarning,
+                          absl::StrCat("AIMA is not running in ", patient.data_dir),
+                          {AimaCommand(patient, "start")}});
     }
     return findings;
   }
@@ -125,16 +137,19 @@ Findings CheckProcesses(Patient& patient) {
     if (state == "ready") {
       ++ready;
       if (restarts >= 3) {
-        findings.push_back({Verdict::kWarning, absl::StrCat(name, " was restarted ", restarts, " times",
-                                                            Text(item, "last_exit").empty() ? "" : ", last because it " + Text(item, "last_exit")),
-                            {AimaCommand(patient, absl::StrCat("logs ", name, " --tail 50"))}});
+        findings.push_back(
+            {Verdict::kWarning,
+             absl::StrCat(name, " was restarted ", restarts, " times",
+                          Text(item, "last_exit").empty() ? "" : ", last because it " + Text(item, "last_exit")),
+             {AimaCommand(patient, absl::StrCat("logs ", name, " --tail 50"))}});
       }
       continue;
     }
-    findings.push_back({Verdict::kFailure, absl::StrCat(name, " is ", state,
-                                                        Text(item, "last_exit").empty() ? "" : ": it " + Text(item, "last_exit")),
-                        {"The supervisor starts it again by itself; its log says why it ended:",
-                         AimaCommand(patient, absl::StrCat("logs ", name, " --tail 20"))}});
+    findings.push_back(
+        {Verdict::kFailure,
+         absl::StrCat(name, " is ", state, Text(item, "last_exit").empty() ? "" : ": it " + Text(item, "last_exit")),
+         {"The supervisor starts it again by itself; its log says why it ended:",
+          AimaCommand(patient, absl::StrCat("logs ", name, " --tail 20"))}});
   }
   if (ready > 0) findings.insert(findings.begin(), {Verdict::kOk, absl::StrCat(ready, " processes run")});
   return findings;
@@ -149,31 +164,39 @@ Findings CheckPrograms(Patient& patient) {
     for (const UnitInfo& unit : catalogue->units()) domains.insert(unit.domain);
     domains.erase("runtime");
   } else {
-    findings.push_back({Verdict::kFailure, places.share.empty() ? "share/aima is not beside this program's directory"
-                                                                : places.share + "/units.binpb is missing",
+    findings.push_back({Verdict::kFailure,
+                        places.share.empty() ? "share/aima is not beside this program's directory"
+                                             : places.share + "/units.binpb is missing",
                         {"Install AIMA again: cmake --install build/release"}});
   }
   for (const std::string& domain : domains) {
     if (access((places.libexec + "/aima-" + domain).c_str(), X_OK) != 0) missing.push_back("aima-" + domain);
   }
   if (!missing.empty()) {
-    findings.push_back({Verdict::kFailure, absl::StrCat(absl::StrJoin(missing, ", "), missing.size() == 1 ? " is" : " are", " not in ", places.libexec),
-                        {"Install AIMA again: cmake --install build/release"}});
+    findings.push_back(
+        {Verdict::kFailure,
+         absl::StrCat(absl::StrJoin(missing, ", "), missing.size() == 1 ? " is" : " are", " not in ", places.libexec),
+         {"Install AIMA again: cmake --install build/release"}});
   }
   std::vector<std::string> older;
   for (const Noted& noted : PidFiles(patient.data_dir)) {
     if (!noted.alive || noted.name == "postgres") continue;
     struct stat running = {}, installed = {};
     const std::string file = places.libexec + "/aima-" + noted.name;
-    if (stat(absl::StrCat("/proc/", noted.identity->pid, "/exe").c_str(), &running) != 0 || stat(file.c_str(), &installed) != 0) continue;
+    if (stat(absl::StrCat("/proc/", noted.identity->pid, "/exe").c_str(), &running) != 0 ||
+        stat(file.c_str(), &installed) != 0)
+      continue;
     if (running.st_dev != installed.st_dev || running.st_ino != installed.st_ino) older.push_back(noted.name);
   }
   if (!older.empty()) {
-    findings.push_back({Verdict::kWarning, absl::StrCat(absl::StrJoin(older, ", "), older.size() == 1 ? " runs" : " run",
-                                                        " another program than the installed one: AIMA was updated since they were started"),
-                        {AimaCommand(patient, "stop --keep-engines") + " && " + AimaCommand(patient, "start").substr(2)}});
+    findings.push_back(
+        {Verdict::kWarning,
+         absl::StrCat(absl::StrJoin(older, ", "), older.size() == 1 ? " runs" : " run",
+                      " another program than the installed one: AIMA was updated since they were started"),
+         {AimaCommand(patient, "stop --keep-engines") + " && " + AimaCommand(patient, "start").substr(2)}});
   }
-  if (findings.empty()) findings.push_back({Verdict::kOk, absl::StrCat("AIMA ", AIMA_VERSION, ", ", domains.size() + 1, " programs")});
+  if (findings.empty())
+    findings.push_back({Verdict::kOk, absl::StrCat("AIMA ", AIMA_VERSION, ", ", domains.size() + 1, " programs")});
   return findings;
 }
 
@@ -182,9 +205,11 @@ Findings CheckServices(Patient& patient) {
     if (!patient.supervised) return {{Verdict::kSkipped, "the cluster is down"}};
     return {{Verdict::kFailure, "the gateway does not answer", {AimaCommand(patient, "logs gateway --tail 20")}}};
   }
-  const absl::StatusOr<ordered_json> health = Await(patient.session.loop, patient.gateway->Get("health", absl::Seconds(3)));
+  const absl::StatusOr<ordered_json> health =
+      Await(patient.session.loop, patient.gateway->Get("health", absl::Seconds(3)));
   if (!health.ok() || !health->is_object()) {
-    return {{Verdict::kFailure, absl::StrCat("the gateway tells no health: ", health.status().message()),
+    return {{Verdict::kFailure,
+             absl::StrCat("the gateway tells no health: ", health.status().message()),
              {AimaCommand(patient, "logs gateway --tail 20")}}};
   }
   Findings findings;
@@ -195,11 +220,13 @@ Findings CheckServices(Patient& patient) {
     if (text == "serving") {
       ++serving;
     } else {
-      findings.push_back({Verdict::kFailure, absl::StrCat(name, " does not serve: ", text),
+      findings.push_back({Verdict::kFailure,
+                          absl::StrCat(name, " does not serve: ", text),
                           {AimaCommand(patient, absl::StrCat("logs ", name, " --tail 20"))}});
     }
   }
-  if (findings.empty()) findings.push_back({Verdict::kOk, absl::StrCat(serving, " services serve at ", patient.gateway->Address())});
+  if (findings.empty())
+    findings.push_back({Verdict::kOk, absl::StrCat(serving, " services serve at ", patient.gateway->Address())});
   return findings;
 }
 

@@ -25,25 +25,32 @@ using nlohmann::ordered_json;
 
 const char* Word(Verdict verdict) {
   switch (verdict) {
-    case Verdict::kOk: return "ok";
-    case Verdict::kSkipped: return "skip";
-    case Verdict::kWarning: return "warn";
-    default: return "fail";
+    case Verdict::kOk:
+      return "ok";
+    case Verdict::kSkipped:
+      return "skip";
+    case Verdict::kWarning:
+      return "warn";
+    default:
+      return "fail";
   }
 }
 
 Patient Examine(Session& session) {
   Patient patient{.session = session, .data_dir = session.globals.data_dir, .program = FindPlaces().program};
-  // A running cluster is looked at as it was started, flags included.
+  // A cluster of which something runs is looked at as it was started, flags included.
+  patient.processes = ClusterProcesses(patient.data_dir);
+  const bool runs = std::any_of(patient.processes.begin(), patient.processes.end(),
+                                [](const ordered_json& item) { return item.value("pid", 0) != 0; });
   patient.supervised = SupervisorLock::IsHeld(SupervisorFile(patient.data_dir));
   const std::string effective = EffectiveConfigFile(patient.data_dir);
   const absl::StatusOr<config::v1::Config> own = LoadSettings(session.globals, ConfigFileOf(patient.data_dir));
   patient.config_status = own.status();
-  absl::StatusOr<config::v1::Config> config =
-      patient.supervised && access(effective.c_str(), R_OK) == 0 ? LoadSettings(session.globals, effective) : own;
+  absl::StatusOr<config::v1::Config> config = (patient.supervised || runs) && access(effective.c_str(), R_OK) == 0
+                                                  ? LoadSettings(session.globals, effective)
+                                                  : own;
   if (!config.ok()) config = LoadSettings(session.globals, "");
   if (config.ok()) patient.config = *std::move(config);
-  patient.processes = ClusterProcesses(patient.data_dir);
   auto gateway = GatewayClient::Connect(session.loop, session.globals);
   if (gateway.ok()) {
     const absl::StatusOr<ordered_json> health = Await(session.loop, (*gateway)->Get("health", absl::Seconds(3)));
@@ -79,7 +86,8 @@ void Print(const std::string& name, const Finding& finding) {
   std::cout << Painted(word, ColourOfState(word), STDOUT_FILENO) << std::string(6 - word.size(), ' ') << name
             << std::string(name.size() < 12 ? 12 - name.size() : 1, ' ') << wrapped(finding.message) << "\n";
   for (const std::string& line : finding.mend) {
-    std::cout << margin << (line.starts_with("$ ") ? Painted(line, Colour::kBold, STDOUT_FILENO) : wrapped(line)) << "\n";
+    std::cout << margin << (line.starts_with("$ ") ? Painted(line, Colour::kBold, STDOUT_FILENO) : wrapped(line))
+              << "\n";
   }
   std::cout << std::flush;
 }
@@ -88,12 +96,14 @@ void Print(const std::string& name, const Finding& finding) {
 
 const std::vector<Check>& Checks() {
   static const std::vector<Check>* checks = new std::vector<Check>{
-      {"config", CheckConfig},         {"data-dir", CheckDataDirectory}, {"keys", CheckKeys},
-      {"tls", CheckCertificate},       {"memory", CheckMemory},          {"descriptors", CheckDescriptors},
-      {"cgroups", CheckCgroups},       {"gpu", CheckGpu},                {"programs", CheckPrograms},
-      {"processes", CheckProcesses},   {"ports", CheckPorts},            {"database", CheckDatabase},
-      {"services", CheckServices},     {"engines", CheckEngines},        {"models", CheckModels},
-      {"ollama", CheckOllama},
+      {"config", CheckConfig},     {"data-dir", CheckDataDirectory},
+      {"keys", CheckKeys},         {"tls", CheckCertificate},
+      {"memory", CheckMemory},     {"descriptors", CheckDescriptors},
+      {"cgroups", CheckCgroups},   {"gpu", CheckGpu},
+      {"programs", CheckPrograms}, {"processes", CheckProcesses},
+      {"ports", CheckPorts},       {"database", CheckDatabase},
+      {"services", CheckServices}, {"engines", CheckEngines},
+      {"models", CheckModels},     {"ollama", CheckOllama},
   };
   return *checks;
 }
@@ -106,7 +116,8 @@ std::vector<std::string> CheckNames() {
 
 std::string ShellWord(const std::string& text) {
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view("_-./:=@,+%").find(c) != std::string_view::npos;
+    return isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("_-./:=@,+%").find(c) != std::string_view::npos;
   });
   if (plain) return text;
   std::string quoted = "'";
@@ -141,14 +152,18 @@ absl::Status DoctorCommand(Session& session) {
       failures += finding.verdict == Verdict::kFailure;
       warnings += finding.verdict == Verdict::kWarning;
       if (people) Print(check.name, finding);
-      list.push_back({{"check", check.name}, {"verdict", Word(finding.verdict)}, {"message", finding.message}, {"mend", finding.mend}});
+      list.push_back({{"check", check.name},
+                      {"verdict", Word(finding.verdict)},
+                      {"message", finding.message},
+                      {"mend", finding.mend}});
     }
   }
   if (!people) {
-    std::cout << Format({{"healthy", failures == 0}, {"data_dir", patient.data_dir}, {"checks", list}}, session.globals.output);
+    std::cout << Format({{"healthy", failures == 0}, {"data_dir", patient.data_dir}, {"checks", list}},
+                        session.globals.output);
   } else {
     std::cout << "\n"
-              << (failures > 0    ? absl::StrCat(failures, failures == 1 ? " thing is" : " things are", " wrong")
+              << (failures > 0   ? absl::StrCat(failures, failures == 1 ? " thing is" : " things are", " wrong")
                   : warnings > 0 ? std::string("nothing is wrong")
                                  : std::string("all is well"))
               << (warnings > 0 ? absl::StrCat(", ", warnings, " to look at") : "") << "\n";

@@ -32,7 +32,8 @@ using nlohmann::ordered_json;
 
 constexpr char kDown[] = "the cluster is down";
 
-absl::StatusOr<ordered_json> Ask(Patient& patient, const std::string& unit, const ordered_json& input = ordered_json::object()) {
+absl::StatusOr<ordered_json> Ask(Patient& patient, const std::string& unit,
+                                 const ordered_json& input = ordered_json::object()) {
   return Await(patient.session.loop, patient.gateway->Execute(unit, input, {.timeout = "5s"}));
 }
 
@@ -54,8 +55,9 @@ std::string WrongFiles(const ordered_json& model) {
 void LookAtSecret(const std::string& path, bool directory, Findings& findings) {
   struct stat info = {};
   if (stat(path.c_str(), &info) != 0 || (info.st_mode & 077) == 0) return;
-  findings.push_back({Verdict::kFailure, absl::StrCat(path, " is open to others (mode ", (info.st_mode >> 6) & 7, (info.st_mode >> 3) & 7,
-                                                      info.st_mode & 7, ")"),
+  findings.push_back({Verdict::kFailure,
+                      absl::StrCat(path, " is open to others (mode ", (info.st_mode >> 6) & 7, (info.st_mode >> 3) & 7,
+                                   info.st_mode & 7, ")"),
                       {absl::StrCat("$ chmod ", directory ? "700 " : "600 ", ShellWord(path)),
                        "Whoever could read it may know the keys: revoke those that matter (`aima key list`)."}});
 }
@@ -75,7 +77,8 @@ Findings CheckEngines(Patient& patient) {
   if (!patient.gateway) return {{Verdict::kSkipped, kDown}};
   const absl::StatusOr<ordered_json> list = Ask(patient, "engine.list");
   if (!list.ok()) {
-    return {{Verdict::kFailure, absl::StrCat("the engines cannot be listed: ", list.status().message()),
+    return {{Verdict::kFailure,
+             absl::StrCat("the engines cannot be listed: ", list.status().message()),
              {AimaCommand(patient, "logs engine --tail 20")}}};
   }
   Findings findings;
@@ -86,17 +89,21 @@ Findings CheckEngines(Patient& patient) {
     for (const ordered_json& instance : engine.value("instances", ordered_json::array())) {
       const std::string id = Text(instance, "instance_id"), error = Text(instance, "error");
       if (Text(instance, "status") == "failed") {
-        findings.push_back({Verdict::kFailure, absl::StrCat(id, " (", Text(engine, "name"), ") has failed: ", error.substr(0, error.find('\n'))),
-                            {AimaCommand(patient, absl::StrCat("logs ", id, " --tail 20")), "shows its last words;",
-                             AimaCommand(patient, absl::StrCat("stop ", id)), "ends its being tried again."}});
+        findings.push_back(
+            {Verdict::kFailure,
+             absl::StrCat(id, " (", Text(engine, "name"), ") has failed: ", error.substr(0, error.find('\n'))),
+             {AimaCommand(patient, absl::StrCat("logs ", id, " --tail 20")), "shows its last words;",
+              AimaCommand(patient, absl::StrCat("stop ", id)), "ends its being tried again."}});
       } else if (Text(instance, "status") == "running" && Text(instance, "health") == "unhealthy") {
-        findings.push_back({Verdict::kFailure, absl::StrCat(id, " runs but does not answer"),
+        findings.push_back({Verdict::kFailure,
+                            absl::StrCat(id, " runs but does not answer"),
                             {AimaCommand(patient, absl::StrCat("exec engine.restart --name ", id))}});
       }
     }
   }
   if (installed.empty()) {
-    findings.push_back({Verdict::kWarning, "no inference engine is installed", {AimaCommand(patient, "install llamacpp")}});
+    findings.push_back(
+        {Verdict::kWarning, "no inference engine is installed", {AimaCommand(patient, "install llamacpp")}});
   } else {
     findings.insert(findings.begin(), {Verdict::kOk, absl::StrCat("installed: ", absl::StrJoin(installed, ", "))});
   }
@@ -112,7 +119,8 @@ Findings CheckModels(Patient& patient) {
   do {
     const absl::StatusOr<ordered_json> list = Ask(patient, "model.list", {{"limit", 1000}, {"after", after}});
     if (!list.ok()) {
-      return {{Verdict::kFailure, absl::StrCat("the models cannot be listed: ", list.status().message()),
+      return {{Verdict::kFailure,
+               absl::StrCat("the models cannot be listed: ", list.status().message()),
                {AimaCommand(patient, "logs model --tail 20")}}};
     }
     for (const ordered_json& model : list->value("items", ordered_json::array())) {
@@ -123,16 +131,19 @@ Findings CheckModels(Patient& patient) {
         continue;
       }
       const std::string repo = Text(model, "repo");
-      findings.push_back({Verdict::kFailure, absl::StrCat(id, ": ", wrong),
-                          {repo.empty() ? absl::StrCat("Put the file back, then `aima exec model.verify --model-id ", id, "`; or give it up:")
-                                        : absl::StrCat("Fetch it anew: `aima rm ", id, "`, then `aima pull ", Text(model, "source"), ":", repo,
-                                                       "`; or give it up:"),
+      findings.push_back({Verdict::kFailure,
+                          absl::StrCat(id, ": ", wrong),
+                          {repo.empty() ? absl::StrCat("Put the file back, then `aima exec model.verify --model-id ",
+                                                       id, "`; or give it up:")
+                                        : absl::StrCat("Fetch it anew: `aima rm ", id, "`, then `aima pull ",
+                                                       Text(model, "source"), ":", repo, "`; or give it up:"),
                            AimaCommand(patient, absl::StrCat("rm ", id))}});
     }
     after = Text(*list, "next_after");
   } while (!after.empty());
   if (well > 0 || findings.empty()) {
-    findings.insert(findings.begin(), {Verdict::kOk, absl::StrCat(well, well == 1 ? " model" : " models", ", files present and of the right size")});
+    findings.insert(findings.begin(), {Verdict::kOk, absl::StrCat(well, well == 1 ? " model" : " models",
+                                                                  ", files present and of the right size")});
   }
   return findings;
 }
@@ -148,13 +159,17 @@ Findings CheckKeys(Patient& patient) {
   if (!patient.config.model().huggingface_token_file().empty()) {
     LookAtSecret(patient.config.model().huggingface_token_file(), false, findings);
   }
-  if (!patient.config.security().api_key().empty() || patient.config.database().url().find("password") != std::string::npos) {
+  if (!patient.config.security().api_key().empty() ||
+      patient.config.database().url().find("password") != std::string::npos) {
     LookAtSecret(ConfigFileOf(patient.data_dir), false, findings);
   }
   const absl::StatusOr<std::vector<KeyEntry>> keys = KeyFile(patient.data_dir).List();
   if (!keys.ok()) {
-    findings.push_back({Verdict::kFailure, absl::StrCat("the keys cannot be read: ", keys.status().message()),
-                        {absl::StrCat("Put ", folder, "/keys.json right, or delete it: `aima start` then makes a new operator's key.")}});
+    findings.push_back(
+        {Verdict::kFailure,
+         absl::StrCat("the keys cannot be read: ", keys.status().message()),
+         {absl::StrCat("Put ", folder,
+                       "/keys.json right, or delete it: `aima start` then makes a new operator's key.")}});
     return findings;
   }
   for (const KeyEntry& key : *keys) {
@@ -162,13 +177,15 @@ Findings CheckKeys(Patient& patient) {
     std::string error;
     if (key.expires.empty() || !absl::ParseTime(absl::RFC3339_full, key.expires, &end, &error)) continue;
     if (end < absl::Now()) {
-      findings.push_back({Verdict::kWarning, absl::StrCat("key ", key.id, key.name.empty() ? "" : " (" + key.name + ")", " has expired ",
-                                                          RelativeTime(key.expires)),
+      findings.push_back({Verdict::kWarning,
+                          absl::StrCat("key ", key.id, key.name.empty() ? "" : " (" + key.name + ")", " has expired ",
+                                       RelativeTime(key.expires)),
                           {AimaCommand(patient, absl::StrCat("key revoke ", key.id))}});
     }
   }
   if (findings.empty()) {
-    findings.push_back({Verdict::kOk, absl::StrCat(keys->size(), keys->size() == 1 ? " key" : " keys", ", readable by their owner only")});
+    findings.push_back({Verdict::kOk, absl::StrCat(keys->size(), keys->size() == 1 ? " key" : " keys",
+                                                   ", readable by their owner only")});
   }
   return findings;
 }
@@ -178,27 +195,33 @@ Findings CheckCertificate(Patient& patient) {
   if (path.empty()) return {{Verdict::kOk, "not used: the cluster listens on this machine only"}};
   const Certificate certificate = ReadCertificate(path);
   if (!certificate) {
-    return {{Verdict::kFailure, absl::StrCat(path, " is no certificate that can be read (api.tls_cert)"),
+    return {{Verdict::kFailure,
+             absl::StrCat(path, " is no certificate that can be read (api.tls_cert)"),
              {"Put a certificate chain in PEM there, or name another file: `aima config set api.tls_cert FILE`."}}};
   }
   Findings findings;
   int days = 0, seconds = 0;
   const bool known = ASN1_TIME_diff(&days, &seconds, nullptr, X509_get0_notAfter(certificate.get())) == 1;
   if (known && (days < 0 || seconds < 0)) {
-    findings.push_back({Verdict::kFailure, absl::StrCat(path, " has expired ", -days, " days ago"),
+    findings.push_back({Verdict::kFailure,
+                        absl::StrCat(path, " has expired ", -days, " days ago"),
                         {"Renew it in place; the gateway takes it with its next start."}});
   } else if (known && days < 14) {
-    findings.push_back({Verdict::kWarning, absl::StrCat(path, " expires in ", days, " days"),
+    findings.push_back({Verdict::kWarning,
+                        absl::StrCat(path, " expires in ", days, " days"),
                         {"Renew it in place; the gateway takes it with its next start."}});
   }
   if (X509_cmp_current_time(X509_get0_notBefore(certificate.get())) > 0) {
-    findings.push_back({Verdict::kFailure, path + " is not valid yet", {"Set the clock right, or take the certificate that is valid now."}});
+    findings.push_back({Verdict::kFailure,
+                        path + " is not valid yet",
+                        {"Set the clock right, or take the certificate that is valid now."}});
   }
   FILE* file = fopen(patient.config.api().tls_key().c_str(), "re");
   EVP_PKEY* key = file ? PEM_read_PrivateKey(file, nullptr, nullptr, nullptr) : nullptr;
   if (file) fclose(file);
   if (!key || X509_check_private_key(certificate.get(), key) != 1) {
-    findings.push_back({Verdict::kFailure, absl::StrCat("'", patient.config.api().tls_key(), "' (api.tls_key) is not the key of ", path),
+    findings.push_back({Verdict::kFailure,
+                        absl::StrCat("'", patient.config.api().tls_key(), "' (api.tls_key) is not the key of ", path),
                         {"Name the key that belongs to it: `aima config set api.tls_key FILE`."}});
   }
   EVP_PKEY_free(key);
@@ -210,7 +233,8 @@ Findings CheckOllama(Patient& patient) {
   const std::string address = patient.config.engine().ollama_addr();
   const absl::StatusOr<http::Endpoint> endpoint = ParseServer(address);
   if (address.empty() || !endpoint.ok()) {
-    return {{Verdict::kFailure, absl::StrCat("engine.ollama_addr is no address: '", address, "'"),
+    return {{Verdict::kFailure,
+             absl::StrCat("engine.ollama_addr is no address: '", address, "'"),
              {AimaCommand(patient, "config unset engine.ollama_addr")}}};
   }
   http::Request request;
@@ -225,7 +249,8 @@ Findings CheckOllama(Patient& patient) {
   const bool listens = IsLoopback(endpoint->host) && !CheckFree("engine.ollama_addr", address).ok();
   const std::string holder = listens ? ListenerOn(endpoint->port) : "";
   if (answer.ok() || !holder.empty()) {
-    return {{Verdict::kWarning, absl::StrCat("what listens on ", address, " is not Ollama", holder.empty() ? "" : ": " + holder),
+    return {{Verdict::kWarning,
+             absl::StrCat("what listens on ", address, " is not Ollama", holder.empty() ? "" : ": " + holder),
              {"If you have an Ollama server elsewhere: `aima config set engine.ollama_addr HOST:PORT`."}}};
   }
   return {{Verdict::kOk, absl::StrCat("no Ollama server on ", address, "; none is needed")}};

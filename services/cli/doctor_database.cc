@@ -84,13 +84,17 @@ std::vector<std::string> LastWords(const Patient& patient) {
 void LookInside(const Patient& patient, PGconn* connection, const std::string& who, Findings& findings) {
   const int version = PQserverVersion(connection);
   if (version < kOldestVersion) {
-    findings.push_back({Verdict::kFailure, absl::StrCat(who, " is version ", version / 10000, "; AIMA needs 13 or newer"),
-                        {"Update the server, or leave database.url empty for a private one:", AimaCommand(patient, "config unset database.url")}});
+    findings.push_back({Verdict::kFailure,
+                        absl::StrCat(who, " is version ", version / 10000, "; AIMA needs 13 or newer"),
+                        {"Update the server, or leave database.url empty for a private one:",
+                         AimaCommand(patient, "config unset database.url")}});
   }
   for (const char* setting : {"fsync", "full_page_writes", "synchronous_commit"}) {
     if (Ask(connection, absl::StrCat("SHOW ", setting).c_str()) == "off") {
-      findings.push_back({Verdict::kFailure, absl::StrCat(who, " runs with ", setting, " off: committed data may be lost"),
-                          {absl::StrCat("Switch it on: ALTER SYSTEM SET ", setting, " = on; SELECT pg_reload_conf();")}});
+      findings.push_back(
+          {Verdict::kFailure,
+           absl::StrCat(who, " runs with ", setting, " off: committed data may be lost"),
+           {absl::StrCat("Switch it on: ALTER SYSTEM SET ", setting, " = on; SELECT pg_reload_conf();")}});
     }
   }
   double theirs = 0;
@@ -99,12 +103,14 @@ void LookInside(const Patient& patient, PGconn* connection, const std::string& w
   const double after = absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch());
   const double apart = theirs < before ? before - theirs : theirs > after ? theirs - after : 0;
   if (told && apart > kClockTolerance) {
-    findings.push_back({Verdict::kFailure, absl::StrCat("the clocks of this machine and of the database are ", absl::StrFormat("%.1f", apart),
-                                                        " s apart: leases and deadlines go wrong"),
+    findings.push_back({Verdict::kFailure,
+                        absl::StrCat("the clocks of this machine and of the database are ",
+                                     absl::StrFormat("%.1f", apart), " s apart: leases and deadlines go wrong"),
                         {"$ sudo timedatectl set-ntp true", "on both machines."}});
   }
   if (findings.empty()) {
-    findings.push_back({Verdict::kOk, absl::StrCat(who, " answers: version ", version / 10000, ".", version % 10000, ", clocks agree")});
+    findings.push_back({Verdict::kOk, absl::StrCat(who, " answers: version ", version / 10000, ".", version % 10000,
+                                                   ", clocks agree")});
   }
 }
 
@@ -118,9 +124,11 @@ Findings CheckDatabase(Patient& patient) {
   if (!own) {
     const Connection connection = Connect(url);
     if (PQstatus(connection.get()) != CONNECTION_OK) {
-      return {{Verdict::kFailure, absl::StrCat("PostgreSQL of database.url cannot be reached: ", OneLine(PQerrorMessage(connection.get()))),
-               {"Correct database.url, or start that server; without a database.url AIMA runs one of its own:",
-                AimaCommand(patient, "config unset database.url")}}};
+      return {
+          {Verdict::kFailure,
+           absl::StrCat("PostgreSQL of database.url cannot be reached: ", OneLine(PQerrorMessage(connection.get()))),
+           {"Correct database.url, or start that server; without a database.url AIMA runs one of its own:",
+            AimaCommand(patient, "config unset database.url")}}};
     }
     LookInside(patient, connection.get(), "PostgreSQL", findings);
     return findings;
@@ -128,12 +136,15 @@ Findings CheckDatabase(Patient& patient) {
   const absl::StatusOr<PrivatePostgres> postgres = PrivatePostgres::Find(patient.data_dir, patient.program);
   if (!postgres.ok()) {
     const std::string remedy = RemedyOf(postgres.status());
-    return {{Verdict::kFailure, std::string(postgres.status().message()),
-             {remedy.empty() ? "Install it, or name another server in database.url." : remedy, "$ sudo apt install postgresql"}}};
+    return {{Verdict::kFailure,
+             std::string(postgres.status().message()),
+             {remedy.empty() ? "Install it, or name another server in database.url." : remedy,
+              "$ sudo apt install postgresql"}}};
   }
   if (!patient.supervised) {
     const bool made = access((patient.data_dir + "/pg/PG_VERSION").c_str(), F_OK) == 0;
-    Finding finding{Verdict::kOk, made ? "the private PostgreSQL is there; it runs with the cluster" : "a private PostgreSQL will be made"};
+    Finding finding{Verdict::kOk, made ? "the private PostgreSQL is there; it runs with the cluster"
+                                       : "a private PostgreSQL will be made"};
     finding.mend = LastWords(patient);
     if (!finding.mend.empty()) {
       finding.verdict = Verdict::kWarning;
@@ -146,7 +157,8 @@ Findings CheckDatabase(Patient& patient) {
     LookInside(patient, connection.get(), "the private PostgreSQL", findings);
     return findings;
   }
-  Finding finding{Verdict::kFailure, absl::StrCat("the private PostgreSQL does not answer: ", OneLine(PQerrorMessage(connection.get())))};
+  Finding finding{Verdict::kFailure,
+                  absl::StrCat("the private PostgreSQL does not answer: ", OneLine(PQerrorMessage(connection.get())))};
   finding.mend = LastWords(patient);
   finding.mend.push_back("The supervisor starts it again by itself; its log says why it ended:");
   finding.mend.push_back(AimaCommand(patient, "logs postgres --tail 20"));

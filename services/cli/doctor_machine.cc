@@ -59,15 +59,19 @@ int TryWrite(const std::string& directory) {
 
 std::vector<std::string> MendWriting(const std::string& directory, int error) {
   struct stat info = {};
-  if (error == EROFS) return {"Its file system is read-only; mount it writable, or use another directory with --data-dir."};
-  if (error == ENOSPC || error == EDQUOT) return {"There is no room; delete something on that disk, such as models: `aima ls`, `aima rm`."};
+  if (error == EROFS)
+    return {"Its file system is read-only; mount it writable, or use another directory with --data-dir."};
+  if (error == ENOSPC || error == EDQUOT)
+    return {"There is no room; delete something on that disk, such as models: `aima ls`, `aima rm`."};
   if (stat(directory.c_str(), &info) != 0) return {"Use another directory with --data-dir."};
   if (info.st_uid == geteuid()) return {absl::StrCat("$ chmod u+rwx ", ShellWord(directory))};
-  return {absl::StrCat("It belongs to ", UserName(info.st_uid), ". Run aima as that user, use another directory with --data-dir, or:"),
+  return {absl::StrCat("It belongs to ", UserName(info.st_uid),
+                       ". Run aima as that user, use another directory with --data-dir, or:"),
           absl::StrCat("$ sudo chown -R ", UserName(geteuid()), " ", ShellWord(directory))};
 }
 
-void LookAtDirectory(const std::string& what, const std::string& path, std::set<std::string>& seen, Findings& findings) {
+void LookAtDirectory(const std::string& what, const std::string& path, std::set<std::string>& seen,
+                     Findings& findings) {
   const std::string place = Existing(path);
   if (!seen.insert(place).second) return;
   const int denied = access(place.c_str(), R_OK | W_OK | X_OK) == 0 ? 0 : errno;
@@ -87,9 +91,11 @@ void LookAtDirectory(const std::string& what, const std::string& path, std::set<
   if (room < kNoRoom) {
     findings.push_back({Verdict::kFailure, absl::StrCat("the disk of ", what, " ", place, " is full: ", free), mend});
   } else if (room < kLittleRoom) {
-    findings.push_back({Verdict::kWarning, absl::StrCat("the disk of ", what, " ", place, " is nearly full: ", free), mend});
+    findings.push_back(
+        {Verdict::kWarning, absl::StrCat("the disk of ", what, " ", place, " is nearly full: ", free), mend});
   } else if (inodes < 0.01) {
-    findings.push_back({Verdict::kFailure, absl::StrCat("the disk of ", what, " ", place, " has no inodes left"),
+    findings.push_back({Verdict::kFailure,
+                        absl::StrCat("the disk of ", what, " ", place, " has no inodes left"),
                         {"Delete files on that disk; there are too many, whatever their size."}});
   } else {
     findings.push_back({Verdict::kOk, absl::StrCat(what, " ", path, place == path ? "" : " will be made", ", ", free)});
@@ -101,7 +107,8 @@ std::map<std::string, double> MemoryInfo() {
   std::map<std::string, double> values;
   std::ifstream file("/proc/meminfo");
   std::string name, unit;
-  for (double value; file >> name >> value && std::getline(file, unit);) values[name.substr(0, name.size() - 1)] = value * 1024;
+  for (double value; file >> name >> value && std::getline(file, unit);)
+    values[name.substr(0, name.size() - 1)] = value * 1024;
   return values;
 }
 
@@ -117,7 +124,8 @@ std::string FirstLine(const std::string& path) {
 Findings CheckConfig(Patient& patient) {
   const std::string file = ConfigFileOf(patient.data_dir);
   if (patient.config_status.ok()) {
-    return {{Verdict::kOk, access(file.c_str(), F_OK) == 0 ? file + " is valid" : "no " + file + "; every setting has its default"}};
+    return {{Verdict::kOk,
+             access(file.c_str(), F_OK) == 0 ? file + " is valid" : "no " + file + "; every setting has its default"}};
   }
   Findings findings;
   const ErrorDetails details = DetailsOf(patient.config_status);
@@ -125,17 +133,20 @@ Findings CheckConfig(Patient& patient) {
   for (const FieldViolation& violation : details.violations) {
     const size_t dot = violation.field.find('.');
     const auto* section = type.FindFieldByName(violation.field.substr(0, dot));
-    Finding finding{Verdict::kFailure, absl::StrCat(file, ": ", violation.field == file ? "" : violation.field + ": ", violation.description)};
+    Finding finding{Verdict::kFailure, absl::StrCat(file, ": ", violation.field == file ? "" : violation.field + ": ",
+                                                    violation.description)};
     if (section && dot != std::string::npos && violation.field.find('/') == std::string::npos) {
-      finding.mend = {"Correct it, or take it out, after which it has its default:",
-                      AimaCommand(patient, absl::StrCat("config unset ", violation.field.substr(0, violation.field.find('['))))};
+      finding.mend = {
+          "Correct it, or take it out, after which it has its default:",
+          AimaCommand(patient, absl::StrCat("config unset ", violation.field.substr(0, violation.field.find('['))))};
     } else {
       finding.mend = {"Correct that line with an editor; `aima config validate` then says whether it is right."};
     }
     findings.push_back(std::move(finding));
   }
   if (findings.empty()) {
-    findings.push_back({Verdict::kFailure, std::string(patient.config_status.message()), {"`aima config validate` tells more."}});
+    findings.push_back(
+        {Verdict::kFailure, std::string(patient.config_status.message()), {"`aima config validate` tells more."}});
   }
   return findings;
 }
@@ -144,10 +155,12 @@ Findings CheckDataDirectory(Patient& patient) {
   Findings findings;
   std::set<std::string> seen;
   LookAtDirectory("data directory", patient.data_dir, seen, findings);
-  if (!findings.empty() && findings[0].verdict == Verdict::kFailure) return findings;  // the others are in it, as a rule
+  if (!findings.empty() && findings[0].verdict == Verdict::kFailure)
+    return findings;  // the others are in it, as a rule
   std::error_code ignored;
-  for (const auto& [what, path] : {std::pair<std::string, std::string>{"model directory", patient.config.model().storage_dir()},
-                                   {"log directory", patient.config.logging().dir()}}) {
+  for (const auto& [what, path] :
+       {std::pair<std::string, std::string>{"model directory", patient.config.model().storage_dir()},
+        {"log directory", patient.config.logging().dir()}}) {
     if (!path.empty() && fs::exists(path, ignored)) {
       Findings more;
       LookAtDirectory(what, path, seen, more);
@@ -167,22 +180,27 @@ Findings CheckMemory(Patient& patient) {
   double reserved = static_cast<double>(patient.config.resource().system_reserved_mb()) * 1024 * 1024;
   if (total < 4 * reserved) reserved = total / 4;  // as resource.status counts it
   const double pool = (total - reserved) * patient.config.resource().inference_pool_pct();
-  const std::string text = absl::StrCat(BytesText(total), " in all, ", BytesText(available), " available, ", BytesText(pool),
-                                        " for engines (", BytesText(reserved), " are kept for the system)");
+  const std::string text =
+      absl::StrCat(BytesText(total), " in all, ", BytesText(available), " available, ", BytesText(pool),
+                   " for engines (", BytesText(reserved), " are kept for the system)");
   const double used = 1 - available / total;
   if (pool < 500e6) {
-    findings.push_back({Verdict::kWarning, text + ": too little for most models",
+    findings.push_back({Verdict::kWarning,
+                        text + ": too little for most models",
                         {AimaCommand(patient, "config set resource.inference_pool_pct 0.8")}});
   } else if (used > patient.config.resource().pressure_threshold()) {
-    findings.push_back({Verdict::kWarning, text + ": memory is under pressure",
+    findings.push_back({Verdict::kWarning,
+                        text + ": memory is under pressure",
                         {"Stop engines that nobody needs (`aima ps`, `aima stop NAME`), or other programs."}});
   } else {
     findings.push_back({Verdict::kOk, text});
   }
   const double swap = memory["SwapTotal"], swap_used = swap - memory["SwapFree"];
   if (swap > 0 && swap_used > swap / 2) {
-    findings.push_back({Verdict::kWarning, absl::StrCat(BytesText(swap_used), " of ", BytesText(swap), " swap are in use: models that are "
-                                                        "swapped out are very slow"),
+    findings.push_back({Verdict::kWarning,
+                        absl::StrCat(BytesText(swap_used), " of ", BytesText(swap),
+                                     " swap are in use: models that are "
+                                     "swapped out are very slow"),
                         {"Stop engines or other programs until memory suffices."}});
   }
   return findings;
@@ -195,9 +213,11 @@ Findings CheckDescriptors(Patient& patient) {
   if (limit.rlim_cur >= kEnoughDescriptors) return {{Verdict::kOk, text}};
   const rlim_t wanted = std::min<rlim_t>(limit.rlim_max, 65536);
   Finding finding{limit.rlim_cur < kFewDescriptors ? Verdict::kFailure : Verdict::kWarning,
-                  text + "; each request, stream and model file takes one", {}};
+                  text + "; each request, stream and model file takes one",
+                  {}};
   if (wanted > limit.rlim_cur) {
-    finding.mend = {absl::StrCat("$ ulimit -n ", wanted), "and start the cluster anew from that shell; systemd: LimitNOFILE=65536."};
+    finding.mend = {absl::StrCat("$ ulimit -n ", wanted),
+                    "and start the cluster anew from that shell; systemd: LimitNOFILE=65536."};
   } else {
     finding.mend = {"Raise the hard limit in /etc/security/limits.conf, or LimitNOFILE= under systemd."};
   }
@@ -212,7 +232,9 @@ Findings CheckCgroups(Patient&) {
   }
   const std::string why = "engines are then ended by their process group, which a process that hides can leave";
   if (mount.empty()) {
-    return {{Verdict::kWarning, "no cgroup v2 here; " + why, {"Boot with systemd.unified_cgroup_hierarchy=1, or mount cgroup2."}}};
+    return {{Verdict::kWarning,
+             "no cgroup v2 here; " + why,
+             {"Boot with systemd.unified_cgroup_hierarchy=1, or mount cgroup2."}}};
   }
   std::string own;
   for (std::ifstream file("/proc/self/cgroup"); std::getline(file, line);) {
@@ -223,7 +245,8 @@ Findings CheckCgroups(Patient&) {
     rmdir(probe.c_str());
     return {{Verdict::kOk, "engines can have cgroups of their own"}};
   }
-  return {{Verdict::kWarning, absl::StrCat("no cgroup can be made in ", mount, own, " (", std::strerror(errno), "); ", why),
+  return {{Verdict::kWarning,
+           absl::StrCat("no cgroup can be made in ", mount, own, " (", std::strerror(errno), "); ", why),
            {"Run it under systemd with Delegate=yes, as deploy/systemd does, or:",
             "$ systemd-run --user --scope -p Delegate=yes aima start"}}};
 }
@@ -256,26 +279,31 @@ Findings CheckGpu(Patient&) {
     if (begun == 0 && devices && devices(&found) == 0 && found > 0) {
       findings.push_back({Verdict::kOk, absl::StrCat(found, " NVIDIA ", found == 1 ? "GPU" : "GPUs", " usable")});
     } else if (count("0x10de") > 0 || begun != 0) {
-      findings.push_back({Verdict::kFailure,
-                          absl::StrCat("NVIDIA's driver library is here, but does not work (code ", begun,
-                                       begun == 18 ? ": library and kernel module are of different versions" : "", ")"),
-                          {begun == 18 ? "Reboot, so that the module of the installed version is loaded."
-                                       : "$ nvidia-smi",
-                           "shows what the driver says; `sudo modprobe nvidia` loads the module."}});
+      findings.push_back(
+          {Verdict::kFailure,
+           absl::StrCat("NVIDIA's driver library is here, but does not work (code ", begun,
+                        begun == 18 ? ": library and kernel module are of different versions" : "", ")"),
+           {begun == 18 ? "Reboot, so that the module of the installed version is loaded." : "$ nvidia-smi",
+            "shows what the driver says; `sudo modprobe nvidia` loads the module."}});
     }
   } else if (count("0x10de") > 0) {
-    findings.push_back({Verdict::kFailure, absl::StrCat(count("0x10de"), " NVIDIA GPU, but no driver: models run on the CPU"),
-                        {"Install NVIDIA's driver; on Debian, with non-free enabled:", "$ sudo apt install nvidia-driver"}});
+    findings.push_back(
+        {Verdict::kFailure,
+         absl::StrCat(count("0x10de"), " NVIDIA GPU, but no driver: models run on the CPU"),
+         {"Install NVIDIA's driver; on Debian, with non-free enabled:", "$ sudo apt install nvidia-driver"}});
   }
   if (count("0x1002") > 0) {
     const bool kfd = access("/dev/kfd", F_OK) == 0, usable = access("/dev/kfd", R_OK | W_OK) == 0;
     if (usable) {
       findings.push_back({Verdict::kOk, absl::StrCat(count("0x1002"), " AMD GPU usable")});
     } else if (kfd) {
-      findings.push_back({Verdict::kFailure, "an AMD GPU is here, but this user may not use /dev/kfd",
-                          {absl::StrCat("$ sudo usermod -aG render,video ", UserName(geteuid())), "and log in again."}});
+      findings.push_back(
+          {Verdict::kFailure,
+           "an AMD GPU is here, but this user may not use /dev/kfd",
+           {absl::StrCat("$ sudo usermod -aG render,video ", UserName(geteuid())), "and log in again."}});
     } else {
-      findings.push_back({Verdict::kWarning, "an AMD GPU is here, but no /dev/kfd: models run on the CPU",
+      findings.push_back({Verdict::kWarning,
+                          "an AMD GPU is here, but no /dev/kfd: models run on the CPU",
                           {"Install ROCm's kernel driver (amdgpu) if it is a GPU that ROCm knows."}});
     }
   }

@@ -46,8 +46,7 @@ absl::Status EventsCommand(Session& session) {
     input["after"] = ordered_json::parse(*after, nullptr, false);
     if (!input["after"].is_number_integer()) return UsageError("--after takes a cursor, a whole number");
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client,
-                   GatewayClient::Connect(session.loop, session.globals));
+  ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
   for (bool connected = false;;) {
     const absl::Status status =
         Await(session.loop, client->Stream("event.subscribe", input, [&](const ordered_json& batch) {

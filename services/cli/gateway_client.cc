@@ -164,7 +164,8 @@ absl::StatusOr<ordered_json> OpenEnvelope(const std::string& body, int http_stat
   if (const auto error = envelope.find("error"); error != envelope.end() && error->is_object()) {
     return StatusOfError(*error, http_status);
   }
-  if (http_status >= 400 && !envelope.contains("data") && envelope.contains("detail")) {  // RFC 9457 without an envelope
+  if (http_status >= 400 && !envelope.contains("data") &&
+      envelope.contains("detail")) {  // RFC 9457 without an envelope
     const ordered_json error = {{"code", envelope.value("code", "")}, {"message", envelope["detail"]}};
     return StatusOfError(error, http_status);
   }
@@ -218,7 +219,8 @@ Task<absl::Status> GatewayClient::Watch(std::string uri, std::function<void(cons
   co_return co_await ReadEvents(std::move(request), std::move(on_value));
 }
 
-Task<absl::Status> GatewayClient::ReadEvents(http::Request request, std::function<void(const ordered_json&)> on_message) {
+Task<absl::Status> GatewayClient::ReadEvents(http::Request request,
+                                             std::function<void(const ordered_json&)> on_message) {
   request.headers.Add("Accept", "text/event-stream");
   absl::StatusOr<std::unique_ptr<http::ResponseStream>> stream =
       co_await client_.Open(endpoint_, std::move(request), absl::Now() + kLong);

@@ -51,8 +51,7 @@ class GatewayClient {
 
  private:
   http::Request NewRequest(std::string method, std::string path) const;
-  Task<absl::Status> ReadEvents(http::Request request,
-                                std::function<void(const nlohmann::ordered_json&)> on_message);
+  Task<absl::Status> ReadEvents(http::Request request, std::function<void(const nlohmann::ordered_json&)> on_message);
   absl::Status Unreachable(const absl::Status& status) const;
 
   http::Client client_;

@@ -5,13 +5,17 @@
 #include <algorithm>
 #include <map>
 
+#include "services/cli/terminal.h"
+
 namespace aima::cli {
 namespace {
 
 using nlohmann::ordered_json;
 
 std::string Short(const ordered_json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  const std::string text =
+      value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  return Harmless(text, /*one_line=*/true);
 }
 
 std::string KeyOf(const ordered_json& item) {
@@ -30,7 +34,8 @@ std::map<std::string, const ordered_json*> Keyed(const ordered_json& list) {
   return keyed;
 }
 
-void Compare(const std::string& path, const ordered_json& before, const ordered_json& now, std::vector<std::string>& lines) {
+void Compare(const std::string& path, const ordered_json& before, const ordered_json& now,
+             std::vector<std::string>& lines) {
   if (before == now) return;
   if (before.is_object() && now.is_object()) {
     const std::string prefix = path.empty() ? "" : path + ".";

@@ -51,10 +51,11 @@ LineReader::LineReader(std::string history_file) : history_file_(std::move(histo
   el_set(editor_->edit, EL_SETTY, "-d", "-isig", nullptr);
   static bool* interrupted = nullptr;
   interrupted = &editor_->interrupted;
-  el_set(editor_->edit, EL_ADDFN, "aima-interrupt", "end this line", +[](EditLine*, int) -> unsigned char {
-    *interrupted = true;
-    return CC_EOF;
-  });
+  el_set(
+      editor_->edit, EL_ADDFN, "aima-interrupt", "end this line", +[](EditLine*, int) -> unsigned char {
+        *interrupted = true;
+        return CC_EOF;
+      });
   el_set(editor_->edit, EL_BIND, "^C", "aima-interrupt", nullptr);
 }
 

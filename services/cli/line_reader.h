@@ -16,8 +16,8 @@ class LineReader {
   LineReader(const LineReader&) = delete;
   LineReader& operator=(const LineReader&) = delete;
 
-  // Shows `prompt` on standard error and reads a line, without its end. Ctrl-C gives kInterrupted, Ctrl-D on an empty line
-  // kEndOfInput. Where standard input is no terminal, nothing is shown.
+  // Shows `prompt` on standard error and reads a line, without its end. Ctrl-C gives kInterrupted, Ctrl-D on an empty
+  // line kEndOfInput. Where standard input is no terminal, nothing is shown.
   End Read(const std::string& prompt, std::string& line);
 
  private:

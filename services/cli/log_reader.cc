@@ -73,10 +73,10 @@ std::string ForPeople(const LogLine& line, bool colours) {
   } else {
     std::string level, message, more;
     for (const auto& [key, value] : json.items()) {
-      const std::string text =
-          value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+      const std::string text = value.is_string() ? value.get<std::string>()
+                                                 : value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
       if (key == "level" || key == "severity") {
-        level = text;
+        level = Harmless(text, /*one_line=*/true);
       } else if (key == "message" || key == "msg") {
         message = text;
       } else if (key != "time" && key != "ts" && key != "timestamp" && key != "process" && !text.empty()) {
@@ -85,15 +85,12 @@ std::string ForPeople(const LogLine& line, bool colours) {
     }
     const std::string time = line.time ? absl::FormatTime("%m-%d %H:%M:%E3S", *line.time, absl::LocalTimeZone()) : "";
     std::string padded = level + std::string(level.size() < 5 ? 5 - level.size() : 0, ' ');
-    if (colours && (level == "error" || level == "fatal" || level == "critical")) padded = "\033[31m" + padded + "\033[0m";
+    if (colours && (level == "error" || level == "fatal" || level == "critical"))
+      padded = "\033[31m" + padded + "\033[0m";
     if (colours && (level == "warn" || level == "warning")) padded = "\033[33m" + padded + "\033[0m";
-    shown = absl::StrCat(time, " ", padded, " ", message, more);
-    return shown;
+    return absl::StrCat(time, " ", padded, " ", Harmless(message + more, /*one_line=*/true));
   }
-  for (char& c : shown) {
-    if (static_cast<unsigned char>(c) < 0x20 && c != '\t') c = ' ';
-  }
-  return shown;
+  return Harmless(std::move(shown), /*one_line=*/true);
 }
 
 std::vector<std::string> LogFile::Last(size_t lines) {

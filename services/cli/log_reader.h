@@ -28,7 +28,8 @@ class LogFile {
 
   const std::string& path() const { return path_; }
 
-  // The last `lines` whole lines, and those of the rotated file before it as far as needed. Later calls of More go on there.
+  // The last `lines` whole lines, and those of the rotated file before it as far as needed. Later calls of More go on
+  // there.
   std::vector<std::string> Last(size_t lines);
 
   // The whole lines that were added since.

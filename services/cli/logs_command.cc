@@ -82,7 +82,8 @@ class Printer {
       std::cout << line.text << "\n";
       return;
     }
-    if (names_ > 0) std::cout << Painted(name, Colour::kDim, STDOUT_FILENO) << std::string(names_ - name.size() + 2, ' ');
+    if (names_ > 0)
+      std::cout << Painted(name, Colour::kDim, STDOUT_FILENO) << std::string(names_ - name.size() + 2, ' ');
     std::cout << ForPeople(line, colours_) << "\n";
   }
 
@@ -132,7 +133,8 @@ std::vector<LogPlace> LogsOf(const std::string& data_dir) {
     if (config.ok() && !config->logging().dir().empty()) own = config->logging().dir();
   }
   for (const bool engine : {false, true}) {
-    for (const fs::directory_entry& entry : fs::directory_iterator(engine ? data_dir + "/logs/engines" : own, ignored)) {
+    for (const fs::directory_entry& entry :
+         fs::directory_iterator(engine ? data_dir + "/logs/engines" : own, ignored)) {
       if (entry.path().extension() != ".log" || !entry.is_regular_file(ignored)) continue;
       places.push_back({entry.path().stem(), entry.path(), engine});
     }

@@ -25,7 +25,8 @@ absl::Status WriteAll(const std::string& directory) {
     const fs::path path = fs::path(directory) / page.file;
     std::error_code error;
     fs::create_directories(path.parent_path(), error);
-    if (error) return absl::InternalError(absl::StrCat("cannot make ", path.parent_path().string(), ": ", error.message()));
+    if (error)
+      return absl::InternalError(absl::StrCat("cannot make ", path.parent_path().string(), ": ", error.message()));
     RETURN_IF_ERROR(WriteFile(path, page.roff, 0644));
   }
   return absl::OkStatus();
@@ -62,7 +63,8 @@ absl::Status ManCommand(Session& session) {
   if (mkdtemp(folder.data()) == nullptr) return absl::InternalError("cannot make " + folder);
   const std::string file = absl::StrCat(folder, "/", fs::path(page.file).filename().string());
   absl::Status written = WriteFile(file, page.roff, 0600);
-  const bool shown = written.ok() && (RunOn({"man", "-l", file.c_str(), nullptr}) || RunOn({"mandoc", "-a", file.c_str(), nullptr}));
+  const bool shown =
+      written.ok() && (RunOn({"man", "-l", file.c_str(), nullptr}) || RunOn({"mandoc", "-a", file.c_str(), nullptr}));
   std::error_code ignored;
   fs::remove_all(folder, ignored);
   RETURN_IF_ERROR(written);
@@ -72,7 +74,8 @@ absl::Status ManCommand(Session& session) {
     std::cout << HelpOf(*command) << std::flush;
     return absl::OkStatus();
   }
-  return WithRemedy(absl::NotFoundError("man is not installed"), absl::StrCat("`aima man --roff ", name, "` prints the page's source."));
+  return WithRemedy(absl::NotFoundError("man is not installed"),
+                    absl::StrCat("`aima man --roff ", name, "` prints the page's source."));
 }
 
 }  // namespace aima::cli

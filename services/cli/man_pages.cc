@@ -54,8 +54,8 @@ class Page {
     const std::string fixed = Variable("SOURCE_DATE_EPOCH");
     if (!fixed.empty() && !absl::SimpleAtoi(fixed, &seconds)) seconds = absl::ToUnixSeconds(absl::Now());
     const std::string date = absl::FormatTime("%Y-%m-%d", absl::FromUnixSeconds(seconds), absl::UTCTimeZone());
-    text_ = absl::StrCat(".TH ", absl::AsciiStrToUpper(Escaped(name)), " ", section, " ", date, " \"AIMA ", AIMA_VERSION,
-                         "\" AIMA\n");
+    text_ = absl::StrCat(".TH ", absl::AsciiStrToUpper(Escaped(name)), " ", section, " ", date, " \"AIMA ",
+                         AIMA_VERSION, "\" AIMA\n");
     Section("NAME");
     absl::StrAppend(&text_, Escaped(name), " \\- ", Prose(summary), "\n");
   }
@@ -77,8 +77,8 @@ class Page {
   }
   // A term in bold, and what it means.
   void Item(const std::string& term, const std::string& rest, const std::string& text) {
-    absl::StrAppend(&text_, ".TP\n\\fB", Escaped(term), "\\fR", rest.empty() ? "" : " \\fI" + Escaped(rest) + "\\fR", "\n",
-                    text.empty() ? "\\&" : Prose(text.substr(0, text.find("\n"))), "\n");
+    absl::StrAppend(&text_, ".TP\n\\fB", Escaped(term), "\\fR", rest.empty() ? "" : " \\fI" + Escaped(rest) + "\\fR",
+                    "\n", text.empty() ? "\\&" : Prose(text.substr(0, text.find("\n"))), "\n");
     fresh_ = false;
   }
   void Code(const std::vector<std::string>& lines) {
@@ -91,14 +91,16 @@ class Page {
   }
   void Flags(const std::vector<FlagInfo>& flags) {
     for (const FlagInfo& flag : flags) {
-      Item(absl::StrCat(flag.letter ? absl::StrCat("-", std::string(1, flag.letter), ", ") : "", "--", flag.name), flag.value, flag.what);
+      Item(absl::StrCat(flag.letter ? absl::StrCat("-", std::string(1, flag.letter), ", ") : "", "--", flag.name),
+           flag.value, flag.what);
     }
   }
   void SeeAlso(const std::vector<std::pair<std::string, int>>& pages) {
     Section("SEE ALSO");
     std::vector<std::string> names;
     for (const auto& [name, section] : pages) {
-      if (name != name_ || section != section_) names.push_back(absl::StrCat("\\fB", Escaped(name), "\\fR(", section, ")"));
+      if (name != name_ || section != section_)
+        names.push_back(absl::StrCat("\\fB", Escaped(name), "\\fR(", section, ")"));
     }
     absl::StrAppend(&text_, absl::StrJoin(names, ",\n"), "\n");
   }
@@ -137,10 +139,12 @@ ManPage MainPage() {
   page.Section("Synopsis");
   page.Paragraph("`aima` COMMAND [FLAGS]");
   page.Section("Description");
-  page.Paragraph("Starts and drives a cluster of small services that finds the hardware, keeps models, runs inference engines and "
-                 "answers over HTTP, gRPC and this command line. Everything that the cluster can do is a unit, such as "
-                 "`model.import`; `aima units` lists them and `aima exec` runs any of them. The other commands are shorter ways to "
-                 "do what is done every day.");
+  page.Paragraph(
+      "Starts and drives a cluster of small services that finds the hardware, keeps models, runs inference engines and "
+      "answers over HTTP, gRPC and this command line. Everything that the cluster can do is a unit, such as "
+      "`model.import`; `aima units` lists them and `aima exec` runs any of them. The other commands are shorter ways "
+      "to "
+      "do what is done every day.");
   std::string group;
   for (const Command& command : Commands()) {
     if (command.hidden) continue;

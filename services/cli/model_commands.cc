@@ -36,16 +36,15 @@ std::string Size(const ordered_json& object, const char* key) {
 }
 
 // Times of an instance that a column of its own shows, or that nobody looks at.
-bool IsUsual(const std::string& key) {
-  return key == "started_at" || key == "updated_at" || key == "next_start_at";
-}
+bool IsUsual(const std::string& key) { return key == "started_at" || key == "updated_at" || key == "next_start_at"; }
 
 // Whatever else an engine tells of its times, such as when it is stopped for idleness, has a column of its name.
 std::vector<std::string> FurtherTimes(const std::vector<ordered_json>& instances) {
   std::vector<std::string> keys;
   for (const ordered_json& instance : instances) {
     for (const auto& [key, value] : instance.items()) {
-      const bool time = value.is_string() && (key.ends_with("_at") || key.ends_with("_until") || key.ends_with("_time"));
+      const bool time =
+          value.is_string() && (key.ends_with("_at") || key.ends_with("_until") || key.ends_with("_time"));
       if (time && !IsUsual(key) && std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
     }
   }
@@ -78,15 +77,15 @@ std::string Objection(const ordered_json& model, const std::vector<ordered_json>
   return model.value("pinned", false) ? "it is pinned" : "";
 }
 
-absl::Status StopInstance(Session& session, GatewayClient& client, const std::string& name, bool force) {
+absl::StatusOr<ordered_json> StopInstance(Session& session, GatewayClient& client, const std::string& name,
+                                          bool force) {
   ordered_json input = {{"name", name}};
   if (force) input["force"] = true;
-  return Await(session.loop, client.Execute("engine.stop", input)).status();
+  return Await(session.loop, client.Execute("engine.stop", input));
 }
 
 absl::Status Remove(Session& session, GatewayClient& client, const std::string& name, bool force, bool yes) {
-  ASSIGN_OR_RETURN(const ordered_json model,
-                   Await(session.loop, client.Execute("model.get", {{"model_id", name}})));
+  ASSIGN_OR_RETURN(const ordered_json model, Await(session.loop, client.Execute("model.get", {{"model_id", name}})));
   ASSIGN_OR_RETURN(const std::vector<ordered_json> instances, Instances(session, client));
   const std::string id = Text(model, "id");
   std::vector<ordered_json> users;
@@ -95,12 +94,12 @@ absl::Status Remove(Session& session, GatewayClient& client, const std::string& 
   }
   const std::string objection = Objection(model, users);
   if (!objection.empty() && !force && !yes) {
-    RETURN_IF_ERROR(Confirm(absl::StrCat("Delete ", id, " although ", objection, "?"),
-                            absl::StrCat("aima rm --force ", name)));
+    RETURN_IF_ERROR(
+        Confirm(absl::StrCat("Delete ", id, " although ", objection, "?"), absl::StrCat("aima rm --force ", name)));
   }
   for (const ordered_json& user : users) {
     std::cerr << "stopping " << Text(user, "instance_id") << std::endl;
-    RETURN_IF_ERROR(StopInstance(session, client, Text(user, "instance_id"), false));
+    RETURN_IF_ERROR(StopInstance(session, client, Text(user, "instance_id"), false).status());
   }
   ordered_json input = {{"model_id", id}};
   if (force) input["force"] = true;
@@ -150,12 +149,13 @@ absl::Status StopEngineNamed(Session& session, const std::vector<std::string>& n
     for (const ordered_json& instance : meant) ids.push_back(Text(instance, "instance_id"));
     if (ids.empty()) ids = {name};  // an engine's name, or what has stopped already: the unit knows
     for (const std::string& id : ids) {
-      const absl::Status stopped = StopInstance(session, *client, id, force);
-      if (stopped.code() == absl::StatusCode::kNotFound) {
-        return WithRemedy(stopped, "`aima ps` shows what runs; `aima stop` alone stops the whole cluster.");
+      const absl::StatusOr<ordered_json> stopped = StopInstance(session, *client, id, force);
+      if (stopped.status().code() == absl::StatusCode::kNotFound) {
+        return WithRemedy(stopped.status(), "`aima ps` shows what runs; `aima stop` alone stops the whole cluster.");
       }
-      RETURN_IF_ERROR(stopped);
-      std::cout << (session.globals.output == "json" ? ordered_json{{"instance_id", id}}.dump() : id) << std::endl;
+      RETURN_IF_ERROR(stopped.status());
+      std::cout << (session.globals.output == "table" ? id + "\n" : Format(*stopped, session.globals.output))
+                << std::flush;
     }
   }
   return absl::OkStatus();
@@ -179,7 +179,8 @@ absl::Status ListCommand(Session& session) {
   // People see what runs beside what is there; a cluster whose engine service is away still lists its models.
   const absl::StatusOr<std::vector<ordered_json>> instances = Instances(session, *client);
   std::vector<std::vector<std::string>> rows = {{"NAME", "TYPE", "SIZE", "STATE", "AGE"}};
-  if (session.globals.wide) rows[0].insert(rows[0].end(), {"FORMAT", "QUANTIZATION", "SOURCE", "PINNED", "LAST USED", "PATH"});
+  if (session.globals.wide)
+    rows[0].insert(rows[0].end(), {"FORMAT", "QUANTIZATION", "SOURCE", "PINNED", "LAST USED", "PATH"});
   for (const ordered_json& model : answer.value("items", ordered_json::array())) {
     std::string state = Text(model, "status");
     for (const ordered_json& instance : instances.ok() ? *instances : std::vector<ordered_json>()) {
@@ -189,15 +190,17 @@ absl::Status ListCommand(Session& session) {
                                     Age(Text(model, "create_time"))};
     if (session.globals.wide) {
       const std::string repo = Text(model, "repo");
-      row.insert(row.end(), {Text(model, "format"), Text(model.value("details", ordered_json::object()), "quantization"),
-                             absl::StrCat(Text(model, "source"), repo.empty() ? "" : ":", repo),
-                             model.value("pinned", false) ? "yes" : "", RelativeTime(Text(model, "use_time")),
-                             Text(model, "path")});
+      row.insert(
+          row.end(),
+          {Text(model, "format"), Text(model.value("details", ordered_json::object()), "quantization"),
+           absl::StrCat(Text(model, "source"), repo.empty() ? "" : ":", repo),
+           model.value("pinned", false) ? "yes" : "", RelativeTime(Text(model, "use_time")), Text(model, "path")});
     }
     rows.push_back(std::move(row));
   }
   if (rows.size() > 1) std::cout << FormatTable(rows);
-  if (rows.size() == 1) std::cerr << "There are no models. `aima pull NAME` fetches one, `aima import PATH` takes one from this machine.\n";
+  if (rows.size() == 1)
+    std::cerr << "There are no models. `aima pull NAME` fetches one, `aima import PATH` takes one from this machine.\n";
   if (!Text(answer, "next_after").empty()) {
     std::cerr << "There are more: aima ls --after " << Text(answer, "next_after") << "\n";
   }
@@ -219,17 +222,18 @@ absl::Status ProcessesCommand(Session& session) {
     std::cout << Format(answer, session.globals.output);
     return absl::OkStatus();
   }
-  std::vector<std::vector<std::string>> rows = {{"NAME", "MODEL", "ENGINE", "STATE", "MEMORY", "PORT", "PID", "UPTIME"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"NAME", "MODEL", "ENGINE", "STATE", "MEMORY", "PORT", "PID", "UPTIME"}};
   const std::vector<std::string> further = FurtherTimes(instances);
   for (const std::string& key : further) rows[0].push_back(Heading(key));
   if (session.globals.wide) rows[0].insert(rows[0].end(), {"CONTEXT", "PARALLEL", "STARTS", "SLOT", "LOG"});
   for (const ordered_json& instance : instances) {
     const std::string endpoint = Text(instance, "endpoint");
     const int pid = instance.value("process_id", 0);
-    std::vector<std::string> row = {
-        Text(instance, "instance_id"), Text(instance, "model_id"), Text(instance, "engine"), StateOf(instance),
-        Size(instance, "memory_bytes"), endpoint.substr(endpoint.rfind(':') + 1), pid ? absl::StrCat(pid) : "",
-        pid ? Age(Text(instance, "started_at")) : ""};
+    std::vector<std::string> row = {Text(instance, "instance_id"),  Text(instance, "model_id"),
+                                    Text(instance, "engine"),       StateOf(instance),
+                                    Size(instance, "memory_bytes"), endpoint.substr(endpoint.rfind(':') + 1),
+                                    pid ? absl::StrCat(pid) : "",   pid ? Age(Text(instance, "started_at")) : ""};
     for (const std::string& key : further) row.push_back(RelativeTime(Text(instance, key.c_str())));
     if (session.globals.wide) {
       const ordered_json config = instance.value("config", ordered_json::object());

@@ -29,9 +29,7 @@ std::string Cell(const std::string& key, const ordered_json& value) {
   std::string text = value.is_string() ? value.get<std::string>() : Dump(value);
   if (value.is_string() && (absl::EndsWith(key, "_time") || absl::EndsWith(key, "_at"))) text = RelativeTime(text);
   // What a model or a file said must not drive the terminal.
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-  }
+  text = Harmless(std::move(text), /*one_line=*/true);
   return CurrentAppearance().cut ? CutTo(text, kMost) : text;
 }
 
@@ -55,6 +53,17 @@ std::string Rows(const ordered_json& list) {
              ((found->is_array() || found->is_object()) && found->empty());
     });
   });
+  // What is nested cannot be read in a cell of a terminal; -o wide shows it, and so does a pipe.
+  if (TableStyle::ForOutput().width > 0) {
+    const auto nested = [&list](const std::string& column) {
+      return std::any_of(list.begin(), list.end(), [&column](const ordered_json& item) {
+        const auto found = item.find(column);
+        return found != item.end() &&
+               (found->is_object() || (found->is_array() && !found->empty() && found->front().is_structured()));
+      });
+    };
+    if (!std::all_of(columns.begin(), columns.end(), nested)) std::erase_if(columns, nested);
+  }
   std::vector<std::vector<std::string>> rows(1);
   for (const std::string& column : columns) rows[0].push_back(absl::AsciiStrToUpper(column));
   for (const ordered_json& item : list) {

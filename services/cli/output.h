@@ -8,7 +8,8 @@ namespace aima::cli {
 
 // A value as "table", "json", "yaml", "ndjson" or "name", with a line end.
 //
-// table: an object becomes lines of names and values, and each list of objects in it a table below them. It is for people:
+// table: an object becomes lines of names and values, and each list of objects in it a table below them. It is for
+// people:
 //        byte counts and times are rounded, and what does not fit the terminal is cut.
 // ndjson: an object with one list becomes one line per item of that list; anything else is one line.
 // name: the id, or else the name, of each item of that list, or of the value itself; one a line.

@@ -195,7 +195,8 @@ std::vector<std::string> TakePlainWords(const ordered_json& schema, std::vector<
     const std::string name = words[i].substr(2);
     const std::optional<Target> target = Find(schema, name);
     // A flag that is none is an error later; what follows it is taken for its value, not for a word.
-    const bool switched = target ? TypeOf(*target->schema) == "boolean" : name.starts_with("no-") && Find(schema, name.substr(3));
+    const bool switched =
+        target ? TypeOf(*target->schema) == "boolean" : name.starts_with("no-") && Find(schema, name.substr(3));
     if (!switched && i + 1 < words.size() && !words[i + 1].starts_with("--")) flags.push_back(words[++i]);
   }
   words = std::move(flags);

@@ -29,7 +29,7 @@ absl::Status AwaitOrInterrupt(Loop& loop, Task<absl::Status> task) {
   signals.cancel();
   loop.restart();
   loop.poll();  // what was cancelled comes to its end while all that it knows is still here
-  if (interrupted) return absl::CancelledError("interrupted");
+  if (interrupted) return absl::CancelledError("");  // who typed it knows
   if (thrown) std::rethrow_exception(thrown);
   return result;
 }

@@ -17,7 +17,7 @@ struct Setting {
   std::string from;   // default, FILE:LINE, $AIMA_DATA_DIR, --data-dir
   bool is_default = false;
   bool secret = false;
-  std::string what;   // its description
+  std::string what;  // its description
 };
 
 // The file that `aima start` reads: config.yaml of the data directory.

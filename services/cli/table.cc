@@ -51,7 +51,17 @@ std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableS
     widths.resize(std::max(widths.size(), row.size()));
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], DisplayWidth(row[i]));
   }
-  if (style.width > 0) Shrink(widths, style.width);
+  if (style.width > 0) {
+    Shrink(widths, style.width);
+    // Columns for which there is no room at all are left out, from the right: -o wide shows them.
+    size_t used = 0, kept = 0;
+    for (const size_t width : widths) {
+      used += width + (kept > 0 ? kGap : 0);
+      if (used > style.width && kept > 1) break;
+      ++kept;
+    }
+    for (std::vector<std::string>& row : rows) row.resize(std::min(row.size(), kept));
+  }
   std::string text;
   for (size_t r = 0; r < rows.size(); ++r) {
     std::string line;
@@ -66,7 +76,8 @@ std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableS
       }
       line += cell;
       used += widths[i] + kGap;
-      if (i + 1 < rows[r].size() && (style.width == 0 || used < style.width)) line.append(widths[i] - width + kGap, ' ');
+      if (i + 1 < rows[r].size() && (style.width == 0 || used < style.width))
+        line.append(widths[i] - width + kGap, ' ');
     }
     line.erase(line.find_last_not_of(' ') + 1);
     absl::StrAppend(&text, line, "\n");
@@ -93,9 +104,8 @@ std::string RelativeTime(const std::string& text) {
     double seconds;
     const char* name;
   };
-  constexpr Step kSteps[] = {{365 * 86400.0, "year"}, {30 * 86400.0, "month"}, {7 * 86400.0, "week"},
-                             {86400.0, "day"},        {3600.0, "hour"},        {60.0, "minute"},
-                             {1.0, "second"}};
+  constexpr Step kSteps[] = {{365 * 86400.0, "year"}, {30 * 86400.0, "month"}, {7 * 86400.0, "week"}, {86400.0, "day"},
+                             {3600.0, "hour"},        {60.0, "minute"},        {1.0, "second"}};
   for (const Step& step : kSteps) {
     if (far < step.seconds) continue;
     const long count = static_cast<long>(far / step.seconds);

@@ -16,8 +16,9 @@ struct TableStyle {
   static TableStyle ForOutput(bool heading = true);
 };
 
-// Left-aligned columns, two spaces apart, as wide as their widest cell. Where that is wider than the terminal, the widest
-// columns are cut, the first one last; no line is ever wrapped.
+// Left-aligned columns, two spaces apart, as wide as their widest cell. Where that is wider than the terminal, the
+// widest columns are cut, the first one last, and those are left out on the right for which there is no room; no line
+// is wrapped.
 std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableStyle& style);
 std::string FormatTable(const std::vector<std::vector<std::string>>& rows);
 

@@ -75,6 +75,17 @@ std::string CutTo(std::string_view text, size_t width) {
   return std::string(text.substr(0, at)) + "…";
 }
 
+std::string Harmless(std::string text, bool one_line) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (!one_line && (c == '\n' || c == '\t')) continue;
+    if (c < 0x20 || c == 0x7f) text[i] = ' ';
+    // The controls above 0x80, in UTF-8.
+    if (c == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0) text[i] = text[i + 1] = ' ';
+  }
+  return text;
+}
+
 size_t TerminalWidth(int fd) {
   winsize size{};
   if (isatty(fd) == 0) return 0;
@@ -93,12 +104,23 @@ std::string Painted(std::string_view text, Colour colour, int fd) {
   if (colour == Colour::kNone || text.empty() || !HasColours(fd)) return std::string(text);
   const char* code = "";
   switch (colour) {
-    case Colour::kNone: break;
-    case Colour::kBold: code = "1"; break;
-    case Colour::kDim: code = "2"; break;
-    case Colour::kRed: code = "31"; break;
-    case Colour::kGreen: code = "32"; break;
-    case Colour::kYellow: code = "33"; break;
+    case Colour::kNone:
+      break;
+    case Colour::kBold:
+      code = "1";
+      break;
+    case Colour::kDim:
+      code = "2";
+      break;
+    case Colour::kRed:
+      code = "31";
+      break;
+    case Colour::kGreen:
+      code = "32";
+      break;
+    case Colour::kYellow:
+      code = "33";
+      break;
   }
   return "\033[" + std::string(code) + "m" + std::string(text) + "\033[0m";
 }
@@ -110,8 +132,9 @@ Colour ColourOfState(std::string_view word) {
   for (const std::string_view bad : {"failed", "error", "unhealthy", "down", "unreachable", "critical", "fail"}) {
     if (word == bad) return Colour::kRed;
   }
-  for (const std::string_view between : {"starting", "stopping", "restarting", "pending", "pulling", "queued", "resolving",
-                                         "downloading", "verifying", "installing", "warning", "degraded", "cancelled", "warn"}) {
+  for (const std::string_view between :
+       {"starting", "stopping", "restarting", "pending", "pulling", "queued", "resolving", "downloading", "verifying",
+        "installing", "warning", "degraded", "cancelled", "warn"}) {
     if (word == between) return Colour::kYellow;
   }
   return Colour::kNone;

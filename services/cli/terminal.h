@@ -14,6 +14,10 @@ size_t DisplayWidth(std::string_view text);
 // The beginning of `text` in at most `width` columns; ends with "…" if something was left out.
 std::string CutTo(std::string_view text, size_t width);
 
+// Text of a model, a log or a file with a space for each character that could drive the terminal: no line end with
+// `one_line`, and no escape sequence ever.
+std::string Harmless(std::string text, bool one_line);
+
 // Columns of the terminal behind a descriptor; 0 if it is none.
 size_t TerminalWidth(int fd);
 

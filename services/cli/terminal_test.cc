@@ -28,6 +28,15 @@ TEST(Terminal, TextIsCutBetweenCharacters) {
   EXPECT_EQ(CutTo("abc", 0), "");
 }
 
+TEST(Terminal, NothingThatDrivesItIsLeftInHarmlessText) {
+  EXPECT_EQ(Harmless("a\033[2Jb\nc\x7f", true), "a [2Jb c ");
+  EXPECT_EQ(Harmless("a\nb\tc\r", false), "a\nb\tc ");
+  EXPECT_EQ(Harmless("\xc2\x9b"
+                     "31m größe",
+                     true),
+            "  31m größe");
+}
+
 TEST(Table, TheWidestColumnsGiveWhatDoesNotFitAndNoLineIsLonger) {
   const std::vector<std::vector<std::string>> rows = {
       {"NAME", "DESCRIPTION", "SIZE"}, {"smollm2-135m", "a small model that says a great deal", "98 MB"}};
@@ -40,6 +49,14 @@ TEST(Table, TheWidestColumnsGiveWhatDoesNotFitAndNoLineIsLonger) {
   EXPECT_THAT(table, HasSubstr("98 MB"));
   EXPECT_THAT(table, HasSubstr("…"));
   EXPECT_EQ(FormatTable(rows, {}).find("…"), std::string::npos);
+}
+
+TEST(Table, ColumnsForWhichThereIsNoRoomAreLeftOutOnTheRight) {
+  const std::vector<std::vector<std::string>> rows = {{"ONE", "TWO", "THREE", "FOUR"},
+                                                      {"abcdefgh", "abcdefgh", "abcdefgh", "abcdefgh"}};
+  const std::string table = FormatTable(rows, {.width = 24});
+  EXPECT_THAT(table, HasSubstr("TWO"));
+  EXPECT_EQ(table.find("FOUR"), std::string::npos);
 }
 
 TEST(Table, TimesAreToldAsPeopleDo) {

@@ -1,4 +1,6 @@
-// Files that people write and read: configuration and logs; and what differs between two values.
+// Files that people write and read: configuration and logs; what differs between two values; which lists have ids.
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -6,8 +8,10 @@
 #include <filesystem>
 #include <fstream>
 
+#include "libs/unit/value_lists.h"
 #include "services/cli/json_changes.h"
 #include "services/cli/log_reader.h"
+#include "services/cli/unit_description.h"
 #include "services/cli/yaml_edit.h"
 
 namespace aima::cli {
@@ -31,7 +35,8 @@ model:
   default_source: 'hugging # face'
 )";
 
-std::string Edited(const std::string& text, const std::string& section, const std::string& key, std::optional<std::string> value) {
+std::string Edited(const std::string& text, const std::string& section, const std::string& key,
+                   std::optional<std::string> value) {
   const absl::StatusOr<std::string> edited = EditYaml(text, section, key, value);
   return edited.ok() ? *edited : std::string(edited.status().message());
 }
@@ -51,7 +56,8 @@ TEST(YamlEdit, AListOfSeveralLinesBecomesOne) {
 }
 
 TEST(YamlEdit, ANewSettingGoesIntoItsSectionOrMakesOne) {
-  EXPECT_THAT(Edited(kFile, "api", "enable_cors", "true"), HasSubstr("  grpc_addr: \"\"\n  enable_cors: true\n\nmodel:"));
+  EXPECT_THAT(Edited(kFile, "api", "enable_cors", "true"),
+              HasSubstr("  grpc_addr: \"\"\n  enable_cors: true\n\nmodel:"));
   EXPECT_THAT(Edited(kFile, "engine", "auto_start", "false"), HasSubstr("face'\n\nengine:\n  auto_start: false\n"));
   EXPECT_EQ(Edited("", "engine", "auto_start", "false"), "engine:\n  auto_start: false\n");
 }
@@ -63,7 +69,8 @@ TEST(YamlEdit, ASettingIsTakenOutAndItsSectionWithTheLastOne) {
 }
 
 TEST(YamlEdit, WhatCannotBeEditedIsLeftAloneAndNamed) {
-  EXPECT_THAT(Edited("api: {grpc_addr: ''}\n", "api", "grpc_addr", "\"x\""), HasSubstr("line 1 has the whole section api in braces"));
+  EXPECT_THAT(Edited("api: {grpc_addr: ''}\n", "api", "grpc_addr", "\"x\""),
+              HasSubstr("line 1 has the whole section api in braces"));
   EXPECT_THAT(Edited("api: [\n", "api", "grpc_addr", "\"x\""), HasSubstr("line"));
 }
 
@@ -100,19 +107,40 @@ TEST_F(LogTest, ARotatedFileIsReadOnFromItsBeginning) {
 }
 
 TEST_F(LogTest, ALineIsShownWithItsTimeAndLevelAndNothingThatDrivesTheTerminal) {
-  const LogLine line = ReadLogLine(R"({"time":"2026-11-21T09:00:00.125Z","level":"warn","message":"odd","unit":"a.b"})");
+  const LogLine line =
+      ReadLogLine(R"({"time":"2026-11-21T09:00:00.125Z","level":"warn","message":"odd","unit":"a.b"})");
   ASSERT_TRUE(line.time.has_value());
   EXPECT_EQ(absl::ToUnixMillis(*line.time) % 1000, 125);
   EXPECT_THAT(ForPeople(line, false), HasSubstr("warn  odd  unit=a.b"));
+  EXPECT_EQ(ForPeople(ReadLogLine(R"({"message":"a\u001b[2Jb"})"), false), "       a [2Jb");
   EXPECT_EQ(ForPeople(ReadLogLine("plain \033[2J text"), false), "plain  [2J text");
   EXPECT_TRUE(ReadLogLine("2026-11-21 09:00:00.125 UTC [42] LOG:  ready").time.has_value());
 }
 
 TEST(JsonChanges, NameWhatDiffersAndKnowItemsByTheirIds) {
-  const ordered_json before = ordered_json::parse(R"({"items":[{"id":"a","n":1},{"id":"b","n":2}],"total":2,"gone":true})");
+  const ordered_json before =
+      ordered_json::parse(R"({"items":[{"id":"a","n":1},{"id":"b","n":2}],"total":2,"gone":true})");
   const ordered_json now = ordered_json::parse(R"({"items":[{"id":"b","n":3},{"id":"c","n":1}],"total":2})");
-  EXPECT_THAT(Changes(before, now), ElementsAre("items[b].n: 2 -> 3", R"(+ items[c]: {"id":"c","n":1})", "- items[a]", "- gone: true"));
+  EXPECT_THAT(Changes(before, now),
+              ElementsAre("items[b].n: 2 -> 3", R"(+ items[c]: {"id":"c","n":1})", "- items[a]", "- gone: true"));
   EXPECT_THAT(Changes(before, before), IsEmpty());
+}
+
+// Not of files, but of the descriptors of this installation.
+TEST(ValueLists, AreFoundByTheNamesOfFields) {
+  const Catalogue* catalogue = LocalCatalogue();
+  ASSERT_NE(catalogue, nullptr);
+  const auto find = [catalogue](const char* unit, const char* field) {
+    const ValueList list = FindValueList(*catalogue, *catalogue->Find(unit), field);
+    return list.unit ? absl::StrCat(list.unit->name, " ", absl::StrJoin(list.lists, "."), " ", list.item_field) : "";
+  };
+  EXPECT_EQ(find("model.get", "model_id"), "model.list items id");
+  EXPECT_EQ(find("engine.start", "model_id"), "model.list items id");
+  EXPECT_EQ(find("inference.chat", "model"), "model.list items id");
+  EXPECT_EQ(find("engine.install", "name"), "engine.list items name");
+  EXPECT_EQ(find("engine.start", "instance_id"), "engine.list items.instances instance_id");
+  EXPECT_EQ(find("operation.get", "operation_id"), "operation.list operations id");
+  EXPECT_EQ(find("model.get", "idempotency_key"), "");
 }
 
 }  // namespace

@@ -98,9 +98,9 @@ absl::StatusOr<ordered_json> Stream(Session& session, GatewayClient& client, con
     });
   }
   const absl::Status status = Await(
-      session.loop, client.Stream(
-                        call.unit, call.input, [&printer](const ordered_json& message) { printer.Take(message); },
-                        call.options));
+      session.loop,
+      client.Stream(
+          call.unit, call.input, [&printer](const ordered_json& message) { printer.Take(message); }, call.options));
   printer.End();
   interrupted.cancel();
   RETURN_IF_ERROR(status);

@@ -95,7 +95,8 @@ absl::Status WatchCommand(Session& session) {
       watched.Take(value);
     }));
     // A gateway that ends or is started anew comes back; everything else is an answer.
-    const bool away = status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kResourceExhausted ||
+    const bool away = status.code() == absl::StatusCode::kUnavailable ||
+                      status.code() == absl::StatusCode::kResourceExhausted ||
                       status.code() == absl::StatusCode::kDeadlineExceeded || status.ok();
     if (!begun || !away) return status;
     if (!told) std::cerr << "The stream broke off; waiting for the gateway." << std::endl;

@@ -110,7 +110,8 @@ absl::StatusOr<std::string> EditYaml(std::string_view text, const std::string& s
   const size_t end = EndOf(lines, line, indent, setting->kind == YamlNode::Kind::kList);
   if (value) {
     const std::string comment = lines[line].substr(CommentOf(lines[line], colon + 1));
-    lines[line] = absl::StrCat(lines[line].substr(0, colon + 1), " ", *value, absl::StripTrailingAsciiWhitespace(comment));
+    lines[line] =
+        absl::StrCat(lines[line].substr(0, colon + 1), " ", *value, absl::StripTrailingAsciiWhitespace(comment));
     lines.erase(lines.begin() + static_cast<long>(line) + 1, lines.begin() + static_cast<long>(end));
   } else {
     lines.erase(lines.begin() + static_cast<long>(line), lines.begin() + static_cast<long>(end));

@@ -1,4 +1,5 @@
-// Changes of single settings in a configuration file that people wrote: everything else stays as it is, comments included.
+// Changes of single settings in a configuration file that people wrote: everything else stays as it is, comments
+// included.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -9,9 +10,9 @@
 
 namespace aima::cli {
 
-// `text` with `section`.`key` set to `value`, which is YAML on one line; or without that setting if there is no value. A
-// section that is not there is added at the end. The error tells why a file cannot be edited this way, and which line is
-// in the way.
+// `text` with `section`.`key` set to `value`, which is YAML on one line; or without that setting if there is no value.
+// A section that is not there is added at the end. The error tells why a file cannot be edited this way, and which line
+// is in the way.
 absl::StatusOr<std::string> EditYaml(std::string_view text, const std::string& section, const std::string& key,
                                      const std::optional<std::string>& value);
 
