@@ -127,7 +127,10 @@ Task<void> HttpFace::RunNamed(Visit& visit, std::string_view kind, std::string_v
   execution.type = std::string(kind);
   execution.unit = (*found)->name;
   execution.input = *std::move(input);
-  if (!(*found)->unary || ((*found)->stream && WantsStream(visit.request))) {
+  if (!(*found)->unary && visit.request.method == "HEAD") {
+    co_return co_await Fail(visit, InvalidInput("", absl::StrCat((*found)->name, " is a stream, of which there is nothing but the stream")));
+  }
+  if (!(*found)->unary || ((*found)->stream && WantsStream(visit.request) && visit.request.method != "HEAD")) {
     co_return co_await RunStream(visit, std::move(execution));
   }
   execution.async = post && PrefersAsync(visit.request);

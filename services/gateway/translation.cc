@@ -59,7 +59,8 @@ class Line {
   Task<void> KeepAlive(Loop& loop, absl::Duration patience) {
     asio::steady_timer timer(loop);
     for (;;) {
-      const absl::Duration left = std::max(sent_ + patience - absl::Now(), absl::Milliseconds(1));
+      // A write that waits for a slow client is not looked at again and again.
+      const absl::Duration left = busy_ ? patience : std::max(sent_ + patience - absl::Now(), absl::Milliseconds(1));
       timer.expires_after(absl::ToChronoNanoseconds(form_.alive().empty() ? absl::Hours(24) : left));
       const auto [error] = co_await timer.async_wait(kQuiet);
       if (error || stopped_) co_return;
@@ -117,7 +118,9 @@ class Line {
 }  // namespace
 
 Task<void> Translation::Handle(TranslatedVisit& visit) {
-  const absl::Status status = co_await Serve(visit);
+  // Nothing is read for who may use nothing.
+  absl::Status status = Access::Check(visit.caller, unit::v1::READ, visit.path);
+  if (status.ok()) status = co_await Serve(visit);
   if (status.ok()) co_return;
   visit.outcome = DetailsOf(status).reason;
   if (visit.exchange.started()) co_return;

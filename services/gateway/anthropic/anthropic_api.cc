@@ -45,6 +45,7 @@ bool AnthropicApi::Owns(const http::Request& request, std::string_view path) con
 http::Response AnthropicApi::ErrorAnswer(const absl::Status& status, const std::string& request_id, int http_status) const {
   http::Response response = ErrorResponse(status, {request_id, "", absl::Now()});
   if (http_status != 0) response.status = http_status;
+  response.headers.Set("Content-Type", "application/json");
   response.headers.Add(request_id_header(), request_id);
   response.body = DumpJson(ErrorBody(status, response.status, request_id));
   return response;

@@ -5,6 +5,7 @@
 #include "libs/base/ids.h"
 #include "libs/errors/errors.h"
 #include "libs/http/sse.h"
+#include "libs/unit/json_codec.h"
 #include "services/gateway/json_fields.h"
 
 namespace aima::gateway::anthropic {
@@ -58,7 +59,7 @@ std::string IdOf(const Json& call) {
 
 Json CallBlock(const Json& call) {
   const std::string text = TextOf(call, "arguments");
-  Json input = text.empty() ? Json::object() : Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  Json input = text.empty() ? Json::object() : ParseJsonText(text).value_or(Json());
   // Models make mistakes. The text is kept, so that the tool can say what is wrong with it.
   if (!input.is_object()) input = {{"arguments", text}};
   return {{"type", "tool_use"}, {"id", IdOf(call)}, {"name", TextOf(call, "name")}, {"input", std::move(input)}};

@@ -6,6 +6,7 @@
 #include <absl/time/clock.h>
 
 #include "libs/errors/errors.h"
+#include "libs/unit/json_codec.h"
 #include "services/gateway/json_fields.h"
 #include "services/gateway/ollama/names.h"
 
@@ -48,7 +49,7 @@ Json Calls(const Json& answer) {
   if (found == answer.end() || !found->is_array()) return calls;
   for (const Json& call : *found) {
     const std::string text = TextOf(call, "arguments");
-    Json arguments = text.empty() ? Json::object() : Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    Json arguments = text.empty() ? Json::object() : ParseJsonText(text).value_or(Json());
     // Models make mistakes. The text is kept, so that the function can say what is wrong with it.
     if (!arguments.is_object()) arguments = {{"arguments", text}};
     calls.push_back({{"id", TextOf(call, "id")},

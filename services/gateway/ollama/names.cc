@@ -68,6 +68,14 @@ bool IsFrom(const Json& model, const HubName& name) {
          absl::EqualsIgnoreCase(TextOf(model.value("details", Json::object()), "quantization"), name.packing);
 }
 
+bool IsListedAs(const Json& model, const std::string& name) {
+  const auto [path, tag] = CutTag(name);
+  std::vector<std::string> segments = absl::StrSplit(path, '/');
+  if (segments.size() == 3) segments.erase(segments.begin());
+  if (segments.size() == 2 && segments[0] == "library") segments.erase(segments.begin());
+  return ListedName(model) == absl::StrCat(absl::StrJoin(segments, "/"), ":", tag.empty() ? "latest" : tag);
+}
+
 Json PullInput(const std::string& name) {
   if (const std::optional<HubName> hub = HubNameOf(name)) {
     Json input = {{"source", "huggingface"}, {"repo", hub->repo}};

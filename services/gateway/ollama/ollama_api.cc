@@ -44,6 +44,7 @@ bool OllamaApi::Owns(const http::Request& request, std::string_view path) const 
 http::Response OllamaApi::ErrorAnswer(const absl::Status& status, const std::string& request_id, int http_status) const {
   http::Response response = ErrorResponse(status, {request_id, "", absl::Now()});
   if (http_status != 0) response.status = http_status;
+  response.headers.Set("Content-Type", "application/json");
   response.body = DumpJson(ErrorBody(status));
   return response;
 }
@@ -90,10 +91,10 @@ Task<absl::StatusOr<json>> OllamaApi::Models(TranslatedVisit& visit) {
 
 Task<absl::StatusOr<std::string>> OllamaApi::Find(TranslatedVisit& visit, std::string name) {
   const std::optional<HubName> hub = HubNameOf(name);
-  if (!hub) co_return ModelIdOf(name);
+  if (!hub && !absl::StrContains(name, "/")) co_return ModelIdOf(name);
   CO_ASSIGN_OR_RETURN(const json models, co_await Models(visit));
   for (const json& model : models) {
-    if (IsFrom(model, *hub)) co_return model.value("id", "");
+    if (hub ? IsFrom(model, *hub) : IsListedAs(model, name)) co_return model.value("id", "");
   }
   co_return name;
 }
@@ -122,10 +123,16 @@ Task<absl::Status> OllamaApi::Load(TranslatedVisit& visit, Kind kind, const Aske
   json model_input = {{"model_id", id}};
   CO_ASSIGN_OR_RETURN(const json model, co_await Run(visit, "model.get", std::move(model_input)));
   if (asked.keep_alive == absl::ZeroDuration()) {
-    json input = {{"name", id}};
-    const absl::StatusOr<json> stopped = co_await Run(visit, "engine.stop", std::move(input));
-    // It does not run.
-    if (!stopped.ok() && DetailsOf(stopped.status()).reason != "ENGINE_NOT_FOUND") co_return stopped.status();
+    CO_ASSIGN_OR_RETURN(const json engines, co_await Run(visit, "engine.list", json::object()));
+    for (const json& engine : engines.value("items", json::array())) {
+      for (const json& instance : engine.value("instances", json::array())) {
+        if (instance.value("model_id", "") != id) continue;
+        json input = {{"name", instance.value("instance_id", "")}};
+        const absl::StatusOr<json> stopped = co_await Run(visit, "engine.stop", std::move(input));
+        // It has gone meanwhile.
+        if (!stopped.ok() && DetailsOf(stopped.status()).reason != "ENGINE_NOT_FOUND") co_return stopped.status();
+      }
+    }
     co_return co_await Answer(visit, EmptyAnswer(kind, asked.model, "unload"));
   }
   // Any question loads it, and makes room for it; this one takes the least.

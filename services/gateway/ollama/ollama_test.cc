@@ -14,6 +14,7 @@
 namespace aima::gateway::ollama {
 namespace {
 
+using aima::testing::FailsWith;
 using aima::testing::IsOk;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -45,6 +46,15 @@ TEST(OllamaNames, AListedNameIsTheOneThatItIsAskedBy) {
   }
 }
 
+TEST(OllamaNames, ANameWithANamespaceIsNoOtherModel) {
+  const Json theirs = Json::parse(R"({"id": "tiny", "source": "ollama", "repo": "someone/tiny"})");
+  for (const char* name : {"someone/tiny", "someone/tiny:latest", "hub.example.org:5000/someone/tiny"}) EXPECT_TRUE(IsListedAs(theirs, name)) << name;
+  for (const char* name : {"nobody/tiny", "someone/tiny:1b", "library/tiny"}) EXPECT_FALSE(IsListedAs(theirs, name)) << name;
+  const Json ours = Json::parse(R"({"id": "llama3.2-1b", "source": "ollama", "repo": "library/llama3.2"})");
+  EXPECT_TRUE(IsListedAs(ours, "library/llama3.2:1b"));
+  EXPECT_FALSE(IsListedAs(ours, "someone/llama3.2:1b"));
+}
+
 TEST(OllamaNames, PullsComeFromWhereTheNameSays) {
   EXPECT_EQ(PullInput("llama3.2:1b"), Json::parse(R"({"source": "ollama", "repo": "llama3.2", "tag": "1b"})"));
   EXPECT_EQ(PullInput("someone/tiny"), Json::parse(R"({"source": "ollama", "repo": "someone/tiny"})"));
@@ -65,6 +75,14 @@ TEST(OllamaRequest, AChatIsStreamedUnlessSaidOtherwise) {
   EXPECT_EQ(asked.model, "m:latest");
   EXPECT_EQ(asked.input, Json::parse(R"({"messages": [{"role": "user", "content": "Hi"}]})"));
   EXPECT_FALSE(Chat(R"({"model": "m", "stream": false, "messages": [{"role": "user", "content": "Hi"}]})").stream);
+}
+
+TEST(OllamaRequest, CallsWithoutEndAreRefused) {
+  Json turn = {{"role", "assistant"}, {"tool_calls", Json::array()}};
+  for (int i = 0; i < 1001; ++i) turn["tool_calls"].push_back({{"function", {{"name", "a"}}}});
+  EXPECT_THAT(ReadChat({{"model", "m"}, {"messages", Json::array({turn})}}).status(), FailsWith(unit::v1::INVALID_INPUT, "tool_calls"));
+  const Json turns(10'001, Json{{"role", "user"}, {"content", "x"}});
+  EXPECT_THAT(ReadChat({{"model", "m"}, {"messages", turns}}).status(), FailsWith(unit::v1::INVALID_INPUT, "messages"));
 }
 
 TEST(OllamaRequest, OptionsFindTheirPlaces) {

@@ -13,6 +13,8 @@
 namespace aima::gateway::ollama {
 namespace {
 
+constexpr size_t kMaxTurns = 10'000;  // of inference.chat
+
 using Json = nlohmann::json;
 
 std::string ModelName(const JsonFields& fields) {
@@ -117,6 +119,10 @@ void ReadImages(const JsonFields& fields, Json& message) {
 // Ollama's calls have no ids, and results name the function at most: each result is that of the first call without one.
 class CallIds {
  public:
+  // Each result is looked for among the open calls: more than a turn can sensibly have cost time for nothing.
+  static constexpr size_t kMaxOpen = 1000;
+  bool full() const { return open_.size() >= kMaxOpen; }
+
   std::string Add(const std::string& id, const std::string& name) {
     open_.push_back({id.empty() ? absl::StrCat("call_", ++count_) : id, name});
     return open_.back().id;
@@ -146,6 +152,7 @@ void ReadCalls(const JsonFields& turn, CallIds& ids, Json& message) {
   for (size_t i = 0; calls && i < calls->size(); ++i) {
     const std::string path = PathOf(turn.At("tool_calls"), i);
     const JsonFields call((*calls)[i], path, turn.error());
+    if (ids.full()) return turn.Refuse("tool_calls", absl::StrCat("more than ", CallIds::kMaxOpen, " calls have no result"));
     const Json* object = call.Object("function");
     if (!object) return call.Refuse("function", "is required");
     const JsonFields function(*object, PathOf(path, "function"), turn.error());
@@ -189,6 +196,7 @@ absl::StatusOr<Asked> ReadChat(const Json& body) {
   CallIds ids;
   const Json* messages = fields.List("messages");
   asked.empty = !messages || messages->empty();
+  if (messages && messages->size() > kMaxTurns) fields.Refuse("messages", absl::StrCat("has more than ", kMaxTurns, " turns"));
   for (size_t i = 0; messages && i < messages->size() && error.ok(); ++i) {
     asked.input["messages"].push_back(ReadTurn((*messages)[i], PathOf("messages", i), error, ids));
   }

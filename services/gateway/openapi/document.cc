@@ -63,7 +63,7 @@ ordered_json Events(const Catalogue& catalogue) {
 std::string DocumentText(const Catalogue& catalogue, Role role) {
   Components components(catalogue);
   std::map<std::string, ordered_json> paths;
-  AddFixedPaths(components, paths);
+  AddFixedPaths(catalogue, components, paths);
   for (const UnitInfo& unit : catalogue.units()) {
     if (IsOffered(unit, role)) AddUnitPaths(catalogue, unit, components, paths);
   }

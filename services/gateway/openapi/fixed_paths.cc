@@ -67,7 +67,7 @@ ordered_json HeaderParameter(const char* name, const char* description, ordered_
 
 }  // namespace
 
-void AddFixedPaths(Components& components, std::map<std::string, ordered_json>& paths) {
+void AddFixedPaths(const Catalogue& catalogue, Components& components, std::map<std::string, ordered_json>& paths) {
   ordered_json execute =
       Operation("execute", "calls", "Calls any unit by its name",
                 "What the path of a unit does, with options: a timeout, a trace id, and not to wait.",
@@ -133,31 +133,37 @@ void AddFixedPaths(Components& components, std::map<std::string, ordered_json>& 
   document["responses"]["304"] = RefTo("responses", "NotModified");
   paths["/openapi.json"] = {{"get", std::move(document)}};
 
-  const ordered_json id =
-      ordered_json::array({PathParameter("operation_id", "Id of the operation.", "op_01jd6v00000000000000000000")});
-  const ordered_json operation = components.Ref(*v1::Operation::descriptor(), SchemaUse::kOutput);
-  const auto add = [&](const char* method, const char* path, const char* name, const char* summary, const char* unit,
-                       ordered_json answer) {
-    const std::string description = absl::StrCat("`", unit, "` by an address of its own.");
-    ordered_json item = Operation(name, "operation", summary, description.c_str(), std::move(answer));
+  // The units of operations by addresses of their own. What is not in the address is a query.
+  const auto add = [&](const char* method, const char* path, const char* name, const char* summary, const char* unit_name) {
+    const UnitInfo* unit = catalogue.Find(unit_name);
+    if (!unit) return;
+    const bool get = std::string_view(method) == "get", events = absl::EndsWith(path, "/events");
+    const ordered_json operation = components.Ref(*unit->method().output_type(), SchemaUse::kOutput);
+    const std::string description = absl::StrCat("`", unit_name, "` by an address of its own.");
+    ordered_json item = Operation(name, "operation", summary, description.c_str(),
+                                  events ? Answer("The operation, each time that it changes.", "text/event-stream", operation)
+                                         : Answer(unit->description.c_str(), kJson, Enveloped(operation)));
+    ordered_json parameters = ordered_json::array();
     if (absl::StrContains(path, "{")) {
-      item["parameters"] = id;
+      parameters.push_back(PathParameter("operation_id", "Id of the operation.", "op_01jd6v00000000000000000000"));
       item["responses"]["404"] = RefTo("responses", "NotFound");
     }
+    const google::protobuf::Descriptor& input = *unit->method().input_type();
+    for (int i = 0; get && i < input.field_count(); ++i) {
+      if (input.field(i)->name() != "operation_id") parameters.push_back(ParameterOf(*input.field(i), "query", components));
+    }
+    if (get && !events) {
+      parameters.push_back(RefTo("parameters", "If-None-Match"));
+      item["responses"]["304"] = RefTo("responses", "NotModified");
+    }
+    if (!parameters.empty()) item["parameters"] = std::move(parameters);
     paths[path] = {{method, std::move(item)}};
   };
-  const ordered_json one_operation = Answer("The operation.", kJson, Enveloped(operation));
-  add("get", "/api/v2/operations", "operations.list", "Lists operations, the newest first", "operation.list",
-      Answer("A page of operations.", kJson,
-             Enveloped(components.Ref(*v1::ListResponse::descriptor(), SchemaUse::kOutput))));
-  add("get", "/api/v2/operations/{operation_id}", "operations.get", "Returns one operation", "operation.get",
-      one_operation);
-  add("get", "/api/v2/operations/{operation_id}/wait", "operations.wait", "Waits for the end of an operation",
-      "operation.wait", one_operation);
-  add("get", "/api/v2/operations/{operation_id}/events", "operations.events", "Follows an operation to its end",
-      "operation.wait", Answer("The operation, each time that it changes.", "text/event-stream", operation));
-  add("post", "/api/v2/operations/{operation_id}/cancel", "operations.cancel", "Ends an operation", "operation.cancel",
-      one_operation);
+  add("get", "/api/v2/operations", "operations.list", "Lists operations, the newest first", "operation.list");
+  add("get", "/api/v2/operations/{operation_id}", "operations.get", "Returns one operation", "operation.get");
+  add("get", "/api/v2/operations/{operation_id}/wait", "operations.wait", "Waits for the end of an operation", "operation.wait");
+  add("get", "/api/v2/operations/{operation_id}/events", "operations.events", "Follows an operation to its end", "operation.wait");
+  add("post", "/api/v2/operations/{operation_id}/cancel", "operations.cancel", "Ends an operation", "operation.cancel");
 }
 
 ordered_json FixedParameters() {
@@ -172,12 +178,22 @@ ordered_json FixedParameters() {
                                             {{"type", "string"}})}};
 }
 
+namespace {
+
+// With its comments, which only the catalogue has.
+const google::protobuf::Descriptor& OperationOf(const Catalogue& catalogue) {
+  const UnitInfo* unit = catalogue.Find("operation.get");
+  return unit ? *unit->method().output_type() : *v1::Operation::descriptor();
+}
+
+}  // namespace
+
 ordered_json FixedResponses(Components& components, const Catalogue& catalogue) {
   const auto problem = [](const char* description, std::initializer_list<const char*> reasons) {
     return ordered_json{{"description", description}, {"content", ProblemContent(reasons)}};
   };
   ordered_json accepted = Answer("The call goes on without its caller: an operation.", kJson,
-                                 Enveloped(components.Ref(*v1::Operation::descriptor(), SchemaUse::kOutput)));
+                                 Enveloped(components.Ref(OperationOf(catalogue), SchemaUse::kOutput)));
   accepted["headers"] = {{"Location", RefTo("headers", "Location")}};
   ordered_json overloaded = problem("More calls than are accepted.", {"OVERLOADED"});
   overloaded["headers"] = {{"Retry-After", RefTo("headers", "Retry-After")}};

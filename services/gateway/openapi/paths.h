@@ -17,7 +17,10 @@ void AddUnitPaths(const Catalogue& catalogue, const UnitInfo& unit, Components& 
                   std::map<std::string, ordered_json>& paths);
 
 // Adds what is no unit: execute, stream, units, schema, resource, health, metrics, this document.
-void AddFixedPaths(Components& components, std::map<std::string, ordered_json>& paths);
+void AddFixedPaths(const Catalogue& catalogue, Components& components, std::map<std::string, ordered_json>& paths);
+
+// A field of a request as a parameter: "query" or "path".
+ordered_json ParameterOf(const google::protobuf::FieldDescriptor& field, const char* place, Components& components);
 
 // Parameters, responses, headers and security schemes to which paths refer.
 ordered_json FixedParameters();

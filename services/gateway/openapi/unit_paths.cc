@@ -45,22 +45,6 @@ bool FitsAddress(const FieldDescriptor& field) {
   return name == "google.protobuf.Timestamp" || name == "google.protobuf.Duration";
 }
 
-// A field of a request as a parameter in `place`.
-ordered_json ParameterOf(const FieldDescriptor& field, const char* place, Components& components) {
-  ordered_json schema = components.Schema(*field.containing_type(), SchemaUse::kInput)["properties"][field.name()];
-  ordered_json parameter = {{"name", field.name()}, {"in", place}};
-  if (schema.contains("description")) {
-    parameter["description"] = schema["description"];
-    schema.erase("description");
-  }
-  const bool path = std::string_view(place) == "path";
-  if (path || RulesOf(field).required()) parameter["required"] = true;
-  // In an address there is nothing but the value, and an empty one is no segment.
-  if (path) schema.erase("default");
-  parameter["schema"] = std::move(schema);
-  return parameter;
-}
-
 // Adds what may go wrong: the reasons that a unit declares, one response per status, and those that all units share.
 void AddProblems(const Catalogue& catalogue, const UnitInfo& unit, ordered_json& responses) {
   std::map<int, std::vector<std::string>> by_status;
@@ -245,6 +229,21 @@ void AddResource(const Catalogue& catalogue, const ViewInfo& view, Components& c
 }
 
 }  // namespace
+
+ordered_json ParameterOf(const FieldDescriptor& field, const char* place, Components& components) {
+  ordered_json schema = components.Schema(*field.containing_type(), SchemaUse::kInput)["properties"][field.name()];
+  ordered_json parameter = {{"name", field.name()}, {"in", place}};
+  if (schema.contains("description")) {
+    parameter["description"] = schema["description"];
+    schema.erase("description");
+  }
+  const bool path = std::string_view(place) == "path";
+  if (path || RulesOf(field).required()) parameter["required"] = true;
+  // In an address there is nothing but the value, and an empty one is no segment.
+  if (path) schema.erase("default");
+  parameter["schema"] = std::move(schema);
+  return parameter;
+}
 
 bool IsOffered(const UnitInfo& unit, Role role) {
   return unit.options.access() != unit::v1::INTERNAL &&

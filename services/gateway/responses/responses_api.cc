@@ -27,6 +27,7 @@ bool ResponsesApi::Owns(const http::Request&, std::string_view path) const {
 http::Response ResponsesApi::ErrorAnswer(const absl::Status& status, const std::string& request_id, int http_status) const {
   http::Response response = ErrorResponse(status, {request_id, "", absl::Now()});
   if (http_status != 0) response.status = http_status;
+  response.headers.Set("Content-Type", "application/json");
   response.body = DumpJson(ErrorBody(status, response.status));
   return response;
 }
