@@ -87,8 +87,9 @@ Task<absl::StatusOr<EngineUnits::Started>> EngineUnits::Begin(CallContext& call,
 
 Retention EngineUnits::RetentionOf(const v1::StartRequest& request, const Instance* instance) const {
   // Who needs it for a request has no opinion on what somebody else has started.
-  if (request.on_demand() && instance && (instance->record().Live() || instance->record().wanted)) {
-    Retention kept = instance->record().retention;
+  if (request.on_demand() && instance &&
+      (instance->record().Live() || instance->record().wanted || instance->starting())) {
+    Retention kept = instance->wish();
     if (kept.on_demand && request.has_idle_timeout()) kept.idle_timeout = request.idle_timeout();
     return kept;
   }
@@ -210,7 +211,7 @@ Task<absl::StatusOr<v1::UnloadResponse>> EngineUnits::Unload(CallContext& call, 
   const Record& record = instance->record();
   const bool idle = request.reason() == v1::UNLOAD_REASON_IDLE;
   // A stop that is under way is joined; so is this one, when it is repeated.
-  if (record.status != v1::INSTANCE_STATUS_STOPPING && record.Live()) {
+  if (record.status != v1::INSTANCE_STATUS_STOPPING && (record.Live() || record.wanted || instance->starting())) {
     std::string why;
     if (record.generation != request.generation() || record.status != v1::INSTANCE_STATUS_RUNNING) {
       why = "has been started again";

@@ -86,6 +86,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
   const Record& record() const { return record_; }
   v1::Health health() const { return health_; }
+  // How it is to be kept, as whoever asked last wants it; a start that is under way may not have recorded it yet.
+  const Retention& wish() const { return wish_; }
   bool starting() const { return start_ && !start_->finished(); }
   bool stopping() const { return stop_ && !stop_->finished(); }
 
@@ -134,6 +136,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   bool PortWasTaken() const;
   absl::Status Explain(Step::Why why) const;
   absl::Status StartFailed(const std::string& why) const;
+  absl::Status StoppedEarly() const;
 
   // instance_watch.cc
   Task<void> Watch(std::shared_ptr<Instance> self, std::string run);

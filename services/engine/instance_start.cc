@@ -204,11 +204,17 @@ Task<absl::Status> Instance::Reserve(CallContext& call, const StartOrder& order,
   co_return co_await Commit(call);
 }
 
+absl::Status Instance::StoppedEarly() const {
+  // Not the engine's fault: the next engine service starts it.
+  if (around_.draining) return absl::UnavailableError("the engine service is ending");
+  return StartFailed("was stopped before it was ready");
+}
+
 Task<absl::Status> Instance::Launch(CallContext& call, const StartOrder& order) {
-  if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was ready");
+  if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StoppedEarly();
   CO_ASSIGN_OR_RETURN(record_.port, process::FreePort());
   CO_RETURN_IF_ERROR(co_await Commit(call));
-  if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was ready");
+  if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StoppedEarly();
   if (!around_.in_office()) {
     around_.superseded();
     co_return absl::UnavailableError("another engine service looks after it now");
@@ -260,7 +266,7 @@ Task<absl::Status> Instance::AwaitReady(StartFeed& feed) {
   absl::Time looked = absl::InfinitePast();
   ProgressMeter meter;
   for (bool loading = false;;) {
-    if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was ready");
+    if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StoppedEarly();
     Answer answer = Answer::kRefused;
     const auto ask = [&]() -> Task<void> {
       answer = co_await around_.probe.Ask(record_.port, spec_.health().path(), absl::Seconds(1));
@@ -289,7 +295,7 @@ Task<absl::Status> Instance::AwaitReady(StartFeed& feed) {
 }
 
 Task<absl::Status> Instance::Announce(CallContext& call) {
-  if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StartFailed("was stopped before it was ready");
+  if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StoppedEarly();
   record_.status = v1::INSTANCE_STATUS_RUNNING;
   record_.wanted = true;
   record_.next_start_at.reset();

@@ -133,7 +133,8 @@ Task<void> HttpFace::RunNamed(Visit& visit, std::string_view kind, std::string_v
   if (!(*found)->unary || ((*found)->stream && WantsStream(visit.request) && visit.request.method != "HEAD")) {
     co_return co_await RunStream(visit, std::move(execution));
   }
-  execution.async = post && PrefersAsync(visit.request);
+  // A preference, which is ignored where it makes no sense.
+  execution.async = post && PrefersAsync(visit.request) && (*found)->domain != "gateway";
   co_await Run(visit, std::move(execution));
 }
 

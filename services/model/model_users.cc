@@ -25,15 +25,17 @@ EngineFacts FactsOf(const engine::v1::Engine& engine) {
   const engine::v1::MemoryFacts& told = engine.memory_facts();
   EngineFacts facts;
   facts.engine = engine.name();
-  facts.process = told.process();
-  facts.vocabulary_entry = told.vocabulary_entry();
-  facts.batch = told.batch();
+  // What an engine's file does not say is what is assumed of any engine, not nothing.
+  const auto take = [](int64_t value, int64_t& fact) { fact = value > 0 ? value : fact; };
+  take(told.process(), facts.process);
+  take(told.vocabulary_entry(), facts.vocabulary_entry);
+  take(told.batch(), facts.batch);
+  take(told.kv_number_millibytes(), facts.kv_number_millibytes);
+  take(told.width_vectors(), facts.width_vectors);
+  take(told.feed_forward_vectors(), facts.feed_forward_vectors);
+  take(told.mask(), facts.mask);
   facts.embedding_batch = told.embedding_batch();
-  facts.kv_number_millibytes = told.kv_number_millibytes();
   facts.window_step = told.window_step();
-  facts.width_vectors = told.width_vectors();
-  facts.feed_forward_vectors = told.feed_forward_vectors();
-  facts.mask = told.mask();
   facts.embedding_scores = told.embedding_scores();
   return facts;
 }

@@ -45,6 +45,9 @@ bool FitsAddress(const FieldDescriptor& field) {
   return name == "google.protobuf.Timestamp" || name == "google.protobuf.Duration";
 }
 
+// Units of operations are none themselves.
+bool CanBeOperation(const UnitInfo& unit) { return unit.unary && unit.domain != "gateway"; }
+
 // Adds what may go wrong: the reasons that a unit declares, one response per status, and those that all units share.
 void AddProblems(const Catalogue& catalogue, const UnitInfo& unit, ordered_json& responses) {
   std::map<int, std::vector<std::string>> by_status;
@@ -144,7 +147,7 @@ ordered_json OperationOf(const Catalogue& catalogue, const UnitInfo& unit, bool 
     parameters.push_back(RefTo("parameters", "If-None-Match"));
   } else {
     if (input.FindFieldByName("idempotency_key")) parameters.push_back(RefTo("parameters", "Idempotency-Key"));
-    if (unit.unary) parameters.push_back(RefTo("parameters", "Prefer"));
+    if (CanBeOperation(unit)) parameters.push_back(RefTo("parameters", "Prefer"));
   }
   if (!parameters.empty()) operation["parameters"] = std::move(parameters);
   if (!get) {
@@ -157,7 +160,7 @@ ordered_json OperationOf(const Catalogue& catalogue, const UnitInfo& unit, bool 
     operation["requestBody"] = {{"required", schema.contains("required")}, {"content", {{kJson, std::move(body)}}}};
   }
   ordered_json responses = {{"200", AnswerOf(unit, get, components)}};
-  if (!get && unit.unary) responses["202"] = RefTo("responses", "Accepted");
+  if (!get && CanBeOperation(unit)) responses["202"] = RefTo("responses", "Accepted");
   if (get) responses["304"] = RefTo("responses", "NotModified");
   AddProblems(catalogue, unit, responses);
   operation["responses"] = std::move(responses);
