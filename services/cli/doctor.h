@@ -18,7 +18,7 @@ enum class Verdict { kOk, kSkipped, kWarning, kFailure };
 struct Finding {
   Verdict verdict = Verdict::kOk;
   std::string message;
-  // How to mend it: lines that begin with "$ " are commands that do, others say what to do.
+  // How to mend it: lines that begin with "$ " are commands that do, and that do no harm; others say what to do.
   std::vector<std::string> mend{};
 };
 using Findings = std::vector<Finding>;
@@ -65,7 +65,10 @@ Findings CheckOllama(Patient&);
 // A word for a shell, quoted if need be.
 std::string ShellWord(const std::string& text);
 
-// "aima …" as it reaches this data directory: with --data-dir where that is not the one that aima would take by itself.
+// "$ aima …", which mends, as it reaches this data directory: with --data-dir where that is not
+// the one that aima would take by itself.
 std::string AimaCommand(const Patient& patient, const std::string& words);
+// The same for a command that only shows more: no line that mends.
+std::string LookWith(const Patient& patient, const std::string& words);
 
 }  // namespace aima::cli

@@ -84,7 +84,7 @@ Findings CheckPorts(Patient& patient) {
       if (patient.supervised) {
         findings.push_back({Verdict::kFailure,
                             absl::StrCat("the cluster runs, but nobody listens on ", address, " (", key, ")"),
-                            {AimaCommand(patient, "logs gateway --tail 20")}});
+                            {LookWith(patient, "logs gateway --tail 20")}});
       } else {
         findings.push_back({Verdict::kOk, absl::StrCat(address, " (", key, ") is free")});
       }
@@ -94,6 +94,8 @@ Findings CheckPorts(Patient& patient) {
       findings.push_back({Verdict::kFailure,
                           absl::StrCat(address, " (", key, ") is held by ", holder, ", whose supervisor is gone"),
                           {AimaCommand(patient, "stop")}});
+    } else if (patient.gateway && patient.local) {
+      findings.push_back({Verdict::kOk, absl::StrCat(address, " (", key, ") is served by an AIMA that something else runs, such as systemd")});
     } else {
       findings.push_back({Verdict::kFailure,
                           std::string(free.message()),
@@ -123,6 +125,8 @@ Findings CheckProcesses(Patient& patient) {
           {Verdict::kWarning,
            absl::StrCat("AIMA ended without being stopped; pid files of ", absl::StrJoin(dead, ", "), " are left"),
            {AimaCommand(patient, "stop")}});
+    } else if (patient.gateway) {
+      findings.push_back({Verdict::kSkipped, "the cluster that answers is run by something else, such as systemd or another user"});
     } else {
       findings.push_back({Verdict::kWarning,
                           absl::StrCat("AIMA is not running in ", patient.data_dir),
@@ -141,7 +145,7 @@ Findings CheckProcesses(Patient& patient) {
             {Verdict::kWarning,
              absl::StrCat(name, " was restarted ", restarts, " times",
                           Text(item, "last_exit").empty() ? "" : ", last because it " + Text(item, "last_exit")),
-             {AimaCommand(patient, absl::StrCat("logs ", name, " --tail 50"))}});
+             {LookWith(patient, absl::StrCat("logs ", name, " --tail 50"))}});
       }
       continue;
     }
@@ -149,7 +153,7 @@ Findings CheckProcesses(Patient& patient) {
         {Verdict::kFailure,
          absl::StrCat(name, " is ", state, Text(item, "last_exit").empty() ? "" : ": it " + Text(item, "last_exit")),
          {"The supervisor starts it again by itself; its log says why it ended:",
-          AimaCommand(patient, absl::StrCat("logs ", name, " --tail 20"))}});
+          LookWith(patient, absl::StrCat("logs ", name, " --tail 20"))}});
   }
   if (ready > 0) findings.insert(findings.begin(), {Verdict::kOk, absl::StrCat(ready, " processes run")});
   return findings;
@@ -193,7 +197,8 @@ Findings CheckPrograms(Patient& patient) {
         {Verdict::kWarning,
          absl::StrCat(absl::StrJoin(older, ", "), older.size() == 1 ? " runs" : " run",
                       " another program than the installed one: AIMA was updated since they were started"),
-         {AimaCommand(patient, "stop --keep-engines") + " && " + AimaCommand(patient, "start").substr(2)}});
+         {absl::StrCat("Start it again with the flags that it was started with: `", AimaCommand(patient, "stop --keep-engines").substr(2),
+                       "`, then `aima start …`.")}});
   }
   if (findings.empty())
     findings.push_back({Verdict::kOk, absl::StrCat("AIMA ", AIMA_VERSION, ", ", domains.size() + 1, " programs")});
@@ -203,14 +208,14 @@ Findings CheckPrograms(Patient& patient) {
 Findings CheckServices(Patient& patient) {
   if (!patient.gateway) {
     if (!patient.supervised) return {{Verdict::kSkipped, "the cluster is down"}};
-    return {{Verdict::kFailure, "the gateway does not answer", {AimaCommand(patient, "logs gateway --tail 20")}}};
+    return {{Verdict::kFailure, "the gateway does not answer", {LookWith(patient, "logs gateway --tail 20")}}};
   }
   const absl::StatusOr<ordered_json> health =
       Await(patient.session.loop, patient.gateway->Get("health", absl::Seconds(3)));
   if (!health.ok() || !health->is_object()) {
     return {{Verdict::kFailure,
              absl::StrCat("the gateway tells no health: ", health.status().message()),
-             {AimaCommand(patient, "logs gateway --tail 20")}}};
+             {LookWith(patient, "logs gateway --tail 20")}}};
   }
   Findings findings;
   int serving = 0;
@@ -222,7 +227,7 @@ Findings CheckServices(Patient& patient) {
     } else {
       findings.push_back({Verdict::kFailure,
                           absl::StrCat(name, " does not serve: ", text),
-                          {AimaCommand(patient, absl::StrCat("logs ", name, " --tail 20"))}});
+                          {LookWith(patient, absl::StrCat("logs ", name, " --tail 20"))}});
     }
   }
   if (findings.empty())

@@ -132,6 +132,10 @@ std::string AimaCommand(const Patient& patient, const std::string& words) {
   return absl::StrCat("$ aima ", same ? "" : absl::StrCat("--data-dir ", ShellWord(patient.data_dir), " "), words);
 }
 
+std::string LookWith(const Patient& patient, const std::string& words) {
+  return absl::StrCat("See `", AimaCommand(patient, words).substr(2), "`.");
+}
+
 absl::Status DoctorCommand(Session& session) {
   const std::vector<std::string> wanted = session.arguments.words();
   for (const std::string& name : wanted) {

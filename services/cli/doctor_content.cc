@@ -38,23 +38,29 @@ absl::StatusOr<ordered_json> Ask(Patient& patient, const std::string& unit,
 }
 
 // What is wrong with the files of a model, without reading them whole.
-std::string WrongFiles(const ordered_json& model) {
+std::string WrongFiles(const ordered_json& model, bool& hidden) {
   for (const ordered_json& file : model.value("files", ordered_json::array())) {
     const std::string path = Text(file, "path");
     std::error_code error;
     const uintmax_t size = fs::file_size(path, error);
+    if (error == std::errc::permission_denied) hidden = true;
+    if (hidden) return "";
     if (error) return absl::StrCat(path, ": ", error.message());
     const auto wanted = file.value("size", uintmax_t{0});
     if (size != wanted) return absl::StrCat(path, " has ", size, " bytes, not ", wanted);
-    if (access(path.c_str(), R_OK) != 0) return absl::StrCat(path, ": ", std::strerror(errno));
   }
   return "";
 }
 
-// Says so if others than the owner can read a file that holds a secret.
-void LookAtSecret(const std::string& path, bool directory, Findings& findings) {
+// Says so if others than the owner can read a file that holds a secret. What AIMA did not make may be meant for a group.
+void LookAtSecret(const std::string& path, bool directory, Findings& findings, mode_t others = 077) {
   struct stat info = {};
-  if (stat(path.c_str(), &info) != 0 || (info.st_mode & 077) == 0) return;
+  if (stat(path.c_str(), &info) != 0 || (info.st_mode & others) == 0) return;
+  if (others != 077) {
+    findings.push_back({Verdict::kFailure, path + " holds a secret and can be read by everybody on this machine",
+                        {absl::StrCat("$ chmod o-rwx ", ShellWord(path))}});
+    return;
+  }
   findings.push_back({Verdict::kFailure,
                       absl::StrCat(path, " is open to others (mode ", (info.st_mode >> 6) & 7, (info.st_mode >> 3) & 7,
                                    info.st_mode & 7, ")"),
@@ -79,7 +85,7 @@ Findings CheckEngines(Patient& patient) {
   if (!list.ok()) {
     return {{Verdict::kFailure,
              absl::StrCat("the engines cannot be listed: ", list.status().message()),
-             {AimaCommand(patient, "logs engine --tail 20")}}};
+             {LookWith(patient, "logs engine --tail 20")}}};
   }
   Findings findings;
   std::vector<std::string> installed;
@@ -92,8 +98,8 @@ Findings CheckEngines(Patient& patient) {
         findings.push_back(
             {Verdict::kFailure,
              absl::StrCat(id, " (", Text(engine, "name"), ") has failed: ", error.substr(0, error.find('\n'))),
-             {AimaCommand(patient, absl::StrCat("logs ", id, " --tail 20")), "shows its last words;",
-              AimaCommand(patient, absl::StrCat("stop ", id)), "ends its being tried again."}});
+             {LookWith(patient, absl::StrCat("logs ", id, " --tail 20")),
+              absl::StrCat("`aima stop ", id, "` ends its being tried again.")}});
       } else if (Text(instance, "status") == "running" && Text(instance, "health") == "unhealthy") {
         findings.push_back({Verdict::kFailure,
                             absl::StrCat(id, " runs but does not answer"),
@@ -112,20 +118,27 @@ Findings CheckEngines(Patient& patient) {
 
 Findings CheckModels(Patient& patient) {
   if (!patient.gateway) return {{Verdict::kSkipped, kDown}};
-  if (!patient.local) return {{Verdict::kSkipped, "the models are on another machine"}};
+  // Another user's files, or another machine's behind a tunnel, look as if they were missing.
+  if (!patient.local || !patient.supervised) return {{Verdict::kSkipped, "the models are not those of this data directory"}};
   Findings findings;
-  int well = 0;
+  int well = 0, unseen = 0;
   std::string after;
   do {
     const absl::StatusOr<ordered_json> list = Ask(patient, "model.list", {{"limit", 1000}, {"after", after}});
     if (!list.ok()) {
       return {{Verdict::kFailure,
                absl::StrCat("the models cannot be listed: ", list.status().message()),
-               {AimaCommand(patient, "logs model --tail 20")}}};
+               {LookWith(patient, "logs model --tail 20")}}};
     }
     for (const ordered_json& model : list->value("items", ordered_json::array())) {
       const std::string id = Text(model, "id"), status = Text(model, "status");
-      const std::string wrong = status == "error" ? Text(model, "error") : status == "ready" ? WrongFiles(model) : "";
+      bool hidden = false;
+      const std::string wrong =
+          status == "error" ? Text(model, "error") : status == "ready" ? WrongFiles(model, hidden) : "";
+      if (hidden) {
+        ++unseen;
+        continue;
+      }
       if (wrong.empty() && status != "error") {
         ++well;
         continue;
@@ -133,14 +146,16 @@ Findings CheckModels(Patient& patient) {
       const std::string repo = Text(model, "repo");
       findings.push_back({Verdict::kFailure,
                           absl::StrCat(id, ": ", wrong),
-                          {repo.empty() ? absl::StrCat("Put the file back, then `aima exec model.verify --model-id ",
-                                                       id, "`; or give it up:")
+                          {repo.empty() ? absl::StrCat("Put the file back, then `aima exec model.verify --model-id ", id, "`;")
                                         : absl::StrCat("Fetch it anew: `aima rm ", id, "`, then `aima pull ",
-                                                       Text(model, "source"), ":", repo, "`; or give it up:"),
-                           AimaCommand(patient, absl::StrCat("rm ", id))}});
+                                                       Text(model, "source"), ":", repo, "`;"),
+                           absl::StrCat("or give it up: `aima rm ", id, "`.")}});
     }
     after = Text(*list, "next_after");
   } while (!after.empty());
+  if (unseen > 0) {
+    findings.push_back({Verdict::kSkipped, absl::StrCat("files of ", unseen, " models cannot be looked at by this user")});
+  }
   if (well > 0 || findings.empty()) {
     findings.insert(findings.begin(), {Verdict::kOk, absl::StrCat(well, well == 1 ? " model" : " models",
                                                                   ", files present and of the right size")});
@@ -155,12 +170,13 @@ Findings CheckKeys(Patient& patient) {
   Findings findings;
   LookAtSecret(folder, true, findings);
   for (const char* file : {"/admin.key", "/keys.json"}) LookAtSecret(folder + file, false, findings);
-  if (!patient.config.api().tls_key().empty()) LookAtSecret(patient.config.api().tls_key(), false, findings);
+  if (!patient.config.api().tls_key().empty()) LookAtSecret(patient.config.api().tls_key(), false, findings, 07);
   if (!patient.config.model().huggingface_token_file().empty()) {
-    LookAtSecret(patient.config.model().huggingface_token_file(), false, findings);
+    LookAtSecret(patient.config.model().huggingface_token_file(), false, findings, 07);
   }
   if (!patient.config.security().api_key().empty() ||
-      patient.config.database().url().find("password") != std::string::npos) {
+      patient.config.database().url().find("password") != std::string::npos ||
+      patient.config.database().url().find("@") != std::string::npos) {
     LookAtSecret(ConfigFileOf(patient.data_dir), false, findings);
   }
   const absl::StatusOr<std::vector<KeyEntry>> keys = KeyFile(patient.data_dir).List();
@@ -217,7 +233,7 @@ Findings CheckCertificate(Patient& patient) {
                         {"Set the clock right, or take the certificate that is valid now."}});
   }
   FILE* file = fopen(patient.config.api().tls_key().c_str(), "re");
-  EVP_PKEY* key = file ? PEM_read_PrivateKey(file, nullptr, nullptr, nullptr) : nullptr;
+  EVP_PKEY* key = file ? PEM_read_PrivateKey(file, nullptr, [](char*, int, int, void*) { return 0; }, nullptr) : nullptr;
   if (file) fclose(file);
   if (!key || X509_check_private_key(certificate.get(), key) != 1) {
     findings.push_back({Verdict::kFailure,

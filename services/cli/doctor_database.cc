@@ -86,8 +86,7 @@ void LookInside(const Patient& patient, PGconn* connection, const std::string& w
   if (version < kOldestVersion) {
     findings.push_back({Verdict::kFailure,
                         absl::StrCat(who, " is version ", version / 10000, "; AIMA needs 13 or newer"),
-                        {"Update the server, or leave database.url empty for a private one:",
-                         AimaCommand(patient, "config unset database.url")}});
+                        {"Update the server. (Without a database.url AIMA runs a server of its own, with nothing in it.)"}});
   }
   for (const char* setting : {"fsync", "full_page_writes", "synchronous_commit"}) {
     if (Ask(connection, absl::StrCat("SHOW ", setting).c_str()) == "off") {
@@ -127,8 +126,7 @@ Findings CheckDatabase(Patient& patient) {
       return {
           {Verdict::kFailure,
            absl::StrCat("PostgreSQL of database.url cannot be reached: ", OneLine(PQerrorMessage(connection.get()))),
-           {"Correct database.url, or start that server; without a database.url AIMA runs one of its own:",
-            AimaCommand(patient, "config unset database.url")}}};
+           {"Start that server, or correct database.url. (Without a database.url AIMA runs a server of its own, with nothing in it.)"}}};
     }
     LookInside(patient, connection.get(), "PostgreSQL", findings);
     return findings;
@@ -161,7 +159,7 @@ Findings CheckDatabase(Patient& patient) {
                   absl::StrCat("the private PostgreSQL does not answer: ", OneLine(PQerrorMessage(connection.get())))};
   finding.mend = LastWords(patient);
   finding.mend.push_back("The supervisor starts it again by itself; its log says why it ended:");
-  finding.mend.push_back(AimaCommand(patient, "logs postgres --tail 20"));
+  finding.mend.push_back(LookWith(patient, "logs postgres --tail 20"));
   return {finding};
 }
 

@@ -66,8 +66,7 @@ std::vector<std::string> MendWriting(const std::string& directory, int error) {
   if (stat(directory.c_str(), &info) != 0) return {"Use another directory with --data-dir."};
   if (info.st_uid == geteuid()) return {absl::StrCat("$ chmod u+rwx ", ShellWord(directory))};
   return {absl::StrCat("It belongs to ", UserName(info.st_uid),
-                       ". Run aima as that user, use another directory with --data-dir, or:"),
-          absl::StrCat("$ sudo chown -R ", UserName(geteuid()), " ", ShellWord(directory))};
+                       ": run aima as that user, or use another directory with --data-dir.")};
 }
 
 void LookAtDirectory(const std::string& what, const std::string& path, std::set<std::string>& seen,
