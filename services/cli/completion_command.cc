@@ -1,5 +1,6 @@
 // aima completion: scripts for shells, which ask `aima __complete` what may come next. It answers with lines "word TAB
 // description"; the line ":files" says that files can stand there.
+#include <algorithm>
 #include <iostream>
 
 #include "services/cli/commands.h"
@@ -23,6 +24,8 @@ _aima() {
       files=yes
     else
       reply=${reply%%$'\t'*}
+      # What a shell would read as more than a word reaches the line quoted.
+      [[ $reply == *[!A-Za-z0-9_./:=@%+,-]* ]] && printf -v reply %q "$reply"
       COMPREPLY+=("${reply#"$prefix"}")
     fi
   done < <("${words[0]}" __complete -- "${words[@]:1}" 2>/dev/null)
@@ -94,7 +97,9 @@ absl::Status CompleteCommand(Session& session) {
   std::vector<std::string> words = session.arguments.words();
   if (!words.empty() && words.front() == "--") words.erase(words.begin());
   bool files = false;
+  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
   for (const Candidate& candidate : Candidates(session, std::move(words), files)) {
+    if (std::any_of(candidate.word.begin(), candidate.word.end(), control)) continue;
     std::cout << candidate.word;
     if (!candidate.what.empty()) std::cout << '\t' << candidate.what;
     std::cout << '\n';

@@ -12,6 +12,7 @@
 
 #include "libs/base/nearest.h"
 #include "libs/base/status_macros.h"
+#include "libs/config/yaml_tree.h"
 #include "libs/errors/errors.h"
 #include "libs/unit/json_codec.h"
 #include "libs/unit/catalogue.h"
@@ -180,8 +181,12 @@ std::string YamlOf(const std::string& key, const std::string& value) {
   return text || RulesOf(*field).quantity() != unit::v1::QUANTITY_UNSPECIFIED ? quoted(value) : value;
 }
 
-absl::Status Change(Session& session, const std::string& file, const std::string& key,
+absl::Status Change(Session& session, const std::string& named, const std::string& key,
                     const std::optional<std::string>& value) {
+  // A link stays one.
+  std::error_code unresolved;
+  const std::filesystem::path resolved = std::filesystem::canonical(named, unresolved);
+  const std::string file = unresolved ? named : resolved.string();
   const absl::StatusOr<std::vector<Setting>> before = Settings(session.globals, file);
   // A wrong file can be set right key by key, so only keys that are none end this.
   if (before.ok()) {
@@ -196,6 +201,10 @@ absl::Status Change(Session& session, const std::string& file, const std::string
   ASSIGN_OR_RETURN(const std::string edited,
                    EditYaml(text, key.substr(0, dot), key.substr(dot + 1),
                             value ? std::optional<std::string>(YamlOf(key, *value)) : std::nullopt));
+  // A wrong key can be taken out of a file that has others; what is no YAML is never made.
+  if (const auto yaml = config::ParseYaml(edited); !yaml.ok()) {
+    return WithRemedy(yaml.status(), absl::StrCat(file, " was not changed: mend it by hand first."));
+  }
   // Proven before it takes the place of the file: what cannot be started with is never written.
   const std::string draft = absl::StrCat(file, ".", getpid(), ".new");
   struct stat info = {};

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -24,16 +25,21 @@ absl::Status Failed(const std::string& path, const char* what) {
 }  // namespace
 
 absl::Status WriteFile(const std::string& path, const std::string& content, mode_t mode) {
-  const std::string fresh = path + ".new";
-  unlink(fresh.c_str());
-  const int fd = open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+  // A name of its own, because two may write at once; the last one wins whole.
+  std::string fresh = path + ".new.XXXXXX";
+  const int fd = mkostemp(fresh.data(), O_CLOEXEC);
   if (fd < 0) return Failed(fresh, "write");
-  const bool written = fchmod(fd, mode) == 0 &&
+  struct stat before = {};
+  const bool owned = stat(path.c_str(), &before) != 0 || before.st_uid == geteuid() ||
+                     fchown(fd, before.st_uid, before.st_gid) == 0;
+  const bool written = owned && fchmod(fd, mode) == 0 &&
                        write(fd, content.data(), content.size()) == static_cast<ssize_t>(content.size()) &&
                        fsync(fd) == 0;
   close(fd);
-  if (!written || rename(fresh.c_str(), path.c_str()) != 0) return Failed(path, "write");
-  return absl::OkStatus();
+  if (written && rename(fresh.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  const absl::Status failed = Failed(path, "write");
+  unlink(fresh.c_str());
+  return failed;
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {

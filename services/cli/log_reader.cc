@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr size_t kPiece = 4 << 20;
+constexpr size_t kPiece = 16 << 20;  // more than a file holds before the next is begun
 
 // Bytes of a file from `from` on, at most `most`.
 std::string Bytes(const std::string& path, size_t from, size_t most) {

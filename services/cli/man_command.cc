@@ -1,5 +1,7 @@
 // aima man: shows a manual page, or writes all of them where man(1) looks.
+#include <absl/cleanup/cleanup.h>
 #include <absl/strings/str_cat.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,9 +36,20 @@ absl::Status WriteAll(const std::string& directory) {
 
 // Runs a program on the file and waits; false if there is no such program.
 bool RunOn(const std::vector<const char*>& argv) {
+  // Ctrl-C is for the program that has the terminal.
+  struct sigaction ignore = {}, interrupt = {}, quit = {};
+  ignore.sa_handler = SIG_IGN;
+  sigaction(SIGINT, &ignore, &interrupt);
+  sigaction(SIGQUIT, &ignore, &quit);
+  const absl::Cleanup restore = [&] {
+    sigaction(SIGINT, &interrupt, nullptr);
+    sigaction(SIGQUIT, &quit, nullptr);
+  };
   const pid_t child = fork();
   if (child < 0) return false;
   if (child == 0) {
+    sigaction(SIGINT, &interrupt, nullptr);
+    sigaction(SIGQUIT, &quit, nullptr);
     execvp(argv[0], const_cast<char* const*>(argv.data()));
     _exit(127);
   }
