@@ -29,10 +29,12 @@ absl::Status WriteFile(const std::string& path, const std::string& content, mode
   std::string fresh = path + ".new.XXXXXX";
   const int fd = mkostemp(fresh.data(), O_CLOEXEC);
   if (fd < 0) return Failed(fresh, "write");
+  // The operator's changes leave a file to the user whose it is, where they may.
   struct stat before = {};
-  const bool owned = stat(path.c_str(), &before) != 0 || before.st_uid == geteuid() ||
-                     fchown(fd, before.st_uid, before.st_gid) == 0;
-  const bool written = owned && fchmod(fd, mode) == 0 &&
+  if (stat(path.c_str(), &before) == 0 && before.st_uid != geteuid() && fchown(fd, before.st_uid, before.st_gid) != 0) {
+    errno = 0;
+  }
+  const bool written = fchmod(fd, mode) == 0 &&
                        write(fd, content.data(), content.size()) == static_cast<ssize_t>(content.size()) &&
                        fsync(fd) == 0;
   close(fd);
