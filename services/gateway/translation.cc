@@ -32,7 +32,10 @@ constexpr absl::Duration kWholeAnswer = absl::Minutes(10);
 class Line {
  public:
   Line(Loop& loop, http::Exchange& exchange, StreamForm& form, http::Headers headers)
-      : exchange_(exchange), form_(form), headers_(std::move(headers)), free_(loop, asio::steady_timer::time_point::max()) {}
+      : exchange_(exchange),
+        form_(form),
+        headers_(std::move(headers)),
+        free_(loop, asio::steady_timer::time_point::max()) {}
 
   bool begun() const { return begun_; }
 
@@ -154,7 +157,8 @@ Task<absl::Status> Translation::Stream(TranslatedVisit& visit, std::string_view 
   CO_ASSIGN_OR_RETURN(const UnitInfo* found, parts_.runner.Find(unit, "", visit.caller));
   visit.unit = found->name;
   // Proxies must not hold pieces back.
-  http::Headers headers = {{"Content-Type", form.content_type()}, {"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}};
+  http::Headers headers = {
+      {"Content-Type", form.content_type()}, {"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}};
   headers.Add(request_id_header(), visit.context.request_id);
   parts_.edge.AllowOrigin(visit.request, headers);
   Line line(parts_.loop, visit.exchange, form, std::move(headers));

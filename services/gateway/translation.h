@@ -65,19 +65,21 @@ class Translation {
   Task<void> Handle(TranslatedVisit& visit);
 
   // What tells of an error in the form of this API. `http_status` 0 is the one that fits.
-  virtual http::Response ErrorAnswer(const absl::Status& status, const std::string& request_id, int http_status = 0) const = 0;
+  virtual http::Response ErrorAnswer(const absl::Status& status, const std::string& request_id,
+                                     int http_status = 0) const = 0;
 
  protected:
   // Answers, or returns the error that is to be answered.
   virtual Task<absl::Status> Serve(TranslatedVisit& visit) = 0;
 
-  // The body, which must be a JSON object. Its type is not looked at: these APIs do not, and web pages were refused before.
+  // The body, which must be a JSON object. Its type is not looked at: these APIs do not, and web pages were refused
+  // before.
   static absl::StatusOr<nlohmann::json> Body(const TranslatedVisit& visit);
   // What a unit answers.
   Task<absl::StatusOr<nlohmann::json>> Run(TranslatedVisit& visit, std::string_view unit, nlohmann::json input);
   // Runs the streaming form of a unit and answers with what `form` makes of it. The answer begins with the unit's first
-  // message, so that what fails before has a status of its own, or when the client has waited long enough for a sign. What
-  // is to be done before a client knows that all went well, and may leave, is done by `before_end`.
+  // message, so that what fails before has a status of its own, or when the client has waited long enough for a sign.
+  // What is to be done before a client knows that all went well, and may leave, is done by `before_end`.
   Task<absl::Status> Stream(TranslatedVisit& visit, std::string_view unit, nlohmann::json input, StreamForm& form,
                             std::function<Task<void>()> before_end = {});
   // Sends a whole answer.

@@ -108,7 +108,7 @@ Task<absl::StatusOr<v1::CountTokensResponse>> TokenCount::CountTokens(CallContex
   CO_ASSIGN_OR_RETURN(const Outcome outcome, co_await Generate(call, dispatcher_, outbox_, std::move(asked)));
   if (outcome.usage.prompt_tokens() == 0) {
     co_return Error(v1::INFERENCE_REQUEST_REFUSED,
-                    absl::StrCat("the engine that serves '", outcome.model, "' does not tell how many tokens it reads"));
+                    absl::StrCat("the engine of '", outcome.model, "' does not tell how many tokens it reads"));
   }
   response.set_tokens(outcome.usage.prompt_tokens());
   response.set_model(outcome.model);

@@ -7,8 +7,8 @@
 
 namespace aima::inference {
 
-// inference.count_tokens. Only the engine knows its tokenizer and its chat template, so it is asked: by the address that
-// llama.cpp counts at, else by that of vLLM, else by having it read the conversation and write one token.
+// inference.count_tokens. Only the engine knows its tokenizer and its chat template, so it is asked: by the address
+// that llama.cpp counts at, else by that of vLLM, else by having it read the conversation and write one token.
 class TokenCount {
  public:
   TokenCount(Dispatcher& dispatcher, events::Outbox& outbox) : dispatcher_(dispatcher), outbox_(outbox) {}

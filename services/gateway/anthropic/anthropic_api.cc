@@ -42,7 +42,8 @@ bool AnthropicApi::Owns(const http::Request& request, std::string_view path) con
   return IsBelow(path, kModels) && request.headers.Find("anthropic-version") != nullptr;
 }
 
-http::Response AnthropicApi::ErrorAnswer(const absl::Status& status, const std::string& request_id, int http_status) const {
+http::Response AnthropicApi::ErrorAnswer(const absl::Status& status, const std::string& request_id,
+                                         int http_status) const {
   http::Response response = ErrorResponse(status, {request_id, "", absl::Now()});
   if (http_status != 0) response.status = http_status;
   response.headers.Set("Content-Type", "application/json");
@@ -57,7 +58,9 @@ Task<absl::Status> AnthropicApi::Serve(TranslatedVisit& visit) {
   if (post && path == "/v1/messages") co_return co_await Messages(visit);
   if (post && path == "/v1/messages/count_tokens") co_return co_await CountTokens(visit);
   if (visit.request.method == "GET" && path == kModels) co_return co_await Models(visit);
-  if (visit.request.method == "GET" && IsBelow(path, kModels)) co_return co_await Model(visit, path.substr(kModels.size() + 1));
+  if (visit.request.method == "GET" && IsBelow(path, kModels)) {
+    co_return co_await Model(visit, path.substr(kModels.size() + 1));
+  }
   co_return Error(unit::v1::RESOURCE_NOT_FOUND,
                   absl::StrCat("there is no ", visit.request.method, " ", path.substr(0, 200), " here"));
 }
@@ -101,7 +104,10 @@ Task<absl::Status> AnthropicApi::Models(TranslatedVisit& visit) {
   CO_ASSIGN_OR_RETURN(const json answer, co_await Run(visit, "model.list", std::move(input)));
   json data = json::array();
   for (const json& model : answer.value("items", json::array())) data.push_back(ModelInfo(model));
-  json page = {{"data", data}, {"has_more", answer.value("next_after", "") != ""}, {"first_id", nullptr}, {"last_id", nullptr}};
+  json page = {{"data", data},
+               {"has_more", answer.value("next_after", "") != ""},
+               {"first_id", nullptr},
+               {"last_id", nullptr}};
   if (!data.empty()) {
     page["first_id"] = data.front()["id"];
     page["last_id"] = data.back()["id"];

@@ -165,14 +165,18 @@ void MessageStream::AddMissingCalls(const Json& calls, std::string& out) {
       arguments_ = arguments.size();
     } else {
       nameless_.clear();
-      AddCallPart({{"index", i}, {"id", TextOf(call, "id")}, {"name", TextOf(call, "name")}, {"arguments", arguments}}, out);
+      Json whole = call;
+      whole["index"] = i;
+      AddCallPart(whole, out);
     }
   }
 }
 
 void MessageStream::Add(const Json& chunk, std::string& out) {
   if (const std::string thoughts = TextOf(chunk, "reasoning_content"); !thoughts.empty()) {
-    if (open_ != Block::kThinking) Open(Block::kThinking, {{"type", "thinking"}, {"thinking", ""}, {"signature", ""}}, out);
+    if (open_ != Block::kThinking) {
+      Open(Block::kThinking, {{"type", "thinking"}, {"thinking", ""}, {"signature", ""}}, out);
+    }
     Delta({{"type", "thinking_delta"}, {"thinking", thoughts}}, out);
   }
   if (const std::string text = TextOf(chunk, "content"); !text.empty()) {

@@ -16,8 +16,8 @@ nlohmann::json MessageOf(const nlohmann::json& answer, const std::string& id, co
 // {"type": "error", "error": {"type", "message"}, "request_id"}
 nlohmann::json ErrorBody(const absl::Status& status, int http_status, const std::string& request_id);
 
-// The events of a streamed answer. Text, thoughts and the arguments of calls come as the model makes them; a stream that
-// fails ends with an `error` event, which the clients raise.
+// The events of a streamed answer. Text, thoughts and the arguments of calls come as the model makes them; a stream
+// that fails ends with an `error` event, which the clients raise.
 class MessageStream : public StreamForm {
  public:
   MessageStream(std::string id, std::string model, std::string request_id);

@@ -171,7 +171,8 @@ Json ReadTools(const Json& list, const std::string& path, absl::Status& error) {
     const JsonFields tool(list[i], PathOf(path, i), error);
     const std::string type = tool.Text("type");
     if (!type.empty() && type != "custom") {
-      tool.Refuse("type", absl::StrCat("must be custom: '", type.substr(0, 100), "' is a tool of Anthropic's own models"));
+      tool.Refuse("type",
+                  absl::StrCat("must be custom: '", type.substr(0, 100), "' is a tool of Anthropic's own models"));
     }
     Json function = {{"name", tool.RequiredText("name")}};
     tool.Text("description");
@@ -231,7 +232,8 @@ Json ReadConversation(const JsonFields& body, absl::Status& error) {
   for (size_t i = 0; turns && i < turns->size() && error.ok(); ++i) {
     AddTurn((*turns)[i], PathOf("messages", i), error, messages);
   }
-  if (const Json* tools = body.List("tools"); tools && !tools->empty()) input["tools"] = ReadTools(*tools, "tools", error);
+  const Json* tools = body.List("tools");
+  if (tools && !tools->empty()) input["tools"] = ReadTools(*tools, "tools", error);
   if (const Json* choice = body.Object("tool_choice")) ReadToolChoice({*choice, "tool_choice", error}, input);
   if (const Json* thinking = body.Object("thinking")) ReadThinking({*thinking, "thinking", error}, input);
   if (const Json* output = body.Object("output_config")) {
@@ -255,8 +257,8 @@ absl::StatusOr<Asked> ReadMessages(const Json& body, bool beta) {
   absl::Status error;
   const JsonFields fields(body, "", error);
   if (!beta) {
-    fields.AllowOnly({"model", "messages", "max_tokens", "system", "stop_sequences", "stream", "temperature", "top_k", "top_p",
-                      "tools", "tool_choice", "thinking", "output_config", "output_format", "metadata", "service_tier",
+    fields.AllowOnly({"model", "messages", "max_tokens", "system", "stop_sequences", "stream", "temperature", "top_k",
+                      "top_p", "tools", "tool_choice", "thinking", "output_config", "output_format", "metadata", "service_tier",
                       "cache_control", "container", "context_management", "diagnostics", "inference_geo", "speed",
                       "mcp_servers", "user_profile_id", "workspace_id"},
                      kUnknown);
@@ -287,8 +289,8 @@ absl::StatusOr<Json> ReadCountTokens(const Json& body, bool beta) {
   absl::Status error;
   const JsonFields fields(body, "", error);
   if (!beta) {
-    fields.AllowOnly({"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "output_format",
-                      "cache_control", "context_management", "mcp_servers", "speed", "user_profile_id", "workspace_id"},
+    fields.AllowOnly({"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config",
+                      "output_format", "cache_control", "context_management", "mcp_servers", "speed", "user_profile_id", "workspace_id"},
                      kUnknown);
   }
   Json input = ReadConversation(fields, error);

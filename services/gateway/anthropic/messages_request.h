@@ -15,9 +15,9 @@ struct Asked {
   bool stream = false;
 };
 
-// Reads the body of POST /v1/messages. As Anthropic does, a field that is not known is refused, unless the client says by
-// `beta` that it uses fields that are not in the published API. What cannot be done here is refused by name; what changes
-// nothing about the answer (metadata, cache_control, service_tier …) is accepted.
+// Reads the body of POST /v1/messages. As Anthropic does, a field that is not known is refused, unless the client says
+// by `beta` that it uses fields that are not in the published API. What cannot be done here is refused by name; what
+// changes nothing about the answer (metadata, cache_control, service_tier …) is accepted.
 absl::StatusOr<Asked> ReadMessages(const nlohmann::json& body, bool beta);
 
 // Reads the body of POST /v1/messages/count_tokens into the input of inference.count_tokens.

@@ -53,7 +53,8 @@ Json Calls(const Json& answer) {
     // Models make mistakes. The text is kept, so that the function can say what is wrong with it.
     if (!arguments.is_object()) arguments = {{"arguments", text}};
     calls.push_back({{"id", TextOf(call, "id")},
-                     {"function", {{"index", calls.size()}, {"name", TextOf(call, "name")}, {"arguments", std::move(arguments)}}}});
+                     {"function",
+                      {{"index", calls.size()}, {"name", TextOf(call, "name")}, {"arguments", std::move(arguments)}}}});
   }
   return calls;
 }
@@ -101,7 +102,8 @@ Json Capabilities(const Json& model) {
   if (type == "llm" || type == "vlm") capabilities.push_back("completion");
   if (type == "vlm") capabilities.push_back("vision");
   // What has a chat template is told of tools by it, or by its engine's own words.
-  if (!capabilities.empty() && ObjectOf(model, "details").value("chat_template", false)) capabilities.push_back("tools");
+  const bool has_template = ObjectOf(model, "details").value("chat_template", false);
+  if (has_template && !capabilities.empty()) capabilities.push_back("tools");
   return capabilities;
 }
 
@@ -110,7 +112,8 @@ Json Capabilities(const Json& model) {
 Json WholeAnswer(Kind kind, const Json& answer, const std::string& model) {
   const bool completed = answer.contains("text");  // of inference.complete
   Json whole = Piece(kind, model, TextOf(answer, completed ? "text" : "content"), TextOf(answer, "reasoning_content"));
-  if (Json calls = Calls(answer); !calls.empty() && kind == Kind::kChat) whole["message"]["tool_calls"] = std::move(calls);
+  Json calls = Calls(answer);
+  if (kind == Kind::kChat && !calls.empty()) whole["message"]["tool_calls"] = std::move(calls);
   AddEnd(answer, whole);
   return whole;
 }

@@ -63,7 +63,8 @@ std::optional<HubName> HubNameOf(const std::string& name) {
 }
 
 bool IsFrom(const Json& model, const HubName& name) {
-  if (TextOf(model, "source") != "huggingface" || !absl::EqualsIgnoreCase(TextOf(model, "repo"), name.repo)) return false;
+  if (TextOf(model, "source") != "huggingface") return false;
+  if (!absl::EqualsIgnoreCase(TextOf(model, "repo"), name.repo)) return false;
   return name.packing.empty() ||
          absl::EqualsIgnoreCase(TextOf(model.value("details", Json::object()), "quantization"), name.packing);
 }

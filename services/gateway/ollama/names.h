@@ -11,7 +11,8 @@ namespace aima::gateway::ollama {
 // Without a tag, or with the tag latest, it is the model's own name.
 std::string ModelIdOf(const std::string& name);
 
-// The repository that a name of Hugging Face means (hf.co/organisation/repository[:packing]); nullopt if it is no such name.
+// The repository that a name of Hugging Face means (hf.co/organisation/repository[:packing]); nullopt if it is no such
+// name.
 struct HubName {
   std::string repo;
   std::string packing;

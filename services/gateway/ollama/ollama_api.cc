@@ -41,7 +41,8 @@ bool OllamaApi::Owns(const http::Request& request, std::string_view path) const 
   return std::find(std::begin(kPaths), std::end(kPaths), rest) != std::end(kPaths) || rest.substr(0, 6) == "blobs/";
 }
 
-http::Response OllamaApi::ErrorAnswer(const absl::Status& status, const std::string& request_id, int http_status) const {
+http::Response OllamaApi::ErrorAnswer(const absl::Status& status, const std::string& request_id,
+                                      int http_status) const {
   http::Response response = ErrorResponse(status, {request_id, "", absl::Now()});
   if (http_status != 0) response.status = http_status;
   response.headers.Set("Content-Type", "application/json");
@@ -143,7 +144,8 @@ Task<absl::Status> OllamaApi::Load(TranslatedVisit& visit, Kind kind, const Aske
   } else {
     input["messages"].push_back({{"role", "user"}, {"content", "x"}});
   }
-  CO_RETURN_IF_ERROR((co_await Run(visit, embeds ? "inference.embed" : "inference.count_tokens", std::move(input))).status());
+  const char* question = embeds ? "inference.embed" : "inference.count_tokens";
+  CO_RETURN_IF_ERROR((co_await Run(visit, question, std::move(input))).status());
   if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
   co_return co_await Answer(visit, EmptyAnswer(kind, asked.model, "load"));
 }
@@ -226,7 +228,8 @@ Task<absl::Status> OllamaApi::Running(TranslatedVisit& visit) {
     for (const json& instance : engine.value("instances", json::array())) {
       if (instance.value("status", "") != "running") continue;
       for (const json& model : models) {
-        if (model.value("id", "") == instance.value("model_id", "")) list["models"].push_back(RunningModel(model, instance));
+        if (model.value("id", "") != instance.value("model_id", "")) continue;
+        list["models"].push_back(RunningModel(model, instance));
       }
     }
   }

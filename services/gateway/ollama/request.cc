@@ -17,6 +17,10 @@ constexpr size_t kMaxTurns = 10'000;  // of inference.chat
 
 using Json = nlohmann::json;
 
+bool AreTexts(const Json& value) {
+  return value.is_array() && std::all_of(value.begin(), value.end(), [](const Json& item) { return item.is_string(); });
+}
+
 std::string ModelName(const JsonFields& fields) {
   std::string model = fields.Text("model");
   if (model.empty()) model = fields.Text("name");
@@ -58,7 +62,7 @@ void ReadOptions(const JsonFields& options, Json& input) {
   if (!stop || (stop->is_array() && stop->empty())) return;
   if (stop->is_string()) {
     input["stop"] = Json::array({*stop});
-  } else if (stop->is_array() && std::all_of(stop->begin(), stop->end(), [](const Json& text) { return text.is_string(); })) {
+  } else if (AreTexts(*stop)) {
     input["stop"] = *stop;
   } else {
     options.Refuse("stop", "must be a list of strings");
@@ -152,15 +156,18 @@ void ReadCalls(const JsonFields& turn, CallIds& ids, Json& message) {
   for (size_t i = 0; calls && i < calls->size(); ++i) {
     const std::string path = PathOf(turn.At("tool_calls"), i);
     const JsonFields call((*calls)[i], path, turn.error());
-    if (ids.full()) return turn.Refuse("tool_calls", absl::StrCat("more than ", CallIds::kMaxOpen, " calls have no result"));
+    if (ids.full()) {
+      return turn.Refuse("tool_calls", absl::StrCat("more than ", CallIds::kMaxOpen, " calls have no result"));
+    }
     const Json* object = call.Object("function");
     if (!object) return call.Refuse("function", "is required");
     const JsonFields function(*object, PathOf(path, "function"), turn.error());
     const Json* arguments = function.Find("arguments");
     if (arguments && !arguments->is_object()) function.Refuse("arguments", "must be an object");
     const std::string name = function.RequiredText("name");
-    message["tool_calls"].push_back(
-        {{"id", ids.Add(call.Text("id"), name)}, {"name", name}, {"arguments", arguments ? DumpJson(*arguments) : "{}"}});
+    message["tool_calls"].push_back({{"id", ids.Add(call.Text("id"), name)},
+                                     {"name", name},
+                                     {"arguments", arguments ? DumpJson(*arguments) : "{}"}});
   }
 }
 
@@ -196,7 +203,9 @@ absl::StatusOr<Asked> ReadChat(const Json& body) {
   CallIds ids;
   const Json* messages = fields.List("messages");
   asked.empty = !messages || messages->empty();
-  if (messages && messages->size() > kMaxTurns) fields.Refuse("messages", absl::StrCat("has more than ", kMaxTurns, " turns"));
+  if (messages && messages->size() > kMaxTurns) {
+    fields.Refuse("messages", absl::StrCat("has more than ", kMaxTurns, " turns"));
+  }
   for (size_t i = 0; messages && i < messages->size() && error.ok(); ++i) {
     asked.input["messages"].push_back(ReadTurn((*messages)[i], PathOf("messages", i), error, ids));
   }
@@ -258,7 +267,7 @@ absl::StatusOr<Asked> ReadEmbed(const Json& body) {
     fields.Refuse("input", "is required");
   } else if (input->is_string()) {
     texts.push_back(*input);
-  } else if (input->is_array() && std::all_of(input->begin(), input->end(), [](const Json& text) { return text.is_string(); })) {
+  } else if (AreTexts(*input)) {
     texts = *input;
   } else {
     fields.Refuse("input", "must be a string or a list of strings");

@@ -1,5 +1,5 @@
-// Requests of Ollama's API, as units understand them. Fields and options that are not known are ignored, as Ollama does;
-// what is known and cannot be done is refused by name.
+// Requests of Ollama's API, as units understand them. Fields and options that are not known are ignored, as Ollama
+// does; what is known and cannot be done is refused by name.
 #pragma once
 
 #include <absl/status/statusor.h>

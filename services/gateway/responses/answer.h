@@ -16,8 +16,8 @@ nlohmann::json ResponseOf(const nlohmann::json& answer, const std::string& id, c
 // {"error": {"message", "type", "param", "code"}}
 nlohmann::json ErrorBody(const absl::Status& status, int http_status);
 
-// The events of a streamed response, numbered. Text, thoughts and the arguments of calls come as the model makes them. A
-// stream that fails ends with an `error` event, which clients raise, and with response.failed.
+// The events of a streamed response, numbered. Text, thoughts and the arguments of calls come as the model makes them.
+// A stream that fails ends with an `error` event, which clients raise, and with response.failed.
 class ResponseStream : public StreamForm {
  public:
   ResponseStream(std::string id, nlohmann::json request);

@@ -40,7 +40,8 @@ void ReadContent(const JsonFields& item, Json& message) {
       if (const std::string detail = part.Text("detail"); !detail.empty()) image["detail"] = detail;
       parts.push_back({{"type", "image_url"}, {"image_url", std::move(image)}});
     } else {
-      part.Refuse("type", "must be input_text, output_text or input_image: other parts cannot be shown to the models here");
+      part.Refuse("type",
+                  "must be input_text, output_text or input_image: other parts cannot be shown to the models here");
     }
   }
   if (images) {
@@ -66,8 +67,8 @@ std::string ReadOutput(const JsonFields& item) {
   return text;
 }
 
-// Items become turns. What the model thought and called comes as items of its own before or after what it said, and is of
-// one turn.
+// Items become turns. What the model thought and called comes as items of its own before or after what it said, and is
+// of one turn.
 class Conversation {
  public:
   explicit Conversation(Json& messages) : messages_(messages) {}
@@ -79,11 +80,14 @@ class Conversation {
     if (type == "message") {
       AddMessage(item);
     } else if (type == "function_call") {
-      Json call = {{"id", item.RequiredText("call_id")}, {"name", item.RequiredText("name")}, {"arguments", item.Text("arguments")}};
+      Json call = {{"id", item.RequiredText("call_id")},
+                   {"name", item.RequiredText("name")},
+                   {"arguments", item.Text("arguments")}};
       Assistant()["tool_calls"].push_back(std::move(call));
     } else if (type == "function_call_output") {
       Flush();
-      messages_.push_back({{"role", "tool"}, {"tool_call_id", item.RequiredText("call_id")}, {"content", ReadOutput(item)}});
+      messages_.push_back(
+          {{"role", "tool"}, {"tool_call_id", item.RequiredText("call_id")}, {"content", ReadOutput(item)}});
     } else if (type == "reasoning") {
       AddThoughts(item);
     } else if (type == "item_reference") {
@@ -117,9 +121,10 @@ class Conversation {
     // Not every chat template knows developers, or more than one system prompt.
     Json message = {{"role", role == "developer" ? "system" : role}};
     ReadContent(item, message);
-    if (message["role"] == "system" && message.contains("content") && messages_.size() == 1 && messages_[0]["role"] == "system" &&
-        messages_[0].contains("content")) {
-      messages_[0]["content"] = absl::StrCat(messages_[0]["content"].get<std::string>(), "\n\n", message["content"].get<std::string>());
+    const auto instructs = [](const Json& turn) { return turn["role"] == "system" && turn.contains("content"); };
+    if (instructs(message) && messages_.size() == 1 && instructs(messages_[0])) {
+      absl::StrAppend(&messages_[0]["content"].get_ref<std::string&>(), "\n\n",
+                      message["content"].get_ref<const std::string&>());
       return;
     }
     messages_.push_back(std::move(message));
@@ -148,7 +153,8 @@ Json ReadTools(const Json& list, absl::Status& error) {
     const JsonFields tool(list[i], PathOf("tools", i), error);
     const std::string type = tool.RequiredText("type");
     if (type != "function") {
-      tool.Refuse("type", absl::StrCat("must be function: '", type.substr(0, 100), "' is a tool that OpenAI runs itself"));
+      tool.Refuse("type",
+                  absl::StrCat("must be function: '", type.substr(0, 100), "' is a tool that OpenAI runs itself"));
     }
     Json function = {{"name", tool.RequiredText("name")}};
     tool.Text("description");
@@ -242,10 +248,10 @@ Json ReadConversation(const JsonFields& fields, absl::Status& error) {
 absl::StatusOr<Asked> ReadResponse(const Json& body) {
   absl::Status error;
   const JsonFields fields(body, "", error);
-  fields.AllowOnly({"background", "context_management", "conversation", "include", "input", "instructions", "max_output_tokens",
-                    "max_tool_calls", "metadata", "model", "moderation", "parallel_tool_calls", "previous_response_id", "prompt",
-                    "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier",
-                    "service_tier", "store", "stream", "stream_options", "temperature", "text", "tool_choice", "tools",
+  fields.AllowOnly({"background", "context_management", "conversation", "include", "input", "instructions",
+                    "max_output_tokens", "max_tool_calls", "metadata", "model", "moderation", "parallel_tool_calls",
+                    "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_options",
+                    "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "store", "stream", "stream_options", "temperature", "text", "tool_choice", "tools",
                     "top_logprobs", "top_p", "truncation", "user", "access_programs", "image"},
                    kUnknown);
   Asked asked;
@@ -265,9 +271,11 @@ absl::StatusOr<Asked> ReadResponse(const Json& body) {
   asked.request["tools"] = Json::array();
   asked.request["metadata"] = Json::object();
   asked.request["text"] = {{"format", {{"type", "text"}}}};
-  for (const char* key : {"instructions", "max_output_tokens", "temperature", "top_p", "reasoning"}) asked.request[key] = nullptr;
-  for (const char* key : {"instructions", "max_output_tokens", "temperature", "top_p", "reasoning", "tool_choice", "tools",
-                          "metadata", "text", "user", "safety_identifier", "prompt_cache_key", "max_tool_calls"}) {
+  for (const char* key : {"instructions", "max_output_tokens", "temperature", "top_p", "reasoning"}) {
+    asked.request[key] = nullptr;
+  }
+  for (const char* key : {"instructions", "max_output_tokens", "temperature", "top_p", "reasoning", "tool_choice",
+                          "tools", "metadata", "text", "user", "safety_identifier", "prompt_cache_key", "max_tool_calls"}) {
     fields.Copy(key, asked.request);
   }
   if (!error.ok()) return error;
@@ -277,8 +285,8 @@ absl::StatusOr<Asked> ReadResponse(const Json& body) {
 absl::StatusOr<Json> ReadInputTokens(const Json& body) {
   absl::Status error;
   const JsonFields fields(body, "", error);
-  fields.AllowOnly({"conversation", "input", "instructions", "model", "parallel_tool_calls", "previous_response_id", "reasoning",
-                    "text", "tool_choice", "tools", "truncation", "personality"},
+  fields.AllowOnly({"conversation", "input", "instructions", "model", "parallel_tool_calls", "previous_response_id",
+                    "reasoning", "text", "tool_choice", "tools", "truncation", "personality"},
                    kUnknown);
   Json input = ReadConversation(fields, error);
   if (!error.ok()) return error;

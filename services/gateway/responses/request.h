@@ -15,9 +15,9 @@ struct Asked {
   bool stream = false;
 };
 
-// Reads the body of POST /v1/responses. As OpenAI does, a field that is not known is refused. Responses are not kept here,
-// so what builds on kept ones (previous_response_id, conversation, background, store: true) is refused by name; a request
-// that does not mention `store` is answered without being kept.
+// Reads the body of POST /v1/responses. As OpenAI does, a field that is not known is refused. Responses are not kept
+// here, so what builds on kept ones (previous_response_id, conversation, background, store: true) is refused by name; a
+// request that does not mention `store` is answered without being kept.
 absl::StatusOr<Asked> ReadResponse(const nlohmann::json& body);
 
 // Reads the body of POST /v1/responses/input_tokens into the input of inference.count_tokens.

@@ -24,7 +24,8 @@ bool ResponsesApi::Owns(const http::Request&, std::string_view path) const {
   return path.substr(0, kRoot.size()) == kRoot && (path.size() == kRoot.size() || path[kRoot.size()] == '/');
 }
 
-http::Response ResponsesApi::ErrorAnswer(const absl::Status& status, const std::string& request_id, int http_status) const {
+http::Response ResponsesApi::ErrorAnswer(const absl::Status& status, const std::string& request_id,
+                                         int http_status) const {
   http::Response response = ErrorResponse(status, {request_id, "", absl::Now()});
   if (http_status != 0) response.status = http_status;
   response.headers.Set("Content-Type", "application/json");
