@@ -61,10 +61,11 @@ std::vector<Noted> PidFiles(const std::string& data_dir) {
 // The process of this cluster that listens on a port, as ListenerOn writes it; empty if none does. Looking at these few
 // is quick; looking through all processes of a busy machine is not.
 std::string OurListener(const Patient& patient, int port) {
-  for (const Noted& noted : PidFiles(patient.data_dir)) {
-    const std::optional<process::Entry> entry = noted.alive ? process::ReadEntry(noted.identity->pid) : std::nullopt;
-    if (entry && process::ListensOn({*entry}, port))
-      return absl::StrCat("aima-", noted.name, " (pid ", entry->pid, ")");
+  std::vector<Noted> noted = PidFiles(patient.data_dir);
+  std::partition(noted.begin(), noted.end(), [](const Noted& one) { return one.name == "gateway"; });
+  for (const Noted& one : noted) {
+    const std::optional<process::Entry> entry = one.alive ? process::ReadEntry(one.identity->pid) : std::nullopt;
+    if (entry && process::ListensOn({*entry}, port)) return absl::StrCat("aima-", one.name, " (pid ", entry->pid, ")");
   }
   return "";
 }
