@@ -16,7 +16,7 @@ def start_program(folder, name, text, settings):
     """A program that finds `settings`, and prints JSON with `tell(value)`."""
     program = folder / f"{name}.mjs"
     program.write_text(f"const settings = {json.dumps(settings)};\nconst tell = (value) => console.log(JSON.stringify(value ?? null));\n{text}")
-    return subprocess.Popen([folder / "venv/bin/node", program], text=True, env=node_environment(folder),
+    return subprocess.Popen(["node", program], text=True, env=node_environment(folder),
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

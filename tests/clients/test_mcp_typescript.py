@@ -66,7 +66,7 @@ def test_it_finds_a_model_asks_it_and_watches_a_resource(folder, cluster, chat_m
         settings["command"] = [str(bin_dir() / "aima"), "mcp", "serve"]
     program = folder / f"{settings['name']}.mjs"
     program.write_text((V1 if sdk == "v1" else V2) + f"const settings = {json.dumps(settings)};\n" + SCENARIO)
-    done = subprocess.run([folder / "venv/bin/node", program], capture_output=True, text=True, timeout=120,
+    done = subprocess.run(["node", program], capture_output=True, text=True, timeout=120,
                           env=node_environment(folder), stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(done.stdout.splitlines()[-1])
