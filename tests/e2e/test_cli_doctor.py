@@ -1,6 +1,7 @@
 """`aima doctor` on machines where something is really wrong: it names it, and what it says mends it."""
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -187,7 +188,7 @@ def test_a_certificate_is_read_before_it_stops_a_start(down, tmp_path):
     down.cli("config", "set", "api.tls_cert", certificate)
     down.cli("config", "set", "api.tls_key", key)
     soon = findings(down, "tls", verdict="warn")
-    assert len(soon) == 1 and "expires in 2 days" in soon[0]["message"]
+    assert len(soon) == 1 and re.search("expires in [23] days", soon[0]["message"])
     down.cli("config", "set", "api.tls_key", other)
     assert "is not the key of" in findings(down, "tls")[0]["message"]
     certificate.write_text("no certificate")
@@ -238,7 +239,7 @@ def test_programs_that_are_missing_or_newer_than_what_runs_are_named(own_cluster
 
     found = findings(own_cluster, "programs", verdict="warn", run=updated)
     assert len(found) == 1 and found[0]["message"].startswith("resource runs another program")
-    assert "stop --keep-engines && aima" in found[0]["mend"][0]
+    assert "stop --keep-engines`" in found[0]["mend"][0]
     (programs / "aima-device").unlink()
     assert "aima-device is not in" in findings(own_cluster, "programs", run=updated)[0]["message"]
 

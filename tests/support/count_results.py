@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Counts what the test programs wrote into a folder: ctest.xml, one XML per gtest program, e2e.xml and fuzz.xml.
+"""Counts what the test programs wrote into a folder: ctest.xml, one XML per gtest program, e2e.xml,
+clients.xml and fuzz.xml.
 
 Prints every failure and ends with the line "N passed, N failed"; exits with 1 if anything failed or nothing ran.
 """
@@ -23,7 +24,7 @@ def cases(path):
 def main():
     folder = pathlib.Path(sys.argv[1])
     outcome = {"passed": [], "failed": [], "skipped": []}
-    wanted = ["ctest.xml"] + ([] if "--fast" in sys.argv else ["e2e.xml", "fuzz.xml"])
+    wanted = ["ctest.xml"] + ([] if "--fast" in sys.argv else ["e2e.xml", "clients.xml", "fuzz.xml"])
     for name in wanted:
         if not (folder / name).is_file():
             outcome["failed"].append(f"{name} was not written: these tests did not run")
