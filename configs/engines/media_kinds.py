@@ -63,6 +63,37 @@ def onnx_session(path, threads):
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
+LONGEST_RECORDING_S = 3600  # an hour takes 230 MB once it is decoded
+
+
+def samples_of(recording, client):
+    """A recording as 16 kHz mono floats. Decoded piece by piece, because a small file may hold days of silence."""
+    import av
+    import numpy
+
+    rate = 16000
+    pieces, samples = [], 0
+    resampler = av.audio.resampler.AudioResampler(format="s16", layout="mono", rate=rate)
+    with av.open(io.BytesIO(recording), mode="r", metadata_errors="ignore") as container:
+        frames = container.decode(audio=0)
+        while True:
+            try:
+                frame = next(frames, None)
+            except av.error.InvalidDataError:
+                continue
+            if frame is not None:
+                frame.pts = None  # gaps in the clock of a recording are none in its sound
+            for piece in resampler.resample(frame):
+                pieces.append(piece.to_ndarray().reshape(-1))
+                samples += pieces[-1].size
+            if samples > LONGEST_RECORDING_S * rate:
+                raise Refused(f"the recording is longer than {LONGEST_RECORDING_S // 60} minutes: send it in parts", 413)
+            client.check()
+            if frame is None:
+                break
+    return numpy.concatenate(pieces or [numpy.zeros(0, numpy.int16)]).astype(numpy.float32) / 32768
+
+
 class Whisper:
     """Speech to text with CTranslate2; whisper tiny.en where no other model is given."""
 
@@ -95,7 +126,7 @@ class Whisper:
             raise Refused(f"response_format {form} is not one of json, text, verbose_json, srt, vtt")
         try:
             parts, info = self._model.transcribe(
-                io.BytesIO(fields["file"]), beam_size=1, language=language,
+                samples_of(fields["file"], client), beam_size=1, language=language,
                 temperature=number_in(fields, "temperature", 0, 0, 1), initial_prompt=fields.get("prompt") or None,
                 condition_on_previous_text=False)
             said = []

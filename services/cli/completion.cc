@@ -5,7 +5,6 @@
 #include <absl/strings/str_split.h>
 
 #include <algorithm>
-#include <functional>
 
 #include "aima/config/v1/config.pb.h"
 #include "libs/unit/value_lists.h"
@@ -273,16 +272,7 @@ class Completer {
     const absl::StatusOr<ordered_json> answer =
         Await(session_.loop, (*client)->Get("query/" + list.unit->name, kPatience));
     if (!answer.ok()) return values;
-    const std::function<void(const ordered_json&, size_t)> walk = [&](const ordered_json& object, size_t depth) {
-      if (depth == list.lists.size()) {
-        if (std::string value = Text(object, list.item_field.c_str()); !value.empty())
-          values.push_back(std::move(value));
-        return;
-      }
-      if (!object.is_object() || !object.contains(list.lists[depth])) return;
-      for (const ordered_json& item : object[list.lists[depth]]) walk(item, depth + 1);
-    };
-    walk(*answer, 0);
+    ForEachValue(list, *answer, [&](std::string value) { values.push_back(std::move(value)); });
     return values;
   }
 

@@ -117,6 +117,14 @@ def test_a_file_larger_than_accepted_is_refused(media):
     assert answer.json()["error"]["code"] == "TOO_LARGE"
 
 
+def test_a_small_file_that_holds_hours_is_refused_before_it_fills_the_memory(media):
+    silence = long_recording(b"", minutes=61)
+    with pytest.raises(Failed) as failed:
+        ask(media, "transcribe", model="whisper-tiny.en", audio=base64.b64encode(silence).decode())
+    assert failed.value.code == "TOO_LARGE"
+    assert "60 minutes" in failed.value.message
+
+
 def test_a_caller_that_leaves_ends_the_work(media, engines):
     sound = long_recording(spoken(media)["audio"], minutes=8)
     body, content_type = form({"model": "whisper-tiny.en"}, sound)

@@ -81,19 +81,25 @@ def form(fields, file):
 
 
 def long_recording(sound, minutes):
-    """A recording over and over, as a WAV file of 8 bits and few samples a second."""
+    """A recording over and over, or silence, as a WAV file of 8 bits and few samples a second."""
+    if not sound:
+        return wav_of(1000, bytes([128]) * (minutes * 60 * 1000))
     with wave.open(io.BytesIO(sound)) as source:
         step = max(1, source.getframerate() // 8000)
         samples = source.readframes(source.getnframes())
         rate = source.getframerate() // step
     once = bytes((int.from_bytes(samples[at:at + 2], "little", signed=True) >> 8) + 128
                  for at in range(0, len(samples) - 1, 2 * step))
+    return wav_of(rate, once * (minutes * 60 * rate // len(once) + 1))
+
+
+def wav_of(rate, samples):
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(1)
         out.setframerate(rate)
-        out.writeframes(once * (minutes * 60 * rate // len(once) + 1))
+        out.writeframes(samples)
     return file.getvalue()
 
 

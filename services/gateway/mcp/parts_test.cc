@@ -5,6 +5,7 @@
 #include "libs/errors/errors.h"
 #include "libs/testing/status_matchers.h"
 #include "libs/unit/catalogue.h"
+#include "libs/unit/value_lists.h"
 #include "services/gateway/mcp/field_values.h"
 #include "services/gateway/mcp/outbox.h"
 #include "services/gateway/mcp/protocol.h"
@@ -227,16 +228,16 @@ TEST(ToolEntries, OutputsMayLeaveAnEnumUnsetAndBreakNoRuleOfInputs) {
 // Ids.
 
 TEST(FieldValues, IdsComeFromTheListOfTheirDomain) {
-  const ListOfValues models = FindListOf(Units(), *Units().Find("model.get"), "model_id");
+  const ValueList models = FindValueList(Units(), *Units().Find("model.get"), "model_id");
   ASSERT_NE(models.unit, nullptr);
   EXPECT_EQ(models.unit->name, "model.list");
-  const ListOfValues engines = FindListOf(Units(), *Units().Find("engine.get"), "name");
+  const ValueList engines = FindValueList(Units(), *Units().Find("engine.get"), "name");
   ASSERT_NE(engines.unit, nullptr);
   EXPECT_EQ(engines.unit->name, "engine.list");
-  const ListOfValues devices = FindListOf(Units(), *Units().Find("device.metrics"), "device_id");
+  const ValueList devices = FindValueList(Units(), *Units().Find("device.metrics"), "device_id");
   ASSERT_NE(devices.unit, nullptr);
   EXPECT_EQ(devices.unit->domain, "device");
-  EXPECT_EQ(FindListOf(Units(), *Units().Find("model.get"), "no_such_field").unit, nullptr);
+  EXPECT_EQ(FindValueList(Units(), *Units().Find("model.get"), "no_such_field").unit, nullptr);
 }
 
 TEST(DefaultTools, AreNoMoreThanClientsWorkWellWith) {
