@@ -175,7 +175,8 @@ class Voice:
 
     def answer(self, fields, client):
         text = text_in(fields, "input", 4096)
-        form = fields.get("response_format") or "wav"
+        # Clients of OpenAI's that say nothing expect mp3.
+        form = fields.get("response_format") or ("mp3" if shutil.which("ffmpeg") else "wav")
         voice = fields.get("voice") or self.voices[0]
         speed = number_in(fields, "speed", 1, 0.25, 4)
         if form not in ("wav", "pcm", *self.written_by_ffmpeg):
