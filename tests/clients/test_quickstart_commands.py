@@ -21,7 +21,7 @@ ENDLESS = {"aima events tail", "curl -N localhost:9090/api/v2/resource/asms://re
 # These talk: they are told something.
 TALKS = {"aima run smollm2": "Say hello.\n"}
 # These need engines that the quickstart does not install; their cluster has them.
-MEDIA = "/v1/audio/"
+MEDIA = re.compile("/v1/audio/|--audio")
 
 
 def complete(text):
@@ -68,7 +68,7 @@ def shell(cluster, chat_model, embedding_model, engines, tmp_path_factory):
     (home / ".curlrc").write_text("silent\nshow-error\nfail-with-body\n")
 
     def start(command, cluster=cluster):
-        if MEDIA in command:
+        if MEDIA.search(command):
             engines.install("hibari", "faster-whisper")
             cluster = engines.cluster
         environment = cluster.environment(CURL_HOME=str(home), PATH=f"{bin_dir().resolve()}:{os.environ['PATH']}")
