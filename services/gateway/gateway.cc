@@ -40,10 +40,9 @@ http::Response Refused(int status, std::string_view message, const http::Request
                              : status == 500 ? Error(unit::v1::INTERNAL_ERROR, text)
                              : status == 503 ? Error(unit::v1::OVERLOADED, text)
                                              : InvalidInput("", text);
-  if (const Translation* translation = face.TranslationOf(request, request.target.substr(0, request.target.find('?')))) {
-    return translation->ErrorAnswer(error, NewId("req_"), status);
-  }
-  return ErrorResponse(error, {"", "", absl::Now()}, status);
+  const std::string request_id = NewId("req_");
+  return face.ErrorAnswer(request, request.target.substr(0, request.target.find('?')), error,
+                          {request_id, request_id, absl::Now()}, status);
 }
 
 class Gateway {

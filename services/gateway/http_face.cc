@@ -71,11 +71,7 @@ Task<void> HttpFace::Handle(http::Exchange& exchange) {
   std::string refusal;
   if (const int status = parts_.edge.Refusal(request, refusal)) {
     const absl::Status denied = Error(unit::v1::PERMISSION_DENIED, refusal);
-    const bool mcp = parts_.mcp && mcp::McpFace::Owns(target.substr(0, mark));
-    http::Response response = mcp ? parts_.mcp->Refused(request, denied, status) : ErrorResponse(denied, visit.meta, status);
-    if (const Translation* translation = TranslationOf(request, target.substr(0, mark))) {
-      response = translation->ErrorAnswer(denied, visit.meta.request_id, status);
-    }
+    http::Response response = ErrorAnswer(request, target.substr(0, mark), denied, visit.meta, status);
     response.status = status;
     visit.outcome = "PERMISSION_DENIED";
     co_return co_await Answer(visit, std::move(response));
@@ -191,13 +187,28 @@ Task<void> HttpFace::Answer(Visit& visit, http::Response response) {
 
 Task<void> HttpFace::Fail(Visit& visit, const absl::Status& status) {
   visit.outcome = DetailsOf(status).reason;
-  if (parts_.mcp && mcp::McpFace::Owns(visit.path)) {
-    co_return co_await Answer(visit, parts_.mcp->Refused(visit.request, status, 0));
+  co_await Answer(visit, ErrorAnswer(visit.request, visit.path, status, visit.meta));
+}
+
+http::Response HttpFace::ErrorAnswer(const http::Request& request, std::string_view path, const absl::Status& status,
+                                     const Meta& meta, int http_status) const {
+  if (parts_.mcp && mcp::McpFace::Owns(path)) return parts_.mcp->Refused(request, status, http_status);
+  if (const Translation* translation = TranslationOf(request, path)) {
+    return translation->ErrorAnswer(status, meta.request_id, http_status);
   }
-  if (const Translation* translation = TranslationOf(visit.request, visit.path)) {
-    co_return co_await Answer(visit, translation->ErrorAnswer(status, visit.meta.request_id));
-  }
-  co_await Answer(visit, ErrorResponse(status, visit.meta));
+  http::Response response = ErrorResponse(status, meta, http_status);
+  if (!path.starts_with("/v1/")) return response;
+  const char* type = response.status == 401   ? "authentication_error"
+                     : response.status == 403 ? "permission_error"
+                     : response.status == 429 ? "rate_limit_error"
+                     : response.status < 500  ? "invalid_request_error"
+                                              : "server_error";
+  const ErrorDetails details = DetailsOf(status);
+  nlohmann::json body;
+  body["error"] = {{"message", details.message}, {"type", type}, {"param", nullptr}, {"code", details.reason}};
+  response.headers.Set("Content-Type", "application/json");
+  response.body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return response;
 }
 
 Task<void> HttpFace::Mcp(Visit& visit) {

@@ -55,10 +55,14 @@ class HttpFace {
   // Answers one request; a Handler of http::Server.
   Task<void> Handle(http::Exchange& exchange);
 
-  // The translation that a request is for; null if it is for none.
-  Translation* TranslationOf(const http::Request& request, std::string_view path) const;
+  // An error in the form of the API that the path belongs to: a problem, or MCP's, OpenAI's or another vendor's form.
+  // `http_status` 0 is the one that fits.
+  http::Response ErrorAnswer(const http::Request& request, std::string_view path, const absl::Status& status, const Meta& meta,
+                             int http_status = 0) const;
 
  private:
+  // The translation that a request is for; null if it is for none.
+  Translation* TranslationOf(const http::Request& request, std::string_view path) const;
   // One request on its way to an answer.
   struct Visit {
     http::Exchange& exchange;
@@ -101,7 +105,6 @@ class HttpFace {
   Task<void> OpenAi(Visit& visit);
   Task<void> Mcp(Visit& visit);
   Task<void> Translate(Visit& visit, Translation& translation);
-  Task<void> FailAsOpenAi(Visit& visit, const absl::Status& status);
 
   absl::StatusOr<nlohmann::json> Body(Visit& visit) const;
   absl::StatusOr<Execution> ReadExecution(Visit& visit) const;

@@ -448,6 +448,21 @@ TEST_F(HttpFaceTest, ForwardsTheOpenAiSurfaceByteByByte) {
   }
 }
 
+TEST_F(HttpFaceTest, RefusalsBeforeTheOpenAiSurfaceHaveItsShapeToo) {
+  const std::pair<http::Headers, int> refused[] = {{{{"authorization", "Bearer aima_nobody_0"}}, 401},
+                                                   {{{"origin", "http://evil.example"}}, 403}};
+  for (const auto& [headers, status] : refused) {
+    const auto response = Ask("POST", "/v1/chat/completions", "{}", headers);
+    EXPECT_EQ(response.status, status);
+    const json error = json::parse(response.body)["error"];
+    EXPECT_TRUE(error["message"].is_string() && error["type"].is_string() && error.contains("param")) << response.body;
+  }
+  // What the server refuses before anybody looks at it.
+  const http::Response large = face_->ErrorAnswer({.target = "/v1/embeddings"}, "/v1/embeddings", Error(unit::v1::TOO_LARGE, "x"), {}, 413);
+  EXPECT_EQ(large.status, 413);
+  EXPECT_EQ(json::parse(large.body)["error"]["type"], "invalid_request_error");
+}
+
 TEST_F(HttpFaceTest, ErrorsOfTheOpenAiSurfaceHaveItsShape) {
   services_.stream_end = Error(unit::v1::UNAVAILABLE, "nobody is there");
   const auto response = Ask("POST", "/v1/chat/completions", "{}");

@@ -281,7 +281,7 @@ Task<void> HttpFace::OpenAi(Visit& visit) {
   visit.unit = "openai";
   const bool models = absl::StartsWith(visit.path, "/v1/models");
   absl::Status allowed = Access::Check(visit.caller, models ? unit::v1::READ : unit::v1::OPERATE, visit.path);
-  if (!allowed.ok()) co_return co_await FailAsOpenAi(visit, allowed);
+  if (!allowed.ok()) co_return co_await Fail(visit, allowed);
   inference::v1::ForwardRequest request;
   request.set_path(visit.request.target);
   request.set_method(visit.request.method);
@@ -302,7 +302,7 @@ Task<void> HttpFace::OpenAi(Visit& visit) {
     if (!more.ok()) {
       visit.outcome = DetailsOf(more.status()).reason;
       // Once bytes are out, breaking off is the only way to say that the answer is not whole.
-      if (!begun) co_await FailAsOpenAi(visit, more.status());
+      if (!begun) co_await Fail(visit, more.status());
       co_return;
     }
     if (!*more) break;
@@ -319,22 +319,6 @@ Task<void> HttpFace::OpenAi(Visit& visit) {
     if (!visit.exchange.WriteNow(chunk.body()) && !(co_await visit.exchange.Flush()).ok()) co_return;
   }
   if (begun) (co_await visit.exchange.Finish()).IgnoreError();
-}
-
-Task<void> HttpFace::FailAsOpenAi(Visit& visit, const absl::Status& status) {
-  const ErrorDetails details = DetailsOf(status);
-  visit.outcome = details.reason;
-  http::Response response = ErrorResponse(status, visit.meta);
-  response.headers.Set("Content-Type", "application/json");
-  const char* type = response.status == 401   ? "authentication_error"
-                     : response.status == 403 ? "permission_error"
-                     : response.status == 429 ? "rate_limit_error"
-                     : response.status < 500  ? "invalid_request_error"
-                                              : "server_error";
-  json body;
-  body["error"] = {{"message", details.message}, {"type", type}, {"param", nullptr}, {"code", details.reason}};
-  response.body = body.dump(-1, ' ', false, json::error_handler_t::replace);
-  co_await Answer(visit, std::move(response));
 }
 
 }  // namespace aima::gateway
