@@ -2,6 +2,7 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
 
 #include <algorithm>
 #include <utility>
@@ -63,6 +64,13 @@ Task<absl::Status> ModelCatalog::Read(CallContext call) {
   for (size_t i = 0; i < models_.size(); ++i) {
     by_id_.emplace(models_[i].id, i);
     by_name_.emplace(models_[i].name, i);
+  }
+  // Models that an Ollama server keeps have tags in their ids. They are found as models that were pulled from Ollama's
+  // library are: without `:latest`, or with the tag as the end of the name. Ids and names of others come first.
+  for (size_t i = 0; i < models_.size(); ++i) {
+    const std::pair<std::string, std::string> parts = absl::StrSplit(models_[i].id, absl::MaxSplits(':', 1));
+    if (parts.second.empty()) continue;
+    by_name_.emplace(parts.second == "latest" ? parts.first : absl::StrCat(parts.first, "-", parts.second), i);
   }
   known_ = true;
   co_return absl::OkStatus();

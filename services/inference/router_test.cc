@@ -75,6 +75,15 @@ TEST_F(RouterTest, AModelIsFoundByIdAndByNameAndAskedForOnce) {
   EXPECT_EQ(engines_.reads, 1);
 }
 
+TEST_F(RouterTest, ModelsOfAnOllamaServerAreFoundAsThoseOfItsLibraryAre) {
+  models_.Add("smol:latest", v1::MODEL_TYPE_LLM);
+  models_.Add("llama3.2:1b", v1::MODEL_TYPE_LLM);
+  models_.Add("chatty:latest", v1::MODEL_TYPE_EMBEDDING);
+  engines_.endpoints = {EndpointOf("a", "smol:latest"), EndpointOf("b", "llama3.2:1b"), EndpointOf("c", "chatty")};
+  for (const char* name : {"smol:latest", "smol", "llama3.2:1b", "llama3.2-1b"}) EXPECT_THAT(Acquire(name), IsOk()) << name;
+  EXPECT_THAT(Acquire("chatty"), IsOk()) << "what has the name itself comes first";
+}
+
 TEST_F(RouterTest, AModelThatWasMadeAMomentAgoIsFound) {
   engines_.endpoints = {EndpointOf("a", "chatty"), EndpointOf("b", "fresh")};
   EXPECT_THAT(Acquire("chatty"), IsOk());

@@ -98,6 +98,7 @@ Json PullInput(const std::string& name) {
 std::string ListedName(const Json& model) {
   const std::string id = TextOf(model, "id");
   const std::string repo = TextOf(model, "repo");
+  if (absl::StrContains(id, ":")) return id;  // as a server of Ollama's calls it
   absl::string_view tag = id;
   if (TextOf(model, "source") != "ollama" || !absl::ConsumePrefix(&tag, Slug(LastSegment(repo)))) {
     return absl::StrCat(id, ":latest");

@@ -217,6 +217,14 @@ Task<absl::Status> OllamaApi::Tags(TranslatedVisit& visit) {
   CO_ASSIGN_OR_RETURN(const json models, co_await Models(visit));
   json list = {{"models", json::array()}};
   for (const json& model : models) list["models"].push_back(ListedModel(model));
+  // Models that come with engines or that they keep, such as those of an Ollama server.
+  const absl::StatusOr<json> asked = co_await Run(visit, "inference.models", json::object());
+  for (const json& model : asked.ok() ? asked->value("models", json::array()) : json::array()) {
+    const auto same = [&](const json& one) { return one.value("id", "") == model.value("id", ""); };
+    if (model.value("running", false) && std::none_of(models.begin(), models.end(), same)) {
+      list["models"].push_back(ListedModel(model));
+    }
+  }
   co_return co_await Answer(visit, list);
 }
 
