@@ -137,9 +137,11 @@ Json ErrorBody(const absl::Status& status) {
 
 Json ListedModel(const Json& model) {
   const std::string name = ListedName(model);
+  // Ollama's own program reads a time here in any case; when an engine's models changed is not known.
+  const std::string updated = TextOf(model, "update_time");
   return {{"name", name},
           {"model", name},
-          {"modified_at", TextOf(model, "update_time")},
+          {"modified_at", updated.empty() ? "1970-01-01T00:00:00Z" : updated},
           {"size", static_cast<int64_t>(NumberOf(model, "size"))},
           {"digest", TextOf(model, "digest")},
           {"details", DetailsOfModel(model)}};
