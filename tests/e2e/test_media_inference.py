@@ -273,7 +273,8 @@ def test_events_tell_of_these_requests(media):
 
     def told():
         events = media.execute("event.query", {"type": "inference.request_completed", "after": after})["items"]
-        return [event["payload"]["type"] for event in events] == ["synthesize", "transcribe"]
+        # Events of requests before these may still be on their way.
+        return [event["payload"]["type"] for event in events][-2:] == ["synthesize", "transcribe"]
 
     media.wait(told, what="events of both requests")
 

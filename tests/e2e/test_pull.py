@@ -295,7 +295,15 @@ def test_progress_is_told_and_never_goes_back(pulling, hub):
 def test_a_pull_goes_on_when_its_caller_leaves_and_pulling_again_attaches(pulling, hub):
     weights = gguf(32, seed="left")
     hub.publish("acme/Left-GGUF", {"left-Q8_0.gguf": weights})
-    with Line(hub.cdn_port, slow) as line:
+    gone = threading.Event()
+
+    def until_gone(number, sent):
+        """Each connection gives some bytes, and the others when the caller has gone."""
+        if sent > MIB:
+            gone.wait(20)
+        return "pass"
+
+    with Line(hub.cdn_port, until_gone) as line:
         with through(hub, line):
             aima = subprocess.Popen([bin_dir() / "aima", "exec", "model.pull", "--source", "huggingface", "--repo", "acme/Left-GGUF"],
                                     env=pulling.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -305,6 +313,7 @@ def test_a_pull_goes_on_when_its_caller_leaves_and_pulling_again_attaches(pullin
             aima.wait(10)
             assert pulling.execute("model.get", {"model_id": "left"})["status"] == "pulling"
             assert pulling.execute("model.pulls")["items"][0]["progress"]["model_id"] == "left"
+            gone.set()
             assert pull(pulling, "acme/Left-GGUF")["status"] == "ready"
         assert line.sent < len(weights) + MIB, "it was begun anew"
     assert files_of(pulling, "left")["left-Q8_0.gguf"].read_bytes() == weights
