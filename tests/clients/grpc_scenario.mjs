@@ -52,7 +52,9 @@ if (model) {
 
   const events = client('event', 'EventService');
   const { latest } = await call(events, 'Query', { limit: 1 });
-  const endless = { model, message: 'Count to one thousand.', max_tokens: 100000 };
+  // The model may not decide to stop early.
+  const endless = { model, message: 'Count to one thousand.', max_tokens: 100000,
+                    engine_options: { fields: { ignore_eos: { bool_value: true } } } };
   const running = inference.ChatStream(endless, metadata(adminKey));
   told.left = await new Promise((done) => {
     running.once('data', () => running.cancel());

@@ -21,6 +21,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	devicev1 "aima/clients/aima/device/v1"
 	eventv1 "aima/clients/aima/event/v1"
@@ -122,7 +123,10 @@ func askModel(ctx context.Context, connection *grpc.ClientConn, model string, to
 	told["chat"] = seen{"whole": whole.Content, "streamed": text, "pieces": pieces, "tokens": whole.Usage.CompletionTokens}
 
 	many, one := int64(100000), int32(1)
-	endless := &inferencev1.ChatRequest{Model: model, Message: "Count to one thousand.", MaxTokens: &many}
+	// The model may not decide to stop early.
+	goOn, err := structpb.NewStruct(map[string]any{"ignore_eos": true})
+	must(err)
+	endless := &inferencev1.ChatRequest{Model: model, Message: "Count to one thousand.", MaxTokens: &many, EngineOptions: goOn}
 	leaving, leave := context.WithCancel(ctx)
 	running, err := inference.ChatStream(leaving, endless)
 	must(err)
