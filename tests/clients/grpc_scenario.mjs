@@ -52,9 +52,10 @@ if (model) {
 
   const events = client('event', 'EventService');
   const { latest } = await call(events, 'Query', { limit: 1 });
-  // The model may not decide to stop early.
+  // The model may not decide to stop early. (proto-loader takes keepCase for the files it loads, not for its own copy of
+  // google.protobuf.Struct, whose fields are camelCase whatever one asks.)
   const endless = { model, message: 'Count to one thousand.', max_tokens: 100000,
-                    engine_options: { fields: { ignore_eos: { bool_value: true } } } };
+                    engine_options: { fields: { ignore_eos: { boolValue: true } } } };
   const running = inference.ChatStream(endless, metadata(adminKey));
   told.left = await new Promise((done) => {
     running.once('data', () => running.cancel());
