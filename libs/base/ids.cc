@@ -17,15 +17,33 @@ void FillRandom(void* out, size_t size) {
   if (getrandom(out, size, 0) != static_cast<ssize_t>(size)) std::abort();
 }
 
+// Random bytes for ids, each of which needs few: a call of the kernel for many of them. A child of fork that does not call
+// exec would repeat its parent's.
+class RandomBytes {
+ public:
+  unsigned char Next() {
+    if (next_ == sizeof(bytes_)) {
+      FillRandom(bytes_, sizeof(bytes_));
+      next_ = 0;
+    }
+    return bytes_[next_++];
+  }
+
+ private:
+  unsigned char bytes_[256];
+  size_t next_ = sizeof(bytes_);
+};
+
 }  // namespace
 
 std::string NewId(absl::string_view prefix) {
-  unsigned char random[16];
-  FillRandom(random, sizeof(random));
-  std::string id(prefix);
+  static thread_local RandomBytes random;
+  std::string id;
+  id.reserve(prefix.size() + 26);
+  id.append(prefix.data(), prefix.size());
   const uint64_t now = absl::ToUnixMillis(absl::Now());
   for (int shift = 45; shift >= 0; shift -= 5) id += kAlphabet[(now >> shift) & 31];
-  for (unsigned char byte : random) id += kAlphabet[byte & 31];
+  for (int i = 0; i < 16; ++i) id += kAlphabet[random.Next() & 31];
   return id;
 }
 

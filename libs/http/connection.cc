@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
 #include <cstring>
 
 namespace aima::http {
@@ -19,6 +20,8 @@ constexpr size_t kBodyReadSize = 64 << 10;
 constexpr auto kLinger = std::chrono::seconds(2);
 constexpr auto kWatchAfter = std::chrono::milliseconds(200);
 constexpr size_t kBytesPerSecondMin = 16 << 10;
+// More than this does not wait for the end of the loop's turn.
+constexpr size_t kGatherSize = 64 << 10;
 
 bool Breaks(std::string_view text) { return text.find_first_of(std::string_view("\r\n\0", 3)) != text.npos; }
 
@@ -184,6 +187,7 @@ Task<void> Connection::Serve() {
   serving_ = false;
   // A stream without its end must not look whole.
   if (answer_ == Answer::kStreaming) {
+    (void)co_await Flush();
     keep_alive_ = false;
     stream_.Close();
   }
@@ -266,13 +270,14 @@ Task<absl::Status> Connection::StartStream(int status, Headers headers) {
   status_ = status;
   chunked_ = parser_->version() >= 11;
   if (!chunked_) keep_alive_ = false;
-  const std::string head = Head(status, headers, std::nullopt);
+  unsent_ = Head(status, headers, std::nullopt);
   StartRead();
-  co_return co_await Put({asio::buffer(head)});
+  FlushSoon();
+  co_return absl::OkStatus();
 }
 
 Task<absl::Status> Connection::Write(std::string_view bytes) {
-  if (answer_ == Answer::kStreaming && WriteNow(bytes)) co_return absl::OkStatus();
+  if (WriteNow(bytes)) co_return absl::OkStatus();
   co_return co_await Flush();
 }
 
@@ -280,27 +285,80 @@ bool Connection::WriteNow(std::string_view bytes) {
   if (answer_ != Answer::kStreaming || cancelled_) return false;
   if (bytes.empty() || request().method == "HEAD") return true;
   bytes_sent_ += bytes.size();
-  char head[20];
-  const int head_size = chunked_ ? snprintf(head, sizeof head, "%zx\r\n", bytes.size()) : 0;
-  net::Stream::Pieces pieces = {asio::buffer(head, head_size), asio::buffer(bytes.data(), bytes.size()),
-                                asio::buffer("\r\n", chunked_ ? 2 : 0)};
+  if (chunked_) absl::StrAppend(&unsent_, absl::Hex(bytes.size()), "\r\n");
+  unsent_.append(bytes);
+  if (chunked_) unsent_.append("\r\n");
+  if (!sending_.empty()) return false;  // the client is slower than we are
+  if (unsent_.size() < kGatherSize) {
+    FlushSoon();
+    return true;
+  }
+  SendUnsent();
+  return sending_.empty();
+}
+
+// What is written during one turn of the loop is one packet: a short answer's head, body and end, or tokens that have
+// arrived together.
+void Connection::FlushSoon() {
+  if (std::exchange(flush_posted_, true)) return;
+  asio::post(stream_.socket().get_executor(), [self = shared_from_this()] {
+    self->flush_posted_ = false;
+    if (self->sending_.empty()) self->SendUnsent();
+  });
+}
+
+// Gives what waits to the transport; what it does not take at once follows in the background.
+void Connection::SendUnsent() {
+  if (unsent_.empty() || cancelled_) return;
   net::Stream::Error error;
-  if (unsent_.empty()) stream_.TryWrite(pieces, error);
-  for (const asio::const_buffer& piece : pieces) unsent_.append(static_cast<const char*>(piece.data()), piece.size());
-  return unsent_.empty();
+  const size_t sent = stream_.TryWrite(asio::buffer(unsent_), error);
+  if (error && error != asio::error::would_block && error != asio::error::try_again) return LoseClient();
+  if (sent == unsent_.size()) {
+    if (unsent_.capacity() > kGatherSize) std::string().swap(unsent_);
+    return unsent_.clear();
+  }
+  sending_ = std::exchange(unsent_, {});
+  sending_at_ = sent;
+  SendRest();
+}
+
+void Connection::SendRest() {
+  ExpireIn(owner_.options().idle_timeout);
+  stream_.WriteSome(asio::buffer(sending_.data() + sending_at_, sending_.size() - sending_at_),
+                    [self = shared_from_this()](net::Stream::Error error, size_t size) {
+                      self->sending_at_ += size;
+                      if (error) self->LoseClient();
+                      if (!error && self->sending_at_ < self->sending_.size()) return self->SendRest();
+                      std::string().swap(self->sending_);
+                      self->expires_ = Clock::time_point::max();
+                      if (!error) self->SendUnsent();
+                      if (self->sending_.empty()) self->flush_waiter_.Resume();
+                    });
+}
+
+void Connection::LoseClient() {
+  keep_alive_ = false;
+  unsent_.clear();
+  stream_.Close();  // which ends the read that is pending, and by it the handler
+  if (serving_) StartRead();
 }
 
 Task<absl::Status> Connection::Flush() {
-  if (answer_ != Answer::kStreaming) co_return absl::FailedPreconditionError("no stream has been started");
-  const std::string rest = std::exchange(unsent_, {});
-  co_return co_await Put({asio::buffer(rest)});
+  if (answer_ == Answer::kNone) co_return absl::FailedPreconditionError("no stream has been started");
+  if (sending_.empty()) SendUnsent();
+  if (!sending_.empty()) {
+    co_await asio::async_initiate<decltype(asio::use_awaitable), void()>(
+        [this](auto handler) { flush_waiter_.Set(std::move(handler)); }, asio::use_awaitable);
+  }
+  if (cancelled_ || !stream_.socket().is_open()) co_return absl::CancelledError("the client has gone");
+  co_return absl::OkStatus();
 }
 
 Task<absl::Status> Connection::Finish() {
   if (answer_ != Answer::kStreaming) co_return absl::FailedPreconditionError("no stream has been started");
   answer_ = Answer::kComplete;
-  if (!chunked_ || request().method == "HEAD") co_return absl::OkStatus();
-  co_return co_await Put({asio::buffer("0\r\n\r\n", 5)});
+  if (chunked_ && request().method != "HEAD") unsent_.append("0\r\n\r\n");
+  co_return co_await Flush();
 }
 
 void Connection::Tick(Clock::time_point now) {
@@ -335,6 +393,7 @@ void Connection::Abort() {
 void Connection::Abandon() {
   Abort();
   asio::any_completion_handler<void()>().swap(read_waiter_);
+  flush_waiter_ = {};
 }
 
 }  // namespace aima::http

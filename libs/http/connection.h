@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "libs/base/waiter.h"
 #include "libs/http/parser.h"
 #include "libs/http/server.h"
 #include "libs/net/stream.h"
@@ -78,6 +79,10 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   // Lets the client read our answer: closing with unread bytes would reset the connection.
   Task<void> Linger();
   Task<absl::Status> Put(net::Stream::Pieces pieces);
+  void FlushSoon();
+  void SendUnsent();
+  void SendRest();
+  void LoseClient();
   std::string Head(int status, const Headers& headers, std::optional<size_t> length);
   void ExpireIn(absl::Duration time) { expires_ = Clock::now() + absl::ToChronoMilliseconds(time); }
 
@@ -108,7 +113,11 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   bool chunked_ = false;
   int status_ = 0;
   size_t bytes_sent_ = 0;
-  std::string unsent_;  // what WriteNow has left for Flush
+  std::string unsent_;   // of a stream: waits for the end of the loop's turn, or for what is being sent
+  std::string sending_;  // what the transport did not take at once, from sending_at_ on
+  size_t sending_at_ = 0;
+  bool flush_posted_ = false;
+  Waiter<> flush_waiter_;  // for both to be empty
 };
 
 }  // namespace aima::http

@@ -30,12 +30,13 @@ class Exchange {
   // The whole answer. For HEAD the body is left out and its length kept.
   virtual Task<absl::Status> Send(Response response) = 0;
 
-  // An answer piece by piece. Each Write goes out at once and returns when the transport has taken it; errors mean
+  // An answer piece by piece. What is written goes out when the loop's turn ends or the answer does, so that pieces
+  // that belong together travel together. A Write returns at once unless the client is slower than that; errors mean
   // that the client has gone.
   virtual Task<absl::Status> StartStream(int status, Headers headers) = 0;
   virtual Task<absl::Status> Write(std::string_view bytes) = 0;
-  // The same in two halves, for what is written often: sends what the transport takes at once, which mostly is all;
-  // after false comes Flush.
+  // The same in two halves, for what is written often: after false comes Flush, which waits until the transport has
+  // taken all.
   virtual bool WriteNow(std::string_view bytes) = 0;
   virtual Task<absl::Status> Flush() = 0;
   virtual Task<absl::Status> Finish() = 0;

@@ -220,6 +220,7 @@ int Main(int argc, char** argv, std::string_view domain, std::function<Task<absl
   std::filesystem::permissions(config->general().data_dir() + "/run", std::filesystem::perms::owner_all, ignored);
 
   Loop loop(1);
+  const LogGathering gathering(loop);
   absl::Status result;
   {
     ServiceHost host(loop, std::string(domain), *std::move(config), flags->share_dir);

@@ -1,11 +1,14 @@
 #include "libs/telemetry/log.h"
 
 #include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
-#include <chrono>
-#include <cstdio>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <mutex>
+#include <utility>
 
 #include "libs/unit/json_codec.h"
 
@@ -30,6 +33,51 @@ class Escaped : public spdlog::custom_flag_formatter {
   bool quoted_;
 };
 
+// Standard error. spdlog's own sink flushes after each line, and a write per line would be a tenth of what a small call
+// costs.
+class StandardError : public spdlog::sinks::base_sink<std::mutex>, public std::enable_shared_from_this<StandardError> {
+ public:
+  ~StandardError() override { flush_(); }
+
+  // Lets lines wait for the end of the turn that `loop` is in; null: writes each at once.
+  void GatherOn(Loop* loop) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    loop_ = loop;
+    flush_();
+  }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    formatter_->format(message, lines_);
+    if (!loop_ || lines_.size() > kMostBytes) return flush_();
+    if (std::exchange(posted_, true)) return;
+    boost::asio::post(*loop_, [weak = weak_from_this()] {
+      const std::shared_ptr<StandardError> self = weak.lock();
+      if (!self) return;
+      const std::lock_guard<std::mutex> lock(self->mutex_);
+      self->posted_ = false;
+      self->flush_();
+    });
+  }
+
+  void flush_() override {
+    for (size_t done = 0; done < lines_.size();) {
+      const ssize_t written = write(STDERR_FILENO, lines_.data() + done, lines_.size() - done);
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) break;  // there is nowhere to complain
+      done += written;
+    }
+    lines_.clear();
+  }
+
+ private:
+  static constexpr size_t kMostBytes = 32 << 10;
+
+  Loop* loop_ = nullptr;
+  bool posted_ = false;
+  spdlog::memory_buf_t lines_;
+};
+
 }  // namespace
 
 void SetUpLogging(std::string_view process, const std::string& level, const std::string& format) {
@@ -39,16 +87,21 @@ void SetUpLogging(std::string_view process, const std::string& level, const std:
   formatter->set_pattern(json ? "{\"time\":\"%Y-%m-%dT%H:%M:%S.%eZ\",\"level\":\"%l\",\"process\":\"" +
                                     std::string(process) + "\",\"message\":%*}"
                               : "%Y-%m-%dT%H:%M:%S.%eZ %-5l " + std::string(process) + " %*");
-  auto logger = std::make_shared<spdlog::logger>(std::string(process), std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger = std::make_shared<spdlog::logger>(std::string(process), std::make_shared<StandardError>());
   logger->set_formatter(std::move(formatter));
   logger->set_level(spdlog::level::from_str(level));
-  // A write per line would be a tenth of what a small call costs. Lines go out together, once a second; what tells of
-  // trouble goes out at once, with all before it.
-  static char buffer[1 << 16];
-  std::setvbuf(stderr, buffer, _IOFBF, sizeof(buffer));
   logger->flush_on(spdlog::level::warn);
   spdlog::set_default_logger(std::move(logger));
-  spdlog::flush_every(std::chrono::seconds(1));
+}
+
+LogGathering::LogGathering(Loop& loop) : logger_(spdlog::default_logger()) { Gather(&loop); }
+
+LogGathering::~LogGathering() { Gather(nullptr); }
+
+void LogGathering::Gather(Loop* loop) {
+  for (const spdlog::sink_ptr& sink : logger_->sinks()) {
+    if (const auto ours = std::dynamic_pointer_cast<StandardError>(sink)) ours->GatherOn(loop);
+  }
 }
 
 }  // namespace aima

@@ -13,6 +13,7 @@
 #include "libs/net/listener.h"
 #include "libs/rpc/client.h"
 #include "libs/runtime/notify.h"
+#include "libs/telemetry/log.h"
 #include "services/gateway/anthropic/anthropic_api.h"
 #include "services/gateway/grpc_face.h"
 #include "services/gateway/http_face.h"
@@ -151,6 +152,7 @@ absl::Status Serve(const config::v1::Config& config, const std::string& share_di
                    const std::vector<mcp::Source*>& mcp_sources) {
   ASSIGN_OR_RETURN(std::unique_ptr<Catalogue> catalogue, Catalogue::Load(share_dir + "/units.binpb"));
   Loop loop(1);
+  const LogGathering gathering(loop);
   absl::Status result;
   {
     Gateway gateway(loop, config, share_dir, std::move(catalogue), mcp_sources);
