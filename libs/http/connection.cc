@@ -222,7 +222,7 @@ Task<void> Connection::Linger() {
 
 std::string Connection::Head(int status, const Headers& headers, std::optional<size_t> length) {
   std::string head;
-  head.reserve(256);
+  head.reserve(512);
   absl::StrAppend(&head, parser_->version() >= 11 ? "HTTP/1.1 " : "HTTP/1.0 ", status, " ");
   head.append(ReasonPhrase(status)).append("\r\ndate: ").append(owner_.date()).append("\r\n");
   for (const auto& [name, value] : headers) {
@@ -285,6 +285,8 @@ bool Connection::WriteNow(std::string_view bytes) {
   if (answer_ != Answer::kStreaming || cancelled_) return false;
   if (bytes.empty() || request().method == "HEAD") return true;
   bytes_sent_ += bytes.size();
+  const size_t room = unsent_.size() + bytes.size() + 32;
+  if (room > unsent_.capacity()) unsent_.reserve(std::max(room, 2 * unsent_.capacity()));
   if (chunked_) absl::StrAppend(&unsent_, absl::Hex(bytes.size()), "\r\n");
   unsent_.append(bytes);
   if (chunked_) unsent_.append("\r\n");

@@ -25,6 +25,7 @@ class Headers {
   // Replaces all fields of this name by one.
   void Set(std::string_view name, std::string value);
   void Erase(std::string_view name);
+  void Reserve(size_t fields) { fields_.reserve(fields); }
 
   bool empty() const { return fields_.empty(); }
   size_t size() const { return fields_.size(); }

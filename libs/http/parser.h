@@ -42,6 +42,7 @@ class Parser : public boost::beast::http::basic_parser<is_request> {
       error = boost::beast::http::error::header_limit;
       return;
     }
+    if (message_.headers.empty()) message_.headers.Reserve(8);
     message_.headers.Add(std::string(View(name)), std::string(View(value)));
   }
   void on_header_impl(Error&) override {}

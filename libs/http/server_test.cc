@@ -112,6 +112,44 @@ TEST_F(ServerTest, StreamsInChunksAndToOldClientsUntilTheEnd) {
   EXPECT_THAT(Raw("GET / HTTP/1.0\r\n\r\n"), EndsWith("\r\n\r\nonetwotwotwotwotwotwo"));
 }
 
+TEST_F(ServerTest, WhatIsWrittenInOneTurnOfTheLoopIsOnePacket) {
+  Serve([](Exchange& exchange) -> Task<void> {
+    (void)co_await exchange.StartStream(200, {});
+    (void)co_await exchange.Write("one");
+    EXPECT_TRUE(exchange.WriteNow("two"));
+    (void)co_await exchange.Finish();
+  });
+  tcp::socket socket = Connect();
+  asio::write(socket, asio::buffer(std::string("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")));
+  EXPECT_THAT(Await(ReadAll(socket)), EndsWith("3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"));
+  // Where linux/tcp.h has tcpi_data_segs_in; glibc's tcp_info ends before it.
+  constexpr size_t kDataSegmentsIn = 152 / sizeof(uint32_t);
+  uint32_t info[64] = {};
+  socklen_t size = sizeof info;
+  ASSERT_EQ(getsockopt(socket.native_handle(), IPPROTO_TCP, TCP_INFO, info, &size), 0);
+  EXPECT_EQ(info[kDataSegmentsIn], 1u);
+}
+
+TEST_F(ServerTest, AClientThatReadsSlowlyGetsAllInOrder) {
+  constexpr int kPieces = 600;
+  Serve([](Exchange& exchange) -> Task<void> {
+    (void)co_await exchange.StartStream(200, {});
+    for (int i = 0; i < kPieces; ++i) {
+      const std::string piece(50'000, static_cast<char>('a' + i % 26));
+      if (!exchange.WriteNow(piece) && !(co_await exchange.Flush()).ok()) co_return;
+    }
+    (void)co_await exchange.Finish();
+  });
+  tcp::socket socket = Connect();
+  asio::write(socket, asio::buffer(std::string("GET / HTTP/1.0\r\n\r\n")));
+  // The server fills the connection, and waits.
+  for (int i = 0; i < 200; ++i) loop_.run_one_for(std::chrono::milliseconds(1));
+  const std::string answer = Await(ReadAll(socket));
+  std::string expected;
+  for (int i = 0; i < kPieces; ++i) expected.append(50'000, static_cast<char>('a' + i % 26));
+  EXPECT_TRUE(answer.substr(answer.find("\r\n\r\n") + 4) == expected);
+}
+
 TEST_F(ServerTest, ARefusalKnowsWhatWasRefused) {
   Serve(Echo, {.max_body_bytes = 10, .error_response = [](int status, std::string_view, const Request& request) {
           Response response;

@@ -4,7 +4,7 @@
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <deque>
+#include <list>
 #include <random>
 
 #include "aima/unit/v1/errors.pb.h"
@@ -118,7 +118,7 @@ class ClientCall : public Receiver, public std::enable_shared_from_this<ClientCa
   Loop& loop_;
   std::string domain_;
   std::shared_ptr<Stream> stream_;
-  std::deque<std::string> waiting_;  // messages that nobody has asked for yet
+  std::list<std::string> waiting_;   // messages that nobody has asked for yet
   Message* into_ = nullptr;          // where the reader wants the next one
   bool parsed_ = false;
   Waiter<bool> reader_;

@@ -343,6 +343,7 @@ void Connection::Forget(int32_t id, uint32_t error_code) {
   streams_.erase(found);
   UnwatchDeadline(*stream);
   stream->connection_ = nullptr;
+  if (!stream->receiver_) return;  // it has heard its last word, as after most calls
   if (stream->server_) {
     stream->EndWith(Error(unit::v1::CANCELLED, "the caller has gone"), true);
   } else {

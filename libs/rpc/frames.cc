@@ -66,6 +66,7 @@ struct Callbacks {
     }
     const absl::string_view name = View(name_data, name_size);
     const absl::string_view value = View(value_data, value_size);
+    if (stream->headers_.empty()) stream->headers_.reserve(16);
     if (stream->got_headers_) {
       if (!absl::StartsWith(name, ":")) stream->trailers_.emplace_back(name, value);
     } else if (name == ":path") {

@@ -7,6 +7,7 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
+#include <optional>
 
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/errors/errors.h"
@@ -44,13 +45,14 @@ Task<absl::Status> UnitMiddleware::operator()(CallContext& call, const Method& m
                                               Message* response, std::function<Task<absl::Status>()> next) {
   const absl::Time start = absl::Now();
   metrics_.SetInFlight(++in_flight_);
-  absl::Status status = absl::CancelledError("the caller has gone");
+  std::optional<absl::Status> status;
   // Also when the handler is cancelled, which leaves by an exception.
   absl::Cleanup end = [&] {
     metrics_.SetInFlight(--in_flight_);
     const absl::Duration duration = absl::Now() - start;
-    metrics_.Count(call.unit, status.ok() ? "OK" : DetailsOf(status).reason, duration);
-    Log(call, status, duration);
+    if (!status) status = absl::CancelledError("the caller has gone");
+    metrics_.Count(call.unit, status->ok() ? "OK" : DetailsOf(*status).reason, duration);
+    Log(call, *status, duration);
   };
   const bool keyed = method.options.kind() == unit::v1::COMMAND && response && !call.idempotency_key.empty();
   if (keyed) {
@@ -59,7 +61,7 @@ Task<absl::Status> UnitMiddleware::operator()(CallContext& call, const Method& m
   } else {
     status = co_await next();
   }
-  co_return absl::Status(status);  // a copy: `end` still reads it
+  co_return absl::Status(*status);  // a copy: `end` still reads it
 }
 
 Task<absl::Status> UnitMiddleware::Once(CallContext& call, const Message& request, Message& response,

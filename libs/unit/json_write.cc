@@ -258,6 +258,7 @@ size_t SequenceLength(std::string_view text) {
 
 void AppendJsonString(std::string_view text, std::string& out) {
   static constexpr char kHex[] = "0123456789abcdef";
+  if (out.empty()) out.reserve(text.size() + text.size() / 8 + 2);
   out += '"';
   for (size_t i = 0; i < text.size();) {
     const unsigned char c = text[i];

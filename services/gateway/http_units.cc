@@ -286,7 +286,7 @@ Task<void> HttpFace::OpenAi(Visit& visit) {
   request.set_path(visit.request.target);
   request.set_method(visit.request.method);
   for (const auto& [name, value] : visit.request.headers) {
-    if (http::EqualsIgnoringCase(name, "authorization") || http::EqualsIgnoringCase(name, "x-api-key")) continue;
+    if (!http::EqualsIgnoringCase(name, "content-type") && !http::EqualsIgnoringCase(name, "accept")) continue;
     auto* header = request.add_headers();
     header->set_name(name);
     header->set_value(value);

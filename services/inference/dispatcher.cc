@@ -37,8 +37,8 @@ http::Request ToHttp(EngineRequest request, const Endpoint& engine) {
 
 }  // namespace
 
-RequestLog::RequestLog(events::Outbox& outbox, CallContext call, std::string model, const char* type)
-    : outbox_(outbox), call_(std::move(call)), model_(std::move(model)), type_(type) {}
+RequestLog::RequestLog(events::Outbox& outbox, const CallContext& call, std::string model, const char* type)
+    : outbox_(outbox), call_(call), model_(std::move(model)), type_(type) {}
 
 RequestLog::~RequestLog() {
   if (!ended_) Failed(Error(unit::v1::CANCELLED, "the caller left")).IgnoreError();
@@ -93,8 +93,8 @@ Task<absl::Status> Dispatched::Broken(absl::Status cause) {
   co_return status;
 }
 
-Task<absl::StatusOr<Dispatched>> Dispatcher::Send(CallContext call, std::string model, Ask ask, RequestLog& log,
-                                                  Make make) {
+Task<absl::StatusOr<Dispatched>> Dispatcher::Send(const CallContext& call, const std::string& model, Ask ask, RequestLog& log,
+                                                  const Make& make) {
   bool told = false;
   absl::Duration pause = kFirstPause;
   int failures = 0;

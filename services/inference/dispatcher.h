@@ -18,7 +18,8 @@ namespace aima::inference {
 // neither completed nor failed when this is destroyed was cancelled.
 class RequestLog {
  public:
-  RequestLog(events::Outbox& outbox, CallContext call, std::string model, const char* type);
+  // `call` must outlive it.
+  RequestLog(events::Outbox& outbox, const CallContext& call, std::string model, const char* type);
   ~RequestLog();
   RequestLog(const RequestLog&) = delete;
   RequestLog& operator=(const RequestLog&) = delete;
@@ -34,7 +35,7 @@ class RequestLog {
 
  private:
   events::Outbox& outbox_;
-  const CallContext call_;
+  const CallContext& call_;
   std::string model_;
   const char* const type_;
   const absl::Time began_ = absl::Now();
@@ -63,7 +64,8 @@ class Dispatcher {
   // Sends what `make` makes for the chosen engine, within the call's deadline, and returns when the engine begins
   // to answer. Tries other engines, or the same one anew, while none has begun; waits for one that still loads.
   using Make = std::function<absl::StatusOr<EngineRequest>(const Endpoint&)>;
-  Task<absl::StatusOr<Dispatched>> Send(CallContext call, std::string model, Ask ask, RequestLog& log, Make make);
+  Task<absl::StatusOr<Dispatched>> Send(const CallContext& call, const std::string& model, Ask ask, RequestLog& log,
+                                        const Make& make);
 
   // Asks the engine that already has the request something more about it; the answer replaces the one before.
   Task<absl::Status> Again(Dispatched& dispatched, EngineRequest request, absl::Time deadline);

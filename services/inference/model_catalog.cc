@@ -13,7 +13,7 @@
 
 namespace aima::inference {
 
-Task<absl::StatusOr<ModelRecord>> ModelCatalog::Resolve(CallContext call, std::string model) {
+Task<absl::StatusOr<ModelRecord>> ModelCatalog::Resolve(const CallContext& call, const std::string& model) {
   if (absl::Now() < fresh_until_) {
     if (const ModelRecord* record = Find(model); record != nullptr && record->ready) co_return *record;
   }

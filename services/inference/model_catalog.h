@@ -22,7 +22,7 @@ class ModelCatalog {
   ModelCatalog(Loop& loop, ModelDirectory& directory) : loop_(loop), directory_(directory) {}
 
   // The model of this id or name; ids win. INFERENCE_MODEL_NOT_FOUND names those that look like it.
-  Task<absl::StatusOr<ModelRecord>> Resolve(CallContext call, std::string model);
+  Task<absl::StatusOr<ModelRecord>> Resolve(const CallContext& call, const std::string& model);
   // All models, sorted by id.
   Task<absl::StatusOr<std::vector<ModelRecord>>> All(CallContext call);
   // What is known may be out of date.

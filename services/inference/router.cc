@@ -86,7 +86,7 @@ Router::Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, boo
       self_(std::make_shared<Router*>(this)),
       loader_(loop, engines, *this, loading) {}
 
-Task<absl::StatusOr<Router::Lease>> Router::Acquire(CallContext call, std::string model, Ask ask) {
+Task<absl::StatusOr<Router::Lease>> Router::Acquire(const CallContext& call, const std::string& model, Ask ask) {
   CO_ASSIGN_OR_RETURN(const ModelRecord record, co_await Resolve(call, model));
   CO_RETURN_IF_ERROR(CheckType(record, ask));
   while (true) {

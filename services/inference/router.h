@@ -61,7 +61,7 @@ class Router : private EngineTable {
   Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, bool auto_start, LoaderSettings loading = {});
 
   // A place in the least busy engine of the model, within the call's deadline.
-  Task<absl::StatusOr<Lease>> Acquire(CallContext call, std::string model, Ask ask);
+  Task<absl::StatusOr<Lease>> Acquire(const CallContext& call, const std::string& model, Ask ask);
   // Reads again which engines run.
   Task<absl::Status> Refresh(CallContext call);
 

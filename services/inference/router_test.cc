@@ -39,11 +39,14 @@ class RouterTest : public ::testing::Test {
     const auto done = [result](std::exception_ptr error, Leased lease) {
       if (!error) result->emplace(std::move(lease));
     };
+    // A function, whose arguments live as long as its coroutine.
+    constexpr auto kAsk = [](Router& router, std::string model, CallContext call) -> Task<Leased> {
+      co_return co_await router.Acquire(call, model, Ask::kChat);
+    };
     if (cancel != nullptr) {
-      boost::asio::co_spawn(loop_, router_.Acquire(call, model, Ask::kChat),
-                            boost::asio::bind_cancellation_slot(cancel->slot(), done));
+      boost::asio::co_spawn(loop_, kAsk(router_, model, call), boost::asio::bind_cancellation_slot(cancel->slot(), done));
     } else {
-      boost::asio::co_spawn(loop_, router_.Acquire(call, model, Ask::kChat), done);
+      boost::asio::co_spawn(loop_, kAsk(router_, model, call), done);
     }
     Settle();
     return result;
