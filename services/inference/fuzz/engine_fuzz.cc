@@ -194,6 +194,7 @@ void RunCall(World& world, Task<absl::Status> work) {
     world.loop.run_one();
   }
   Turn(world.loop);
+  for (const auto& event : world.outbox.told) CheckMessage(*event);
 }
 
 // A request as a service gets it; false if the gateway or the runtime would have refused it.
