@@ -27,6 +27,7 @@ class HostileEngineTest : public ::testing::Test {
   }
   void Speak(const std::string& dialect) {
     for (Endpoint& endpoint : engines_.endpoints) endpoint.dialect = dialect;
+    EXPECT_THAT(testing::Run(loop_, router_.Refresh(call_)), IsOk());
   }
   absl::StatusOr<v1::ChatResponse> Chat() {
     chat_.set_model("chatty");
@@ -120,7 +121,6 @@ TEST_F(HostileEngineTest, WhatIsNestedWithoutEndIsNoAnswerAndNoEndOfOurs) {
   for (const int status : {200, 400}) {
     for (const std::string& body : bodies) engine_.Then(ScriptedEngine::Answer(status, "application/json", body));
   }
-  engine_.Then({});
   for (const int status : {200, 400}) {
     for (const char* dialect : {"openai", "openai", "ollama", "open_inference"}) {
       Speak(dialect);
