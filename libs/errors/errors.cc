@@ -9,6 +9,7 @@
 #include "aima/unit/v1/unit.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "libs/base/utf8.h"
 
 namespace aima {
 namespace {
@@ -48,11 +49,12 @@ v1::CommonReason CommonReasonOf(absl::StatusCode code) {
 
 absl::Status ErrorOf(const EnumValueDescriptor* value, absl::string_view message, Metadata metadata) {
   const v1::Reason& reason = value->options().GetExtension(v1::reason);
-  absl::Status status(static_cast<absl::StatusCode>(reason.code()), message);
+  // What it says may come from anywhere, and must not make the whole unreadable.
+  absl::Status status(static_cast<absl::StatusCode>(reason.code()), ValidUtf8(std::string(message)));
   google::rpc::ErrorInfo info;
   info.set_reason(value->name());
   info.set_domain("aima");
-  for (auto& [key, text] : metadata) (*info.mutable_metadata())[key] = text;
+  for (auto& [key, text] : metadata) (*info.mutable_metadata())[ValidUtf8(key)] = ValidUtf8(text);
   status.SetPayload(kErrorInfoUrl, absl::Cord(info.SerializeAsString()));
   // The remedy travels too, because a caller in another process does not have this domain's descriptors.
   status.SetPayload(kReasonUrl, absl::Cord(reason.SerializeAsString()));
@@ -64,8 +66,8 @@ absl::Status InvalidInput(std::vector<FieldViolation> violations) {
   std::vector<std::string> texts;
   for (const FieldViolation& violation : violations) {
     auto* added = bad.add_field_violations();
-    added->set_field(violation.field);
-    added->set_description(violation.description);
+    added->set_field(ValidUtf8(violation.field));
+    added->set_description(ValidUtf8(violation.description));
     texts.push_back(violation.field.empty() ? violation.description
                                             : absl::StrCat(violation.field, ": ", violation.description));
   }
@@ -125,7 +127,7 @@ int HttpStatusOf(const absl::Status& status) {
 std::string SerializeDetails(const absl::Status& status) {
   google::rpc::Status wire;
   wire.set_code(static_cast<int>(status.code()));
-  wire.set_message(std::string(status.message()));
+  wire.set_message(ValidUtf8(std::string(status.message())));
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
     auto* any = wire.add_details();
     any->set_type_url(std::string(url));

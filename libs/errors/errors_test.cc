@@ -36,6 +36,24 @@ TEST(Errors, AStatusWithoutAReasonReportsTheCommonOneOfItsCode) {
   EXPECT_EQ(DetailsOf(absl::DataLossError("x")).reason, "INTERNAL_ERROR");
 }
 
+TEST(Errors, TextThatIsNoUtf8LeavesTheRestOfAnErrorReadable) {
+  const absl::Status sent = InvalidInput({{"a\xff", "is \xc3"}});
+  for (const absl::Status& status : {sent, Error(OVERLOADED, "busy with \xa3", {{"k\xa3", "v\xff"}})}) {
+    const absl::Status received =
+        StatusFromWire(static_cast<int>(status.code()), status.message(), SerializeDetails(status));
+    EXPECT_EQ(DetailsOf(received).reason, DetailsOf(status).reason);
+    EXPECT_EQ(received, status);
+  }
+  EXPECT_EQ(DetailsOf(Error(OVERLOADED, "b", {{"k", "v\xff"}})).metadata.at("k"), "v\xef\xbf\xbd");
+  EXPECT_EQ(DetailsOf(sent).violations.at(0).description, "is \xef\xbf\xbd");
+  absl::Status plain = Error(OVERLOADED, "b");
+  absl::Status made_elsewhere(plain.code(), "b\xff");
+  plain.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { made_elsewhere.SetPayload(url, payload); });
+  const absl::Status received = StatusFromWire(8, made_elsewhere.message(), SerializeDetails(made_elsewhere));
+  EXPECT_EQ(DetailsOf(received).reason, "OVERLOADED");
+  EXPECT_TRUE(DetailsOf(received).retryable);
+}
+
 TEST(Errors, GarbageDetailsAreIgnored) {
   EXPECT_EQ(StatusFromWire(5, "no", "\xff\xff\xff").message(), "no");
 }

@@ -29,6 +29,7 @@ namespace {
 
 constexpr int kMaxConnections = 4096;
 constexpr int kMaxProtocolCalls = 512;
+constexpr auto kUnwindTime = std::chrono::seconds(2);
 constexpr absl::Duration kRequestTime = absl::Seconds(30);  // from the headers to the request, where the caller names none
 
 std::string HeaderOf(const rpc::Stream& stream, absl::string_view name) {
@@ -138,6 +139,7 @@ class ServerCall : public rpc::Receiver,
                    asio::bind_cancellation_slot(
                        cancel_.slot(), [self = shared_from_this()](std::exception_ptr error, absl::Status status) {
                          --self->InFlight();
+                         if (self->server_.InFlight() == 0) self->server_.unwound_.cancel();
                          if (self->QueryStream()) self->server_.query_streams_.erase(self.get());
                          self->End(error ? self->Thrown(error) : status);
                        }));
@@ -216,7 +218,7 @@ class ServerCall : public rpc::Receiver,
   friend class Server;
 };
 
-Server::Server(Loop& loop, Limits limits) : loop_(loop), limits_(limits), empty_(loop) {}
+Server::Server(Loop& loop, Limits limits) : loop_(loop), limits_(limits), empty_(loop), unwound_(loop) {}
 
 Server::~Server() {
   listener_.reset();
@@ -339,6 +341,9 @@ Task<void> Server::Shutdown(absl::Time deadline) {
   if (!connections_.empty()) co_await empty_.async_wait(asio::as_tuple(asio::use_awaitable));
   const auto late = connections_;
   for (const auto& connection : late) connection->Close();
+  // A handler whose caller has gone was told to end, and ends in a later turn of the loop.
+  unwound_.expires_after(kUnwindTime);
+  if (InFlight() > 0) co_await unwound_.async_wait(asio::as_tuple(asio::use_awaitable));
 }
 
 }  // namespace aima::runtime

@@ -65,7 +65,9 @@ class Server : public RpcBinder {
   absl::Status Start(const std::string& address, std::shared_ptr<boost::asio::ssl::context> tls = nullptr);
   // Ends the streams of queries (subscriptions, watches), which end by themselves only when their caller leaves.
   void EndQueryStreams();
-  // Refuses new calls, waits until the running ones are done or `deadline` has passed, then cuts them off.
+  // Refuses new calls, waits until the running ones are done or `deadline` has passed, then cuts them off. Handlers have
+  // ended when it returns, all but those that do not end within two seconds of being told to: whatever they use may be
+  // destroyed then.
   Task<void> Shutdown(absl::Time deadline);
 
  private:
@@ -73,6 +75,7 @@ class Server : public RpcBinder {
   void Accept(net::Socket socket);
   std::shared_ptr<rpc::Receiver> Serve(const std::shared_ptr<rpc::Stream>& stream);
   void Bind(const std::string& service, Method method, const google::protobuf::Descriptor* request);
+  int InFlight() const { return unary_in_flight_ + streams_in_flight_ + protocol_in_flight_; }
 
   Loop& loop_;
   const Limits limits_;
@@ -91,7 +94,8 @@ class Server : public RpcBinder {
   std::unique_ptr<net::Listener> listener_;
   absl::flat_hash_set<std::shared_ptr<rpc::Connection>> connections_;
   std::shared_ptr<size_t> receiving_ = std::make_shared<size_t>(0);
-  boost::asio::steady_timer empty_;  // cancelled when the last connection ends
+  boost::asio::steady_timer empty_;    // cancelled when the last connection ends
+  boost::asio::steady_timer unwound_;  // cancelled when the last handler has ended
 };
 
 }  // namespace aima::runtime

@@ -231,6 +231,23 @@ TEST_F(ServerTest, CallersWhoAreGoneBeforeTheyAreServedLeaveNothing) {
   EXPECT_LT(absl::Now() - start, absl::Minutes(4)) << "it waits for connections that are no more";
 }
 
+// What a process owns is destroyed after Shutdown, and handlers use it until they have ended.
+TEST_F(ServerTest, ShutdownReturnsWhenHandlersHaveEnded) {
+  const CallContext call;
+  asio::cancellation_signal leave[2];
+  int left = 0;
+  QueryRequest wait;
+  wait.set_domain("wait");
+  for (auto& signal : leave) {
+    asio::co_spawn(loop_, client_->Call<QueryResponse>(call, wait),
+                   asio::bind_cancellation_slot(signal.slot(), [&left](std::exception_ptr, absl::StatusOr<QueryResponse>) { ++left; }));
+  }
+  ASSERT_TRUE(Await([&] { return units_.started == 2; }));
+  testing::Run(loop_, server_.Shutdown(absl::Now()));
+  EXPECT_EQ(units_.ended, 2);
+  EXPECT_TRUE(Await([&] { return left == 2; }));
+}
+
 class SmallServerTest : public ServerTest {
  protected:
   SmallServerTest() : ServerTest({.unary = 2, .streams = 2}) {}

@@ -1,7 +1,7 @@
 // Feeds noise to the way from JSON to a unit's request: parse, read, defaults, rules, write. An input is the number of a
 // unit in two bytes, then the JSON. Whatever is accepted must read back to the same from what it is written as.
 //
-//   tests/fuzz 60        builds and runs all three fuzzers
+//   tests/fuzz 60        builds and runs all fuzzers
 #include <absl/strings/str_cat.h>
 
 #include <cstdint>

@@ -14,6 +14,7 @@
 #include <cmath>
 
 #include "aima/unit/v1/unit.pb.h"
+#include "libs/base/utf8.h"
 #include "libs/unit/json_codec.h"
 
 namespace aima {
@@ -238,22 +239,6 @@ class Writer {
   MessageFactory* factory_;
 };
 
-// Length of the UTF-8 sequence at the start of `text`; 0 if it is not valid.
-size_t SequenceLength(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  const size_t length = lead < 0x80 ? 1 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead >= 0x80 && (lead < 0xc2 || lead > 0xf4)) return 0;
-  if (length > text.size()) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  if (lead == 0xe0 && byte(1) < 0xa0) return 0;                         // overlong
-  if (lead == 0xed && byte(1) > 0x9f) return 0;                         // surrogate
-  if ((lead == 0xf0 && byte(1) < 0x90) || (lead == 0xf4 && byte(1) > 0x8f)) return 0;
-  return length;
-}
-
 }  // namespace
 
 void AppendJsonString(std::string_view text, std::string& out) {
@@ -263,7 +248,7 @@ void AppendJsonString(std::string_view text, std::string& out) {
   for (size_t i = 0; i < text.size();) {
     const unsigned char c = text[i];
     if (c >= 0x80) {
-      const size_t length = SequenceLength(text.substr(i));
+      const size_t length = Utf8Length(text.substr(i));
       if (length == 0) {
         out += "\xef\xbf\xbd";  // U+FFFD
         ++i;

@@ -7,6 +7,7 @@
 
 #include "aima/inference/v1/inference.pb.h"
 #include "libs/errors/errors.h"
+#include "services/inference/engine_json.h"
 
 namespace aima::inference {
 namespace {
@@ -21,7 +22,7 @@ std::string TextOf(const Json& object, const char* key) {
 
 // The object that tells of an error, in any of the forms that engines use.
 Json ErrorObject(std::string_view body) {
-  Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  Json json = ParseTree(body);
   if (!json.is_object()) return Json{{"message", body.substr(0, 1000)}};
   const auto it = json.find("error");
   if (it != json.end() && it->is_object()) return *it;
@@ -74,7 +75,7 @@ absl::Status EngineError(int http_status, std::string_view body, const Endpoint&
 }
 
 absl::Status ErrorInPiece(std::string_view text, const Endpoint& engine) {
-  const Json piece = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const Json piece = ParseTree(text);
   if (piece.is_object() && piece.contains("error") && !piece["error"].is_null()) {
     const Json error = ErrorObject(text);
     const auto code = error.find("code");

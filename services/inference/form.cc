@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "libs/base/ids.h"
+#include "libs/base/utf8.h"
 #include "libs/errors/errors.h"
 #include "libs/http/message.h"
 
@@ -125,6 +126,7 @@ absl::StatusOr<RequestScan> ScanForm(std::string_view body, std::string_view con
     at = end + delimiter.size();
   }
   if (scan.model.empty()) return InvalidInput("model", "is required");
+  if (ValidUtf8(scan.model) != scan.model) return InvalidInput("model", "must be UTF-8");
   return scan;
 }
 

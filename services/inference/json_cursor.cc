@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "libs/base/utf8.h"
+
 namespace aima::inference {
 namespace {
 
@@ -182,7 +184,19 @@ bool JsonCursor::AppendString(std::string& out) {
   const bool is_string = Peek() == '"';
   const std::string_view raw = Skip();
   if (!is_string || raw.size() < 2) return false;
-  return AppendUnescaped(Inside(raw), out) || Fail();
+  const size_t before = out.size();
+  if (!AppendUnescaped(Inside(raw), out)) return Fail();
+  // What is not UTF-8 would make a whole message unreadable.
+  for (size_t at = before; at < out.size();) {
+    const size_t length = Utf8Length(std::string_view(out).substr(at));
+    if (length == 0) {
+      const std::string valid = ValidUtf8(out.substr(at));
+      out.replace(at, std::string::npos, valid);
+      break;
+    }
+    at += length;
+  }
+  return true;
 }
 
 }  // namespace aima::inference

@@ -26,7 +26,8 @@ class JsonCursor {
   bool NextItem() { return !Leave(']'); }
   // Consumes a value and returns it as it is written.
   std::string_view Skip();
-  // Consumes a string and appends what it means. Any other value is consumed and false returned.
+  // Consumes a string and appends what it means, U+FFFD for what is no UTF-8. Any other value is consumed and false
+  // returned.
   bool AppendString(std::string& out);
 
   size_t position() const { return at_; }

@@ -11,6 +11,7 @@
 #include "libs/errors/errors.h"
 #include "libs/unit/json_codec.h"
 #include "services/inference/engine_error.h"
+#include "services/inference/engine_json.h"
 
 namespace aima::inference {
 namespace {
@@ -57,7 +58,7 @@ absl::StatusOr<Json> MessageOf(const v1::Message& message, const v1::ChatRequest
     }
   }
   for (const v1::ToolCall& call : message.tool_calls()) {
-    const Json arguments = Json::parse(call.arguments(), nullptr, /*allow_exceptions=*/false);
+    const Json arguments = ParseTree(call.arguments());
     if (!arguments.is_object()) return InvalidInput("messages.tool_calls.arguments", "must be a JSON object");
     json["tool_calls"].push_back({{"function", {{"name", call.name()}, {"arguments", arguments}}}});
   }
@@ -142,7 +143,7 @@ class OllamaReader : public AnswerReader {
 
  private:
   absl::Status ReadLine(std::string_view line, Delta& delta) {
-    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const Json json = ParseTree(line);
     if (!json.is_object() || json.contains("error") || !json.contains("done")) return ErrorInPiece(line, engine_);
     const auto text = [](const Json& object, const char* key) {
       const auto it = object.find(key);
@@ -188,7 +189,7 @@ class OllamaReader : public AnswerReader {
 
   static int64_t Count(const Json& json, const char* key) {
     const auto it = json.find(key);
-    return it != json.end() && it->is_number_integer() ? it->get<int64_t>() : 0;
+    return it != json.end() && it->is_number_integer() ? SaneTokens(it->get<int64_t>()) : 0;
   }
 
   const Endpoint engine_;
@@ -197,7 +198,7 @@ class OllamaReader : public AnswerReader {
 };
 
 absl::StatusOr<v1::EmbedResponse> ReadVectors(const std::string& body, const Endpoint& engine) {
-  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseTree(body);
   if (!json.is_object() || !json.contains("embeddings") || !json["embeddings"].is_array()) {
     return NoAnswer(engine, "list of embeddings", body);
   }
@@ -213,8 +214,9 @@ absl::StatusOr<v1::EmbedResponse> ReadVectors(const std::string& body, const End
   }
   const auto count = json.find("prompt_eval_count");
   if (count != json.end() && count->is_number_integer()) {
-    response.mutable_usage()->set_prompt_tokens(count->get<int64_t>());
-    response.mutable_usage()->set_total_tokens(count->get<int64_t>());
+    const int64_t tokens = SaneTokens(count->get<int64_t>());
+    response.mutable_usage()->set_prompt_tokens(tokens);
+    response.mutable_usage()->set_total_tokens(tokens);
   }
   return response;
 }

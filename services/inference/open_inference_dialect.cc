@@ -11,6 +11,7 @@
 #include "libs/http/sse.h"
 #include "libs/unit/json_codec.h"
 #include "services/inference/engine_error.h"
+#include "services/inference/engine_json.h"
 
 namespace aima::inference {
 namespace {
@@ -44,7 +45,7 @@ class GenerateReader : public AnswerReader {
   absl::Status Feed(std::string_view bytes, Delta& delta) override {
     events_.Push(bytes);
     while (const std::optional<http::SseEvent> event = events_.Next()) {
-      const Json json = Json::parse(event->data, nullptr, /*allow_exceptions=*/false);
+      const Json json = ParseTree(event->data);
       const bool said = json.is_object() && json.contains("text_output") && json["text_output"].is_string();
       if (!said) return ErrorInPiece(event->data, engine_);
       delta.text += json["text_output"].get_ref<const std::string&>();
@@ -73,7 +74,7 @@ bool AppendNumbers(const Json& data, int depth, std::vector<double>& numbers) {
 }
 
 absl::StatusOr<v1::EmbedResponse> ReadVectors(const std::string& body, size_t texts, const Endpoint& engine) {
-  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseTree(body);
   if (!json.is_object() || !json.contains("outputs") || !json["outputs"].is_array()) {
     return NoAnswer(engine, "list of tensors", body);
   }

@@ -7,6 +7,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
 #include "services/inference/engine_error.h"
+#include "services/inference/engine_json.h"
 #include "services/inference/json_cursor.h"
 #include "services/inference/openai_dialect.h"
 
@@ -137,15 +138,15 @@ v1::Usage ReadOpenAiUsage(std::string_view text) {
   if (!json.EnterObject()) return usage;
   while (json.NextKey(key)) {
     if (key == "prompt_tokens") {
-      usage.set_prompt_tokens(IntegerOf(json.Skip()));
+      usage.set_prompt_tokens(SaneTokens(IntegerOf(json.Skip())));
     } else if (key == "completion_tokens") {
-      usage.set_completion_tokens(IntegerOf(json.Skip()));
+      usage.set_completion_tokens(SaneTokens(IntegerOf(json.Skip())));
     } else if (key == "total_tokens") {
-      usage.set_total_tokens(IntegerOf(json.Skip()));
+      usage.set_total_tokens(SaneTokens(IntegerOf(json.Skip())));
     } else if (key == "prompt_tokens_details" && json.EnterObject()) {
       while (json.NextKey(key)) {
         const std::string_view value = json.Skip();
-        if (key == "cached_tokens" && value != "null") usage.set_cached_tokens(IntegerOf(value));
+        if (key == "cached_tokens" && value != "null") usage.set_cached_tokens(SaneTokens(IntegerOf(value)));
       }
     } else {
       json.Skip();
@@ -210,7 +211,7 @@ absl::Status OpenAiDialect::ErrorOf(int http_status, const std::string& body, co
 
 absl::StatusOr<v1::EmbedResponse> ReadOpenAiEmbeddings(const std::string& body, const Endpoint& engine) {
   const auto failed = [&](std::string_view why) { return NoAnswer(engine, "list of embeddings", why); };
-  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseTree(body);
   if (!json.is_object() || !json.contains("data") || !json["data"].is_array()) return failed("no data");
   const Json& data = json["data"];
   v1::EmbedResponse response;

@@ -8,6 +8,7 @@
 
 #include "aima/inference/v1/inference.pb.h"
 #include "libs/base/status_macros.h"
+#include "libs/base/utf8.h"
 #include "libs/errors/errors.h"
 #include "libs/unit/json_codec.h"
 #include "services/inference/json_cursor.h"
@@ -49,6 +50,7 @@ absl::StatusOr<RequestScan> ScanRequest(std::string_view body) {
                         absl::StrCat("is not well-formed JSON, or nested deeper than ", JsonCursor::kMaxDepth));
   }
   if (scan.model.empty()) return InvalidInput("model", "is required");
+  if (ValidUtf8(scan.model) != scan.model) return InvalidInput("model", "must be UTF-8");
   return scan;
 }
 

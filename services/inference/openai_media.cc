@@ -9,6 +9,7 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "services/inference/engine_json.h"
 #include "services/inference/form.h"
 #include "services/inference/object_writer.h"
 #include "services/inference/openai_dialect.h"
@@ -19,7 +20,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-Json Parsed(const EngineAnswer& answer) { return Json::parse(answer.body, nullptr, /*allow_exceptions=*/false); }
+Json Parsed(const EngineAnswer& answer) { return ParseTree(answer.body); }
 
 // A number that some engines write as a text.
 double NumberAt(const Json& object, const char* key) {
@@ -29,6 +30,10 @@ double NumberAt(const Json& object, const char* key) {
   double value = 0;
   if (it->is_string()) (void)absl::SimpleAtod(it->get_ref<const std::string&>(), &value);
   return value;
+}
+
+int PixelsAt(const Json& object, const char* key) {
+  return static_cast<int>(std::clamp(NumberAt(object, key), 0.0, 1e9));
 }
 
 std::string TextAt(const Json& object, const char* key) {
@@ -130,8 +135,8 @@ absl::StatusOr<v1::DetectResponse> ReadDetections(const EngineAnswer& answer, co
   const Json json = Parsed(answer);
   if (!json.is_object() || !json.contains("detections")) return NoAnswer(engine, "list of detections", answer.body);
   v1::DetectResponse response;
-  response.set_width(static_cast<int>(NumberAt(json, "width")));
-  response.set_height(static_cast<int>(NumberAt(json, "height")));
+  response.set_width(PixelsAt(json, "width"));
+  response.set_height(PixelsAt(json, "height"));
   for (const Json& item : ListAt(json, "detections")) {
     const Json& box = item.is_object() ? ListAt(item, "box") : item;
     const bool whole = box.is_array() && box.size() == 4 &&

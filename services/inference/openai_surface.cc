@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "libs/base/status_macros.h"
+#include "libs/base/utf8.h"
 #include "libs/errors/errors.h"
 #include "libs/http/sse.h"
 #include "libs/unit/json_codec.h"
@@ -28,7 +29,7 @@ v1::ForwardChunk Head(int status, std::string_view content_type) {
   chunk.set_status(status);
   v1::Header& header = *chunk.add_headers();
   header.set_name("content-type");
-  header.set_value(std::string(content_type));
+  header.set_value(ValidUtf8(std::string(content_type)));
   return chunk;
 }
 

@@ -7,7 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "libs/base/status_macros.h"
+#include "libs/base/utf8.h"
 #include "libs/errors/errors.h"
+#include "services/inference/engine_json.h"
 #include "services/inference/object_writer.h"
 #include "services/inference/openai_dialect.h"
 
@@ -24,7 +26,7 @@ bool IsPlain(const std::string& id) {
 }
 
 absl::StatusOr<VideoJob> ReadJob(const EngineAnswer& answer, const Endpoint& engine) {
-  const Json json = Json::parse(answer.body, nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseTree(answer.body);
   const auto text = [&](const char* key) {
     return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : std::string();
   };
@@ -97,7 +99,7 @@ class OpenAiVideos : public VideoDialect {
         return NoAnswer(engine, "video", answer.body);
       v1::GenerateVideoResponse response;
       response.set_format("mp4");
-      if (type.substr(0, 6) == "video/") response.set_format(std::string(type.substr(6, type.find(';') - 6)));
+      if (type.substr(0, 6) == "video/") response.set_format(ValidUtf8(std::string(type.substr(6, type.find(';') - 6))));
       response.set_video(answer.body);
       return response;
     };

@@ -6,6 +6,7 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "services/inference/engine_json.h"
 #include "services/inference/generation.h"
 
 namespace aima::inference {
@@ -37,7 +38,7 @@ v1::ChatRequest AsChat(const v1::CountTokensRequest& request) {
 
 // The number of an engine's answer; -1 if it has none.
 int64_t NumberIn(const std::string& body, const char* field) {
-  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseTree(body);
   if (!json.is_object()) return -1;
   const auto found = json.find(field);
   return found != json.end() && found->is_number_unsigned() ? found->get<int64_t>() : -1;

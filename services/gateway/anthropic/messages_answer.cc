@@ -2,6 +2,8 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
+
 #include "libs/base/ids.h"
 #include "libs/errors/errors.h"
 #include "libs/http/sse.h"
@@ -39,8 +41,8 @@ const char* StopReason(const Json& answer) {
 // Anthropic counts what was read from a cache apart.
 Json UsageOf(const Json& answer) {
   const Json usage = answer.value("usage", Json::object());
-  const int64_t cached = NumberOf(usage, "cached_tokens");
-  return {{"input_tokens", NumberOf(usage, "prompt_tokens") - cached},
+  const int64_t cached = std::max<int64_t>(NumberOf(usage, "cached_tokens"), 0);
+  return {{"input_tokens", std::max(NumberOf(usage, "prompt_tokens"), cached) - cached},
           {"cache_creation_input_tokens", 0},
           {"cache_read_input_tokens", cached},
           {"output_tokens", NumberOf(usage, "completion_tokens")}};

@@ -1,7 +1,7 @@
 // Feeds noise to a listener: bytes come in over a socket, in pieces, and go through all that a request goes through, from
-// the parser to the access check, the paths, JSON and the unit's rules. Only the services behind the gateway are away.
-// The first byte of an input says into how many pieces it is cut.
-#include <absl/strings/match.h>
+// the parser to the access check, the paths, JSON and the unit's rules, and through the APIs of other vendors and back.
+// The first byte of an input says into how many pieces it is cut. What follows the line `---` is what the services behind
+// the gateway answer (scripted_services.h); without it they are away. `Content-Length: ?` stands for the right one.
 #include <absl/strings/str_cat.h>
 #include <absl/strings/strip.h>
 #include <spdlog/spdlog.h>
@@ -12,16 +12,19 @@
 #include <boost/asio/co_spawn.hpp>
 #include <csignal>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 
 #include "libs/http/connection.h"
 #include "libs/http/url.h"
 #include "libs/testing/fuzz_seeds.h"
-#include "libs/unit/json_codec.h"
+#include "services/gateway/anthropic/anthropic_api.h"
+#include "services/gateway/fuzz/answer_check.h"
+#include "services/gateway/fuzz/scripted_services.h"
+#include "services/gateway/fuzz/translation_seeds.h"
 #include "services/gateway/fuzz/world.h"
 #include "services/gateway/http_face.h"
 #include "services/gateway/mcp/unit_source.h"
+#include "services/gateway/ollama/ollama_api.h"
+#include "services/gateway/responses/responses_api.h"
 
 namespace aima::gateway {
 namespace {
@@ -32,13 +35,14 @@ struct World {
   World() {
     config.mutable_gateway()->set_request_timeout(1000);
     face = std::make_unique<HttpFace>(Parts{config, *catalogue, services, runner, access, edge, watch, operations,
-                                            units, health, registry, &mcp, &documents, &web});
+                                            units, health, registry, &mcp, &documents, &web,
+                                            {&anthropic, &ollama, &responses}});
   }
 
   Loop loop;
   std::unique_ptr<Catalogue> catalogue = Catalogue::Load(AIMA_BINARY_DIR "/share/aima/units.binpb").value();
   config::v1::Config config;
-  NoServices services;
+  ScriptedServices services{loop};
   NoEvents events;
   prometheus::Registry registry;
   KeyRing keys{"/nonexistent", "k"};
@@ -53,6 +57,9 @@ struct World {
   HealthReport health{loop, *catalogue, services};
   mcp::UnitSource mcp_units{*catalogue, runner, watch};
   mcp::McpFace mcp{loop, config, edge, std::vector<mcp::Source*>{&mcp_units}};
+  anthropic::AnthropicApi anthropic{{loop, runner, edge}};
+  ollama::OllamaApi ollama{{loop, runner, edge}};
+  responses::ResponsesApi responses{{loop, runner, edge}};
   std::unique_ptr<HttpFace> face;
 };
 
@@ -76,35 +83,6 @@ class Owner : public http::ConnectionOwner {
   const std::string date_ = "Thu, 01 Jan 2026 00:00:00 GMT";
 };
 
-[[noreturn]] void Fail(const char* what, const std::string& answer) {
-  std::fprintf(stderr, "%s:\n%s\n", what, answer.substr(0, 2000).c_str());
-  std::abort();
-}
-
-// The first answer must be HTTP, not a defect of ours, and a problem must be one.
-void CheckAnswer(const std::string& answer) {
-  if (answer.empty()) return;
-  http::Parser<false> parser(64);
-  parser.eager(true);
-  http::Parser<false>::Error error;
-  boost::beast::http::basic_parser<false>& base = parser;
-  base.body_limit(boost::none);
-  size_t used = 0;
-  while (used < answer.size() && !parser.is_done()) {
-    const size_t taken = base.put(asio::buffer(answer.data() + used, answer.size() - used), error);
-    used += taken;
-    if (error == boost::beast::http::error::need_more || taken == 0) break;
-    if (error) Fail("not an HTTP answer", answer);
-  }
-  const http::Response& response = parser.message();
-  if (response.status == 500) Fail("a defect", answer);
-  if (response.headers.Get("Content-Type") != "application/problem+json" || !parser.is_done()) return;
-  // After HEAD there is no body: what looks like one is the next answer.
-  if (absl::StartsWith(response.body, "HTTP/1.")) return;
-  const nlohmann::json problem = nlohmann::json::parse(response.body, nullptr, false);
-  if (!problem.is_object() || problem.value("status", 0) != response.status) Fail("not a problem", answer);
-}
-
 void Drain(int client, std::string& answer) {
   char buffer[16 << 10];
   for (ssize_t got; (got = ::read(client, buffer, sizeof buffer)) > 0;) {
@@ -122,10 +100,28 @@ void Turn(World& world, int client, std::string& answer) {
   }
 }
 
-void Feed(World& world, Owner& owner, std::string_view text) {
-  if (text.empty()) return;
-  const size_t pieces = 1 + (static_cast<uint8_t>(text[0]) & 7);
-  text.remove_prefix(1);
+// What a client sends, cut off the front of `input`.
+std::string TakeRequest(std::string_view& input) {
+  constexpr std::string_view kEnd = "\n---\n";
+  const size_t end = input.find(kEnd);
+  std::string request(input.substr(0, end));
+  input.remove_prefix(end == std::string_view::npos ? input.size() : end + kEnd.size());
+  constexpr std::string_view kLength = "Content-Length: ?\r\n";
+  const size_t length = request.find(kLength);
+  const size_t body = request.find("\r\n\r\n");
+  if (length != std::string::npos && body != std::string::npos && length < body) {
+    request.replace(length + kLength.size() - 3, 1, std::to_string(request.size() - body - 4));
+  }
+  return request;
+}
+
+void Feed(World& world, Owner& owner, std::string_view input) {
+  if (input.empty()) return;
+  const size_t pieces = 1 + (static_cast<uint8_t>(input[0]) & 7);
+  input.remove_prefix(1);
+  const std::string request = TakeRequest(input);
+  world.services.Play(input);
+  std::string_view text = request;
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) return;
   const int client = ends[1];
@@ -155,7 +151,7 @@ void Feed(World& world, Owner& owner, std::string_view text) {
   // Its signal outlives what it has put on the loop.
   world.loop.restart();
   world.loop.poll();
-  CheckAnswer(answer);
+  CheckAnswer(answer, !world.services.forwarded());
 }
 
 std::string Request(const std::string& method, const std::string& target, const std::string& body, const char* more = "") {
@@ -189,8 +185,11 @@ std::vector<std::string> Seeds(World& world) {
   }
   seeds.push_back(Request("POST", "/mcp", R"({"jsonrpc":"2.0","id":1,"method":"tools/list"})",
                           "MCP-Protocol-Version: 2025-06-18\r\n"));
-  seeds.push_back(
-      Request("POST", "/v1/chat/completions", R"({"model":"m","messages":[{"role":"user","content":"a"}]})"));
+  for (const TranslationSeed& seed : TranslationSeeds()) {
+    seeds.push_back(absl::StrCat(std::string(1, '\0'), seed.method, " ", seed.target,
+                                 " HTTP/1.1\r\nHost: localhost\r\nanthropic-version: 2023-06-01\r\nContent-Length: ?\r\n\r\n",
+                                 seed.body, "\n---\n", seed.script));
+  }
   seeds.push_back(
       "\3POST /api/v2/execute HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
       "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"uni\r\n10;x=y\r\nt\":\"model.list\"}\r\n0\r\nTrailer: x\r\n\r\n"
