@@ -15,6 +15,14 @@
 
 namespace aima::inference {
 
+absl::Status CheckModelName(std::string_view name) {
+  static const unit::v1::Rules& rules =
+      v1::ChatRequest::descriptor()->FindFieldByName("model")->options().GetExtension(unit::v1::rules);
+  if (name.empty()) return InvalidInput("model", "is required");
+  if (name.size() <= rules.max_len()) return absl::OkStatus();
+  return InvalidInput("model", absl::StrCat("has ", name.size(), " bytes, at most ", rules.max_len(), " are allowed"));
+}
+
 absl::StatusOr<RequestScan> ScanRequest(std::string_view body) {
   RequestScan scan;
   JsonCursor json(body);
@@ -48,7 +56,7 @@ absl::StatusOr<RequestScan> ScanRequest(std::string_view body) {
     return InvalidInput("body",
                         absl::StrCat("is not well-formed JSON, or nested deeper than ", JsonCursor::kMaxDepth));
   }
-  if (scan.model.empty()) return InvalidInput("model", "is required");
+  RETURN_IF_ERROR(CheckModelName(scan.model));
   return scan;
 }
 
