@@ -79,10 +79,14 @@ Task<void> Pause(absl::Duration time) {
   co_await timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, error));
 }
 
-// Signals the tree and says who is left of it.
-std::vector<Entry> SignalTree(const Identity& root, const std::string& marker, int signal) {
+// Signals the tree and says who is left of it; nothing if it may not be signalled any more.
+std::optional<std::vector<Entry>> SignalTree(const Identity& root, const std::string& marker, int signal,
+                                             const MaySignal& may_signal) {
   std::vector<Entry> tree = TreeOf(root, marker);
-  for (const Entry& entry : tree) SendSignal({BootId(), entry.pid, entry.start_time}, signal);
+  for (const Entry& entry : tree) {
+    if (may_signal && !may_signal()) return std::nullopt;
+    SendSignal({BootId(), entry.pid, entry.start_time}, signal);
+  }
   return tree;
 }
 
@@ -165,7 +169,7 @@ std::optional<Exit> Process::Ended() {
   return exit;
 }
 
-void Process::Signal(int signal) const { SignalTree(identity_, marker_, signal); }
+void Process::Signal(int signal) const { SignalTree(identity_, marker_, signal, nullptr); }
 
 Task<absl::Status> Process::End(int signal, absl::Duration grace) {
   return EndTree(identity_, marker_, signal, grace);
@@ -177,16 +181,25 @@ int64_t Process::ResidentBytes() const {
   return pages * sysconf(_SC_PAGESIZE);
 }
 
-Task<absl::Status> EndTree(Identity root, std::string marker, int signal, absl::Duration grace) {
+Task<absl::Status> EndTree(Identity root, std::string marker, int signal, absl::Duration grace,
+                           MaySignal may_signal) {
+  const absl::Status not_any_more = absl::FailedPreconditionError("these processes are another's business now");
   const absl::Time kill_at = absl::Now() + grace;
-  std::vector<Entry> left = SignalTree(root, marker, signal);
+  std::optional<std::vector<Entry>> signalled = SignalTree(root, marker, signal, may_signal);
+  if (!signalled) co_return not_any_more;
+  std::vector<Entry> left = *std::move(signalled);
   absl::Duration pause = absl::Milliseconds(2);
   // One empty look is not enough: a process may be born between two reads of /proc.
   for (int empty_looks = left.empty() ? 1 : 0; empty_looks < 2;) {
     co_await Pause(pause);
     pause = std::min(pause * 2, absl::Milliseconds(50));
-    const bool kill_now = absl::Now() >= kill_at;
-    left = kill_now ? SignalTree(root, marker, SIGKILL) : TreeOf(root, marker);
+    if (absl::Now() >= kill_at) {
+      signalled = SignalTree(root, marker, SIGKILL, may_signal);
+      if (!signalled) co_return not_any_more;
+      left = *std::move(signalled);
+    } else {
+      left = TreeOf(root, marker);
+    }
     empty_looks = left.empty() ? empty_looks + 1 : 0;
     if (!left.empty() && absl::Now() >= kill_at + kUnkillableAfter) {
       std::vector<int> pids;

@@ -5,6 +5,7 @@
 #include <absl/time/time.h>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -79,7 +80,12 @@ class Process {
   const bool child_;
 };
 
-// Ends what is left of a tree whose root may be gone already; see Process::End.
-Task<absl::Status> EndTree(Identity root, std::string marker, int signal, absl::Duration grace);
+// Asked before each signal; one that is not there always says yes. See EndTree.
+using MaySignal = std::function<bool()>;
+
+// Ends what is left of a tree whose root may be gone already; see Process::End. FAILED_PRECONDITION, with processes left
+// as they are, once `may_signal` says no.
+Task<absl::Status> EndTree(Identity root, std::string marker, int signal, absl::Duration grace,
+                           MaySignal may_signal = nullptr);
 
 }  // namespace aima::process

@@ -137,6 +137,27 @@ TEST_F(ProcessTest, WhatARootLeavesBehindIsStillFoundByItsMarker) {
   EXPECT_THAT(FindMarked("AIMA_TEST_RUN", run_id_), ::testing::IsEmpty());
 }
 
+TEST_F(ProcessTest, ATreeThatBecomesAnothersBusinessBetweenTwoSignalsIsLeftAsItIs) {
+  const auto process = Start("trap '' TERM; sleep 1000 & sleep 1001 & echo up; wait");
+  ASSERT_TRUE(Await(Logged("up")));
+  const auto tree = [&] { return TreeOf(process->identity(), run_id_).size(); };
+  const size_t all = tree();
+  ASSERT_EQ(all, 3u);
+  size_t asked = 0;
+  const auto within_a_round = [&] { return ++asked <= 1; };
+  const auto between_term_and_kill = [&] { return ++asked <= all; };
+  EXPECT_EQ(Await(EndTree(process->identity(), run_id_, SIGKILL, absl::ZeroDuration(), [] { return false; })).code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Await(EndTree(process->identity(), run_id_, SIGTERM, absl::Hours(1), within_a_round)).code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(asked, 2u) << "it is asked before each signal";
+  asked = 0;
+  EXPECT_EQ(Await(EndTree(process->identity(), run_id_, SIGTERM, absl::ZeroDuration(), between_term_and_kill)).code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(tree(), all);
+  EXPECT_THAT(Await(EndTree(process->identity(), run_id_, SIGKILL, absl::ZeroDuration(), [] { return true; })), IsOk());
+}
+
 TEST_F(ProcessTest, AnAdoptedProcessIsWatchedAndEnded) {
   // Not our child: a shell starts it in the background and leaves.
   const auto parent = Start("sleep 1000 & echo pid=$!");

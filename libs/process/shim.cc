@@ -179,13 +179,14 @@ std::optional<Exit> Shim::Ended() {
 
 void Shim::Stop(absl::Duration grace) const { AskToStop(identity(), grace); }
 
-Task<absl::Status> Shim::End(absl::Duration grace) {
+Task<absl::Status> Shim::End(absl::Duration grace, MaySignal may_signal) {
   Stop(grace);
   co_await (process_->Wait() || Pause(grace + kKillPatience));
-  co_return co_await EndRun(identity(), process_->marker(), directory_, absl::ZeroDuration());
+  co_return co_await EndRun(identity(), process_->marker(), directory_, absl::ZeroDuration(), std::move(may_signal));
 }
 
-Task<absl::Status> EndRun(Identity shim, std::string marker, std::string directory, absl::Duration grace) {
+Task<absl::Status> EndRun(Identity shim, std::string marker, std::string directory, absl::Duration grace,
+                          MaySignal may_signal) {
   // Whoever started it may have died before it could note the shim; the shim has noted itself.
   if (const std::optional<ShimState> state = ReadShimState(directory);
       shim.pid == 0 && state && state->instance == marker) {
@@ -197,7 +198,7 @@ Task<absl::Status> EndRun(Identity shim, std::string marker, std::string directo
     while (Lives(shim) && absl::Now() < give_up) co_await Pause(absl::Milliseconds(5));
   }
   // What no shim looks after any more.
-  const absl::Status ended = co_await EndTree(shim, marker, SIGKILL, absl::ZeroDuration());
+  const absl::Status ended = co_await EndTree(shim, marker, SIGKILL, absl::ZeroDuration(), std::move(may_signal));
   if (const std::optional<ShimState> state = ReadShimState(directory); state && !state->cgroup.empty()) {
     rmdir(state->cgroup.c_str());
   }

@@ -59,7 +59,7 @@ class Shim {
   void Stop(absl::Duration grace) const;
 
   // The same, and returns when nothing is left; see EndRun.
-  Task<absl::Status> End(absl::Duration grace);
+  Task<absl::Status> End(absl::Duration grace, MaySignal may_signal = nullptr);
 
   // Bytes of memory that the tree has in use, shared pages counted with each process.
   int64_t ResidentBytes() const { return process_->ResidentBytes(); }
@@ -73,7 +73,9 @@ class Shim {
 };
 
 // Ends what is left of a run, with its shim if that lives and without it otherwise. DEADLINE_EXCEEDED names the
-// processes that the kernel does not let go.
-Task<absl::Status> EndRun(Identity shim, std::string marker, std::string directory, absl::Duration grace);
+// processes that the kernel does not let go. Shims know by themselves whom they obey; what none looks after any more is
+// signalled only while `may_signal` says so (EndTree).
+Task<absl::Status> EndRun(Identity shim, std::string marker, std::string directory, absl::Duration grace,
+                          MaySignal may_signal = nullptr);
 
 }  // namespace aima::process

@@ -69,7 +69,7 @@ absl::StatusOr<std::string> FindOrFetch(Session& session, GatewayClient& client,
                    Await(session.loop, client.Execute("inference.models", ordered_json::object())));
   std::vector<std::string> names;
   for (const ordered_json& model : known.value("models", ordered_json::array())) {
-    if (Text(model, "id") == name || Text(model, "name") == name) return Text(model, "id");
+    if (Text(model, "id") == name) return name;
     names.push_back(Text(model, "id"));
   }
   std::error_code ignored;
@@ -79,7 +79,8 @@ absl::StatusOr<std::string> FindOrFetch(Session& session, GatewayClient& client,
                      Await(session.loop, client.Execute("model.import", {{"path", path}})));
     return Text(imported, "model_id");
   }
-  const absl::StatusOr<ordered_json> model = Await(session.loop, client.Execute("model.get", {{"model_id", name}}));
+  const absl::StatusOr<ordered_json> model = ModelCalled(session, client, name);
+  if (absl::IsFailedPrecondition(model.status())) return model.status();  // which of several, only people know
   if (model.ok() && Text(*model, "status") == "ready") return Text(*model, "id");
   if (!pull) {
     const std::vector<std::string> near = Nearest(name, names, 2);
@@ -109,7 +110,8 @@ absl::Status Start(Session& session, GatewayClient& client, const std::string& m
     const bool serves = Text(instance, "status") == "running" && Text(instance, "health") != "unhealthy";
     if (serves && Text(instance, "model_id") == model) return absl::OkStatus();
   }
-  const ordered_json input = {{"model_id", model}};
+  // As for a request that needs it, what nobody uses makes room.
+  const ordered_json input = {{"model_id", model}, {"evict_idle", true}};
   const std::string on_leave = absl::StrCat("The start goes on. `aima ps` shows it, `aima stop ", model, "` ends it.");
   const auto start = [&] { return Work(session, client, "engine.start", input, on_leave); };
   absl::StatusOr<ordered_json> started = start();

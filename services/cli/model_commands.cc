@@ -85,7 +85,7 @@ absl::StatusOr<ordered_json> StopInstance(Session& session, GatewayClient& clien
 }
 
 absl::Status Remove(Session& session, GatewayClient& client, const std::string& name, bool force, bool yes) {
-  ASSIGN_OR_RETURN(const ordered_json model, Await(session.loop, client.Execute("model.get", {{"model_id", name}})));
+  ASSIGN_OR_RETURN(const ordered_json model, ModelCalled(session, client, name));
   ASSIGN_OR_RETURN(const std::vector<ordered_json> instances, Instances(session, client));
   const std::string id = Text(model, "id");
   std::vector<ordered_json> users;
@@ -144,7 +144,11 @@ absl::Status StopEngineNamed(Session& session, const std::vector<std::string>& n
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(const std::vector<ordered_json> instances, Instances(session, *client));
-    const std::vector<ordered_json> meant = InstancesOf(instances, name);
+    std::vector<ordered_json> meant = InstancesOf(instances, name);
+    if (meant.empty()) {
+      const absl::StatusOr<ordered_json> model = ModelCalled(session, *client, name);
+      if (model.ok()) meant = InstancesOf(instances, Text(*model, "id"));
+    }
     std::vector<std::string> ids;
     for (const ordered_json& instance : meant) ids.push_back(Text(instance, "instance_id"));
     if (ids.empty()) ids = {name};  // an engine's name, or what has stopped already: the unit knows

@@ -1,4 +1,4 @@
-// What models there are and which run, as several commands need it.
+// What models there are and which run, as several commands need it. One function says which model a word means.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -11,6 +11,10 @@
 #include "services/cli/session.h"
 
 namespace aima::cli {
+
+// The registered model that people mean by `name`: its id, or its name if no other has the same, as model.get tells of it.
+// The error is that of model.get, or names the ids of those that have the name.
+absl::StatusOr<nlohmann::ordered_json> ModelCalled(Session& session, GatewayClient& client, const std::string& name);
 
 // Every instance of every engine, as engine.list tells of them; `whole` gets its whole answer.
 absl::StatusOr<std::vector<nlohmann::ordered_json>> Instances(Session& session, GatewayClient& client,

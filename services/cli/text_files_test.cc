@@ -51,8 +51,52 @@ TEST(YamlEdit, AValueMayHoldWhatLooksLikeAComment) {
   EXPECT_THAT(Edited(kFile, "model", "default_source", "\"x\""), HasSubstr("  default_source: \"x\"\n"));
 }
 
-TEST(YamlEdit, AListOfSeveralLinesBecomesOne) {
-  EXPECT_THAT(Edited(kFile, "api", "allowed_hosts", "[\"c\"]"), HasSubstr("  allowed_hosts: [\"c\"]\n  grpc_addr"));
+TEST(YamlEdit, AListOfSeveralLinesKeepsItsComments) {
+  const std::string list = R"(api:
+  allowed_hosts:   # who may call
+    # the dashboard
+    - a   # since May
+
+    # the other one
+    - 'b'
+    # those at home
+    - "d"
+  grpc_addr: ''
+)";
+  const auto edited = [&](const std::string& value) {
+    std::string whole = Edited(list, "api", "allowed_hosts", value);
+    EXPECT_THAT(whole, ::testing::StartsWith("api:\n  allowed_hosts:"));
+    EXPECT_THAT(whole, ::testing::EndsWith("\n  grpc_addr: ''\n"));
+    return whole.substr(21, whole.size() - 21 - 16);
+  };
+  EXPECT_EQ(edited(R"(["a", "b", "c", "d"])"), R"(   # who may call
+    # the dashboard
+    - a   # since May
+
+    # the other one
+    - 'b'
+    - "c"
+    # those at home
+    - "d"
+)");
+  EXPECT_EQ(edited(R"(["d", "a"])"), R"(   # who may call
+
+    # the other one
+    # those at home
+    - "d"
+    # the dashboard
+    - a   # since May
+)");
+  EXPECT_EQ(edited("[]"), R"( []   # who may call
+    # the dashboard
+
+    # the other one
+    # those at home
+)");
+  EXPECT_THAT(Edited("api:\n  allowed_hosts: [a,  # mine\n    b]\n", "api", "allowed_hosts", "[\"c\"]"),
+              HasSubstr("line 2 begins allowed_hosts")) << "what cannot be kept is not thrown away";
+  EXPECT_EQ(Edited("api:\n  allowed_hosts: [a,\n    b]\n", "api", "allowed_hosts", "[\"c\"]"),
+            "api:\n  allowed_hosts: [\"c\"]\n");
 }
 
 TEST(YamlEdit, ANewSettingGoesIntoItsSectionOrMakesOne) {

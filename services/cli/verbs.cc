@@ -8,6 +8,7 @@
 #include "libs/base/status_macros.h"
 #include "services/cli/commands.h"
 #include "services/cli/gateway_client.h"
+#include "services/cli/models.h"
 #include "services/cli/output.h"
 #include "services/cli/schema_flags.h"
 #include "services/cli/unit_call.h"
@@ -77,6 +78,11 @@ void SplitSource(const ordered_json& description, ordered_json& input) {
 
 absl::Status UnitVerb(Session& session) {
   ASSIGN_OR_RETURN(Reading reading, Read(session));
+  if (const std::string name = Text(reading.call.input, "model_id"); !name.empty()) {
+    const absl::StatusOr<ordered_json> model = ModelCalled(session, *reading.client, name);
+    if (model.ok()) reading.call.input["model_id"] = Text(*model, "id");
+    if (absl::IsFailedPrecondition(model.status())) return model.status();
+  }
   return RunUnit(session, *reading.client, reading.call);
 }
 

@@ -5,16 +5,20 @@
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "libs/base/status_macros.h"
 #include "libs/config/yaml_tree.h"
+#include "libs/unit/json_codec.h"
 #include "services/cli/command_line.h"
 
 namespace aima::cli {
 namespace {
 
 using config::YamlNode;
+using Lines = std::vector<std::string>;
 
 const YamlNode* Member(const YamlNode& map, const std::string& key) {
   for (const YamlNode& item : map.items) {
@@ -68,6 +72,70 @@ size_t EndOf(const std::vector<std::string>& lines, size_t begin, size_t indent,
   return end;
 }
 
+// The entries of a list that stands in lines of its own.
+struct Entry {
+  std::string text;
+  Lines before;  // that say nothing: comments, empty ones
+  Lines lines;
+};
+
+// Each entry behind a dash of its own.
+bool IsInLines(const Lines& lines, const YamlNode& list) {
+  return list.kind == YamlNode::Kind::kList && !list.items.empty() &&
+         std::all_of(list.items.begin(), list.items.end(), [&](const YamlNode& item) {
+           const std::string& line = lines[static_cast<size_t>(item.line) - 1];
+           return item.line > list.line && line.substr(Indent(line), 1) == "-";
+         });
+}
+
+std::vector<Entry> EntriesOf(const Lines& lines, const YamlNode& list, size_t end) {
+  std::vector<Entry> entries;
+  auto begin = static_cast<size_t>(list.line);  // behind the key
+  for (size_t i = 0; i < list.items.size(); ++i) {
+    const auto at = static_cast<size_t>(list.items[i].line) - 1;
+    size_t behind = i + 1 < list.items.size() ? static_cast<size_t>(list.items[i + 1].line) - 1 : end;
+    while (behind > at + 1 && SaysNothing(lines[behind - 1])) --behind;
+    Entry entry{list.items[i].text, {}, {}};
+    for (size_t line = begin; line < behind; ++line) (line < at ? entry.before : entry.lines).push_back(lines[line]);
+    entries.push_back(std::move(entry));
+    begin = behind;
+  }
+  return entries;
+}
+
+// The lines of such a list with other entries. One that was there before keeps its line, and every comment on a line of
+// its own stays before what came after it.
+Lines Rewritten(std::vector<Entry> entries, const YamlNode& wanted, size_t indent) {
+  const auto is_wanted = [&](const Entry& entry) {
+    return std::any_of(wanted.items.begin(), wanted.items.end(),
+                       [&](const YamlNode& item) { return item.text == entry.text; });
+  };
+  Lines before;
+  std::vector<Entry> kept;
+  for (Entry& entry : entries) {
+    before.insert(before.end(), entry.before.begin(), entry.before.end());
+    if (!is_wanted(entry)) continue;
+    entry.before = std::exchange(before, {});
+    kept.push_back(std::move(entry));
+  }
+  Lines lines;
+  for (const YamlNode& item : wanted.items) {
+    const auto old = std::find_if(kept.begin(), kept.end(), [&](const Entry& one) { return one.text == item.text; });
+    if (old != kept.end()) {
+      lines.insert(lines.end(), old->before.begin(), old->before.end());
+      lines.insert(lines.end(), old->lines.begin(), old->lines.end());
+      kept.erase(old);
+    } else {
+      std::string text;
+      AppendJsonString(item.text, text);
+      lines.push_back(absl::StrCat(std::string(indent, ' '), "- ", text));
+    }
+  }
+  for (const Entry& twice : kept) lines.insert(lines.end(), twice.before.begin(), twice.before.end());
+  lines.insert(lines.end(), before.begin(), before.end());
+  return lines;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> EditYaml(std::string_view text, const std::string& section, const std::string& key,
@@ -108,7 +176,23 @@ absl::StatusOr<std::string> EditYaml(std::string_view text, const std::string& s
     return InTheWay(setting->line, absl::StrCat("has ", key, " in a form that is not `", key, ": value`"));
   }
   const size_t end = EndOf(lines, line, indent, setting->kind == YamlNode::Kind::kList);
+  YamlNode wanted;
   if (value) {
+    ASSIGN_OR_RETURN(const YamlNode parsed, config::ParseYaml(absl::StrCat("wanted: ", *value)));
+    wanted = parsed.items[0];
+  }
+  if (wanted.kind == YamlNode::Kind::kList && IsInLines(lines, *setting)) {
+    const size_t item_indent = Indent(lines[static_cast<size_t>(setting->items[0].line) - 1]);
+    const Lines rewritten = Rewritten(EntriesOf(lines, *setting, end), wanted, item_indent);
+    // A list without entries has no lines that begin with a dash.
+    if (wanted.items.empty()) lines[line].insert(CommentOf(lines[line], colon + 1), " []");
+    lines.erase(lines.begin() + static_cast<long>(line) + 1, lines.begin() + static_cast<long>(end));
+    lines.insert(lines.begin() + static_cast<long>(line) + 1, rewritten.begin(), rewritten.end());
+  } else if (value) {
+    for (size_t i = line + 1; i < end; ++i) {
+      if (lines[i].find('#', CommentOf(lines[i], 0)) == std::string::npos) continue;
+      return InTheWay(setting->line, absl::StrCat("begins ", key, ", which has comments in its further lines"));
+    }
     const std::string comment = lines[line].substr(CommentOf(lines[line], colon + 1));
     lines[line] =
         absl::StrCat(lines[line].substr(0, colon + 1), " ", *value, absl::StripTrailingAsciiWhitespace(comment));

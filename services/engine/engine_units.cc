@@ -74,6 +74,7 @@ Task<absl::StatusOr<EngineUnits::Started>> EngineUnits::Begin(CallContext& call,
   order.spec = *spec;
   if (installation) order.installation = *installation;
   order.retention = RetentionOf(request, instance.get());
+  order.evict_idle = request.evict_idle();
   if (!instance) instance = instances_.At(id, *spec);
   Started started;
   started.instance = instance;

@@ -205,9 +205,11 @@ class EngineUnitsTest : public ::testing::Test {
   }
 
   // For starts that the test does not wait for.
-  Task<void> StartInto(std::string model, std::optional<absl::StatusOr<v1::StartResponse>>* result) {
+  Task<void> StartInto(std::string model, std::optional<absl::StatusOr<v1::StartResponse>>* result,
+                       bool pinned = false) {
     v1::StartRequest request;
     request.set_model_id(model);
+    request.set_pinned(pinned);
     CallContext call;
     absl::StatusOr<v1::StartResponse> response = co_await service_->units.Start(call, request);
     *result = std::move(response);

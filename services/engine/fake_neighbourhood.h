@@ -9,6 +9,7 @@
 
 #include "aima/engine/v1/engine.pb.h"
 #include "aima/event/v1/event.pb.h"
+#include "aima/inference/v1/inference.pb.h"
 #include "aima/model/v1/model.pb.h"
 #include "aima/resource/v1/resource.pb.h"
 #include "libs/errors/errors.h"
@@ -23,6 +24,10 @@ class FakeNeighbourhood : public rpc::Client {
   std::map<std::string, int> occupants;  // slot to process
   bool resource_is_down = false;
   bool no_memory = false;
+  int late = 0;  // allocations that are refused after memory was freed: that takes a moment to be seen
+  std::map<std::string, int64_t> idle;  // instances that inference would unload, with their bytes
+  bool idle_is_enough = true;
+  std::vector<std::string> unloaded;
   std::vector<event::v1::Event> events;  // published
 
   void AddModel(const std::string& id, const std::string& path) {
@@ -64,10 +69,23 @@ class FakeNeighbourhood : public rpc::Client {
         events.push_back(event);
         static_cast<event::v1::PublishResponse&>(response).add_sequences(static_cast<int64_t>(events.size()));
       }
+    } else if (const auto* room = dynamic_cast<const inference::v1::MakeRoomRequest*>(&request)) {
+      auto& answer = static_cast<inference::v1::MakeRoomResponse&>(response);
+      for (const auto& [id, bytes] : idle) {
+        auto& engine = *answer.add_engines();
+        engine.set_instance_id(id);
+        engine.set_memory_bytes(bytes);
+        if (!room->only_look() && idle_is_enough) unloaded.push_back(id);
+      }
+      answer.set_enough(!idle.empty() && idle_is_enough);
+      if (answer.enough() && !room->only_look()) {
+        idle.clear();
+        no_memory = false;
+      }
     } else if (resource_is_down) {
       co_return absl::UnavailableError("resource is down");
     } else if (const auto* allocate = dynamic_cast<const resource::v1::AllocateRequest*>(&request)) {
-      if (no_memory) {
+      if (no_memory || late-- > 0) {
         co_return Error(resource::v1::RESOURCE_INSUFFICIENT, "the machine is full",
                         {{"class", "memory_bytes"}, {"needed", "2"}, {"available", "1"}});
       }

@@ -194,13 +194,16 @@ Task<absl::Status> Instance::TryStop(CallContext& call, const StopOrder& order) 
 }
 
 Task<absl::Status> Instance::EndProcesses(absl::Duration grace) {
-  if (!around_.in_office()) {
-    around_.superseded();
-    co_return absl::UnavailableError("another engine service looks after it now");
+  // Long enough for another service to take over between two signals.
+  absl::Status ended;
+  if (const std::shared_ptr<process::Shim> process = process_; process && around_.in_office()) {
+    ended = co_await process->End(grace, around_.in_office);
+  } else if (!record_.run.empty() && around_.in_office()) {
+    ended = co_await process::EndRun(record_.shim, record_.run, RunDirectory(), grace, around_.in_office);
   }
-  if (const std::shared_ptr<process::Shim> process = process_) co_return co_await process->End(grace);
-  if (record_.run.empty()) co_return absl::OkStatus();
-  co_return co_await process::EndRun(record_.shim, record_.run, RunDirectory(), grace);
+  if (around_.in_office()) co_return ended;
+  around_.superseded();
+  co_return absl::UnavailableError("another engine service looks after it now");
 }
 
 std::string Instance::RunDirectory() const { return absl::StrCat(around_.data_dir, "/run/engines/", record_.run); }

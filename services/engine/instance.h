@@ -34,6 +34,7 @@ struct StartOrder {
   ServedModel model;  // without an id if the engine manages models itself
   v1::InstanceConfig requested;
   Retention retention;
+  bool evict_idle = false;  // engines that nobody uses make room for it
   absl::Time not_before = absl::InfinitePast();
 };
 
@@ -51,6 +52,7 @@ struct Patience {
   absl::Duration first_backoff = absl::Seconds(1);  // until it is started again
   absl::Duration last_backoff = absl::Minutes(5);
   absl::Duration join = absl::Seconds(10);          // for which a caller waits for that; longer ones are told
+  absl::Duration freed = absl::Seconds(5);          // until memory of what was unloaded is seen free
   absl::Duration idle = absl::Minutes(30);          // without a request until what was loaded on demand is unloaded
 };
 
@@ -127,6 +129,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
                       std::shared_ptr<StartFeed> feed);
   Task<absl::Status> TryStart(CallContext& call, const StartOrder& order, StartFeed& feed);
   Task<absl::Status> Reserve(CallContext& call, const StartOrder& order, StartFeed& feed);
+  Task<absl::StatusOr<std::string>> ReserveOrMakeRoom(CallContext& call, const StartOrder& order, StartFeed& feed);
   Task<absl::Status> Launch(CallContext& call, const StartOrder& order);
   Task<void> ResumeStart(std::shared_ptr<Instance> self, CallContext call, std::shared_ptr<StartFeed> feed);
   Task<absl::Status> AwaitReady(StartFeed& feed);

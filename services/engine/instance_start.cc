@@ -1,5 +1,7 @@
 // How an instance is started (instance.h).
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 #include <absl/time/clock.h>
 #include <signal.h>
@@ -27,6 +29,8 @@ using namespace boost::asio::experimental::awaitable_operators;  // NOLINT: oper
 constexpr absl::Duration kStoreAgain = absl::Seconds(1);
 constexpr absl::Duration kWaitingStep = absl::Milliseconds(100);
 constexpr int kPortTries = 5;
+// So often idle engines are unloaded for one start.
+constexpr int kMostRooms = 3;
 constexpr int kDefaultContext = 4096;
 constexpr absl::Duration kProgressEvery = absl::Seconds(1);
 // What an instance is taken to need whose engine manages models itself.
@@ -54,6 +58,39 @@ v1::InstanceConfig FillIn(const StartOrder& order) {
     config.set_context_length(std::min(wanted, kDefaultContext));
   }
   return config;
+}
+
+// Bytes; 0 if it is not memory that is missing.
+int64_t MissingMemory(const absl::Status& refused) {
+  if (!HasReason(refused, resource::v1::RESOURCE_INSUFFICIENT)) return 0;
+  Metadata metadata = DetailsOf(refused).metadata;
+  int64_t needed = 0;
+  int64_t available = 0;
+  const bool known = metadata["class"] == "memory_bytes" && absl::SimpleAtoi(metadata["needed"], &needed) &&
+                     absl::SimpleAtoi(metadata["available"], &available);
+  return known ? std::max<int64_t>(1, needed - available) : 0;
+}
+
+std::string NamesOf(const Neighbours::Room& room) {
+  return absl::StrJoin(room.engines, ", ", [](std::string* out, const auto& engine) {
+    absl::StrAppend(out, "'", engine.first, "' (", engine.second, " bytes)");
+  });
+}
+
+// Why it was refused, and who could be unloaded.
+absl::Status TooLittle(const absl::Status& refused, const Neighbours::Room& room, bool evict_idle) {
+  ErrorDetails details = DetailsOf(refused);
+  std::string hint = "no engine that is idle could be unloaded instead";
+  if (!room.engines.empty() && !room.enough) {
+    hint = absl::StrCat("all that is idle and could be unloaded is too little: ", NamesOf(room));
+  } else if (!room.engines.empty()) {
+    hint = absl::StrCat("idle, and enough if unloaded: ", NamesOf(room), "; ",
+                        evict_idle ? "others take what is freed" : "evict_idle unloads them");
+  }
+  details.metadata["evictable"] = absl::StrJoin(room.engines, ",", [](std::string* out, const auto& engine) {
+    absl::StrAppend(out, engine.first);
+  });
+  return Error(resource::v1::RESOURCE_INSUFFICIENT, absl::StrCat(refused.message(), "; ", hint), details.metadata);
 }
 
 // Sees whether a process that starts gets anywhere.
@@ -199,9 +236,37 @@ Task<absl::Status> Instance::Reserve(CallContext& call, const StartOrder& order,
                         co_await around_.neighbours.EstimateMemory(call, spec_.name(), order.model.id,
                                                                    record_.config));
   }
-  CO_ASSIGN_OR_RETURN(record_.slot_id, co_await around_.neighbours.Reserve(call, record_.instance_id,
-                                                                           record_.memory_bytes, record_.run));
+  CO_ASSIGN_OR_RETURN(record_.slot_id, co_await ReserveOrMakeRoom(call, order, feed));
   co_return co_await Commit(call);
+}
+
+// For what a request needs, inference makes room by itself. Somebody who starts an engine is told who could make room, and
+// decides.
+Task<absl::StatusOr<std::string>> Instance::ReserveOrMakeRoom(CallContext& call, const StartOrder& order,
+                                                              StartFeed& feed) {
+  int rooms = 0;
+  absl::Time freed_by = absl::InfinitePast();
+  for (;;) {
+    absl::StatusOr<std::string> slot =
+        co_await around_.neighbours.Reserve(call, record_.instance_id, record_.memory_bytes, record_.run);
+    const bool for_a_request = order.retention.on_demand && !order.evict_idle;
+    const int64_t missing = slot.ok() || for_a_request ? 0 : MissingMemory(slot.status());
+    if (missing == 0) co_return slot;
+    if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StoppedEarly();
+    if (absl::Now() < freed_by) {
+      co_await PauseOrEnd(kWaitingStep);
+      continue;
+    }
+    // Others may have taken what was freed.
+    const bool evict = order.evict_idle && rooms++ < kMostRooms;
+    const absl::StatusOr<Neighbours::Room> room = co_await around_.neighbours.MakeRoom(call, missing, !evict);
+    if (!room.ok()) spdlog::warn("nobody can say who makes room: {}", std::string(room.status().message()));
+    if (!room.ok() || !evict || !room->enough) {
+      co_return TooLittle(slot.status(), room.ok() ? *room : Neighbours::Room(), order.evict_idle);
+    }
+    feed.Report(Progress("reserving", absl::StrCat("unloaded ", NamesOf(*room)), 5));
+    freed_by = absl::Now() + around_.patience.freed;
+  }
 }
 
 absl::Status Instance::StoppedEarly() const {

@@ -130,7 +130,7 @@ Task<int> Instances::Sweep() {
     if (!suspects_.contains(orphan.marker)) continue;
     if (!around_.in_office()) co_return ended;
     spdlog::warn("ending orphan pid={} run={}", orphan.identity.pid, orphan.marker);
-    (void)co_await process::EndTree(orphan.identity, orphan.marker, SIGTERM, absl::Seconds(5));
+    (void)co_await process::EndTree(orphan.identity, orphan.marker, SIGTERM, absl::Seconds(5), around_.in_office);
     ++ended;
   }
   suspects_ = std::move(seen);

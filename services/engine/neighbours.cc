@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "aima/engine/v1/engine.pb.h"
+#include "aima/inference/v1/inference.pb.h"
 #include "aima/model/v1/model.pb.h"
 #include "aima/resource/v1/resource.pb.h"
 #include "libs/errors/errors.h"
@@ -16,11 +17,13 @@ namespace aima::engine {
 namespace {
 
 constexpr absl::Duration kPatience = absl::Seconds(10);
+// Engines take their time to end.
+constexpr absl::Duration kRoomPatience = absl::Minutes(4);
 
 // The same work as `call`, but no longer than these calls may take.
-CallContext Hurried(const CallContext& call) {
+CallContext Hurried(const CallContext& call, absl::Duration patience = kPatience) {
   CallContext hurried = call;
-  hurried.deadline = std::min(call.deadline, absl::Now() + kPatience);
+  hurried.deadline = std::min(call.deadline, absl::Now() + patience);
   hurried.idempotency_key.clear();
   return hurried;
 }
@@ -74,6 +77,19 @@ Task<absl::StatusOr<std::string>> Neighbours::Reserve(const CallContext& call, c
   request.set_idempotency_key(key);
   CO_ASSIGN_OR_RETURN(const auto slot, (co_await rpc_.Call<resource::v1::AllocateResponse>(Hurried(call), request)));
   co_return slot.slot_id();
+}
+
+Task<absl::StatusOr<Neighbours::Room>> Neighbours::MakeRoom(const CallContext& call, int64_t bytes, bool only_look) {
+  inference::v1::MakeRoomRequest request;
+  request.set_memory_bytes(bytes);
+  request.set_only_look(only_look);
+  CO_ASSIGN_OR_RETURN(const auto response,
+                      (co_await rpc_.Call<inference::v1::MakeRoomResponse>(
+                          Hurried(call, only_look ? kPatience : kRoomPatience), request)));
+  Room room;
+  for (const auto& engine : response.engines()) room.engines.emplace_back(engine.instance_id(), engine.memory_bytes());
+  room.enough = response.enough();
+  co_return room;
 }
 
 Task<absl::Status> Neighbours::Release(const CallContext& call, const std::string& slot_id) {

@@ -1,9 +1,11 @@
-// What engines need of other services: models from `model`, memory from `resource`.
+// What engines need of other services: models from `model`, memory from `resource`, and room from `inference`.
 #pragma once
 
 #include <absl/status/statusor.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "aima/engine/v1/engine.pb.h"
 #include "libs/base/call_context.h"
@@ -34,6 +36,14 @@ class Neighbours {
   // Reserves memory under `name` and returns the slot. The same `key` always gives the same slot.
   Task<absl::StatusOr<std::string>> Reserve(const CallContext& call, const std::string& name, int64_t bytes,
                                             const std::string& key);
+
+  // Engines that were loaded on demand and that nobody uses.
+  struct Room {
+    std::vector<std::pair<std::string, int64_t>> engines;  // instance ids, bytes
+    bool enough = false;                                   // together they hold as much as is missing
+  };
+  // Has as many of them unloaded as it takes to free `bytes`, or only named.
+  Task<absl::StatusOr<Room>> MakeRoom(const CallContext& call, int64_t bytes, bool only_look);
 
   // OK also if the slot is gone already.
   Task<absl::Status> Release(const CallContext& call, const std::string& slot_id);

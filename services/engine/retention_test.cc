@@ -139,6 +139,34 @@ TEST_F(RetentionTest, WhatIsToBeLoadedOnDemandAndFindsNoMemoryIsNotAFailedInstan
   EXPECT_EQ(Get("other").status(), v1::INSTANCE_STATUS_FAILED) << "somebody wanted this one";
 }
 
+TEST_F(RetentionTest, WhoStartsAnEngineAndFindsNoMemoryIsToldWhoCouldBeUnloaded) {
+  Model("smol", "");
+  around_.no_memory = true;
+  EXPECT_THAT(Start("smol"), FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "full; no engine that is idle"));
+  around_.idle = {{"old", 5}, {"older", 7}};
+  absl::Status refused = Start("smol").status();
+  EXPECT_THAT(refused, FailsWith(resource::v1::RESOURCE_INSUFFICIENT,
+                                 "idle, and enough if unloaded: 'old' (5 bytes), 'older' (7 bytes); evict_idle"));
+  EXPECT_EQ(DetailsOf(refused).metadata["evictable"], "old,older");
+  EXPECT_EQ(DetailsOf(refused).metadata["needed"], "2") << "as the ledger said it";
+  around_.idle_is_enough = false;
+  EXPECT_THAT(Start("smol", "evict_idle: true"), FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "is too little: 'old'"));
+  EXPECT_THAT(around_.unloaded, IsEmpty());
+  refused = Start("smol", "on_demand: true").status();
+  EXPECT_EQ(refused.message(), "the machine is full") << "for requests inference makes room by itself";
+}
+
+TEST_F(RetentionTest, WhoAsksForItStartsAnEngineInPlaceOfIdleOnes) {
+  Model("smol", "");
+  around_.no_memory = true;
+  around_.late = 3;
+  around_.idle = {{"old", 5}};
+  EXPECT_THAT(Start("smol", "evict_idle: true"), IsOk());
+  EXPECT_THAT(around_.unloaded, ::testing::ElementsAre("old"));
+  EXPECT_EQ(around_.late, -1) << "what is freed is waited for, not taken from others";
+  EXPECT_EQ(Get("smol").status(), v1::INSTANCE_STATUS_RUNNING);
+}
+
 TEST_F(RetentionTest, WhatWasLoadedOnDemandAndHasDiedIsNotBroughtBackIntoMemoryThatAnotherHas) {
   patience_.first_backoff = absl::Milliseconds(20);
   Restart();
@@ -151,6 +179,34 @@ TEST_F(RetentionTest, WhatWasLoadedOnDemandAndHasDiedIsNotBroughtBackIntoMemoryT
   EXPECT_FALSE(Get("smol").has_next_start_at());
   around_.no_memory = false;
   EXPECT_THAT(Start("smol", "on_demand: true"), IsOk());
+}
+
+TEST_F(RetentionTest, WhatSomebodyWantsOfAnInstanceThatWaitsForItsNextStartCountsAlready) {
+  patience_.first_backoff = absl::Milliseconds(1500);
+  Restart();
+  Model("smol", "");
+  const absl::StatusOr<v1::StartResponse> first = Start("smol", "on_demand: true");
+  ASSERT_THAT(first, IsOk());
+  kill(first->process_id(), SIGKILL);
+  ASSERT_TRUE(Eventually([&] { return Get("smol").has_next_start_at(); }));
+  std::optional<absl::StatusOr<v1::StartResponse>> pinned;
+  service_->spawn(StartInto("smol", &pinned, /*pinned=*/true));
+  ASSERT_TRUE(Eventually([&] { return service_->instances.Find("smol")->starting(); }));
+  EXPECT_FALSE(Get("smol").pinned()) << "its time has not come";
+  ASSERT_THAT(Start("smol", "on_demand: true"), IsOk()) << "a request that needs it meanwhile";
+  EXPECT_TRUE(Eventually([&] { return pinned.has_value(); }));
+  EXPECT_TRUE(Get("smol").pinned());
+  EXPECT_FALSE(Get("smol").on_demand());
+}
+
+TEST_F(RetentionTest, AnInstanceThatWaitsForItsNextStartIsNotUnloaded) {
+  Model("smol", "");
+  const absl::StatusOr<v1::StartResponse> started = Start("smol", "on_demand: true");
+  ASSERT_THAT(started, IsOk());
+  kill(started->process_id(), SIGKILL);
+  ASSERT_TRUE(Eventually([&] { return Get("smol").has_next_start_at(); }));
+  EXPECT_THAT(Unload("smol", v1::UNLOAD_REASON_ROOM), FailsWith(v1::ENGINE_INSTANCE_KEPT, "started again"));
+  EXPECT_TRUE(Get("smol").has_next_start_at()) << "it is still wanted";
 }
 
 TEST_F(RetentionTest, ARestartUnderTheSameKeyIsARestartOnce) {

@@ -9,6 +9,7 @@
 namespace aima::engine {
 namespace {
 
+using aima::testing::FailsWith;
 using aima::testing::IsOk;
 using ::testing::IsEmpty;
 
@@ -83,7 +84,8 @@ TEST_F(ServiceRestartTest, DrainingLeavesWhatRunsAndGivesUpWhatStarts) {
   ASSERT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).size() == 4; }));
   service_->spawn(service_->instances.Drain());
   EXPECT_TRUE(Eventually([&] { return starting.has_value(); }));
-  EXPECT_FALSE(starting->ok());
+  EXPECT_THAT(*starting, FailsWith(unit::v1::UNAVAILABLE, "the engine service is ending"))
+      << "it is no fault of the engine or its model";
   EXPECT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).size() == 2 && around_.slots.size() == 1; }));
   EXPECT_EQ(Get("smol").status(), v1::INSTANCE_STATUS_RUNNING);
 }

@@ -53,6 +53,7 @@ class Translation {
     UnitRunner& runner;
     const Edge& edge;
     absl::Duration patience = absl::Seconds(10);  // of clients with a stream in which nothing happens
+    bool auto_start = true;                       // requests may have engines started
   };
 
   explicit Translation(Parts parts) : parts_(parts) {}

@@ -5,10 +5,13 @@
 #include <absl/strings/str_split.h>
 #include <gmock/gmock.h>
 
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <deque>
 
+#include "aima/engine/v1/engine.pb.h"
 #include "aima/inference/v1/inference.pb.h"
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/errors/errors.h"
@@ -61,6 +64,7 @@ class Units : public rpc::Client {
   absl::Status failure = Error(unit::v1::UNAVAILABLE, "the service cannot be reached");
   CallContext last_call;
   json last_request;
+  std::vector<std::pair<std::string, json>> calls;
   int open_streams = 0;
 
  private:
@@ -92,6 +96,7 @@ class Units : public rpc::Client {
   void Note(const CallContext& call, const Message& request) {
     last_call = call;
     last_request = json::parse(ToJson(request));
+    calls.emplace_back(call.unit, last_request);
   }
   Loop& loop_;
 };
@@ -356,6 +361,28 @@ TEST_F(TranslationTest, ASilentStreamGivesSignsOfLife) {
   EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 2) << "Ollama has no such thing: " << lines;
 }
 
+TEST_F(TranslationTest, AStreamWhoseClientDoesNotReadIsNotLookedAtAgainAndAgain) {
+  units_.stream = {json{{"content", std::string(32 << 20, 'x')}}.dump(), "", kEnd};
+  units_.pause = absl::Hours(1);
+  boost::asio::ip::tcp::socket client(loop_);
+  const auto ask = [&]() -> Task<void> {
+    const auto port = static_cast<uint16_t>(endpoint_.port);
+    const boost::asio::ip::tcp::endpoint server(boost::asio::ip::make_address("127.0.0.1"), port);
+    co_await client.async_connect(server, boost::asio::use_awaitable);
+    const std::string request = absl::StrCat("POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nContent-Length: ",
+                                             sizeof(kMessagesStream) - 1, "\r\n\r\n", kMessagesStream);
+    co_await boost::asio::async_write(client, boost::asio::buffer(request), boost::asio::use_awaitable);
+  };
+  aima::testing::Run(loop_, ask());
+  loop_.restart();
+  while (units_.open_streams == 0) loop_.run_one();
+  // The kernel takes what it takes; then the piece waits for the client.
+  loop_.run_for(std::chrono::milliseconds(500));
+  ASSERT_EQ(units_.open_streams, 1);
+  const size_t turns = loop_.run_for(20 * absl::ToChronoMilliseconds(parts_.patience));
+  EXPECT_LT(turns, 100u) << "one look for each time that a client may be left without a sign";
+}
+
 TEST_F(TranslationTest, AFailureAfterSignsOfLifeIsAnErrorEvent) {
   units_.stream = {""};
   units_.pause = absl::Milliseconds(200);
@@ -445,6 +472,58 @@ TEST_F(TranslationTest, OllamaLoadsAndUnloadsWhatIsAskedNothing) {
   loaded = json::parse(Ask("POST", "/api/chat", R"({"model": "m", "messages": [], "keep_alive": 0})").body);
   EXPECT_EQ(loaded["done_reason"], "unload");
   EXPECT_EQ(units_.last_call.unit, "engine.stop");
+}
+
+TEST_F(TranslationTest, OllamaUnloadsEachInstanceOfTheModelAndNoOther) {
+  units_.answers["aima.model.v1.GetRequest"] = R"({"id": "m"})";
+  // The second one has a name of its own, and one of another model has this model's name.
+  units_.answers["aima.engine.v1.ListRequest"] = R"({"items": [
+      {"name": "llamacpp", "instances": [{"model_id": "m", "instance_id": "mine", "status": "running"},
+                                         {"model_id": "other", "instance_id": "m", "status": "running"}]},
+      {"name": "vllm", "instances": [{"model_id": "m", "instance_id": "m-2", "status": "running"}]}]})";
+  const auto unload = [&] { return Ask("POST", "/api/generate", R"({"model": "m", "keep_alive": 0})"); };
+  const auto stopped = [&] {
+    std::vector<std::string> names;
+    for (const auto& [unit, request] : units_.calls) {
+      if (unit == "engine.stop") names.push_back(request["name"]);
+    }
+    return names;
+  };
+  units_.failure = Error(engine::v1::ENGINE_NOT_FOUND, "it has gone meanwhile");
+  EXPECT_EQ(json::parse(unload().body)["done_reason"], "unload");
+  EXPECT_THAT(stopped(), ::testing::ElementsAre("mine", "m-2"));
+  units_.failure = Error(engine::v1::ENGINE_STOP_FAILED, "the kernel holds it");
+  EXPECT_EQ(unload().status, 500) << "what still runs is not said to be unloaded";
+}
+
+TEST_F(TranslationTest, OllamasClientsSayHowAModelIsLoadedThatIsNot) {
+  units_.answers[kChat] = kAnswer;
+  units_.answers["aima.model.v1.GetRequest"] = R"({"id": "m", "details": {"context_length": 8192}})";
+  units_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
+  const auto started = [&](const std::string& status, const std::string& options) {
+    units_.answers["aima.engine.v1.ListRequest"] =
+        R"({"items": [{"name": "llamacpp", "instances": [{"model_id": "m", "instance_id": "m", "status": ")" + status +
+        R"("}, {"model_id": "other", "instance_id": "other", "status": "running"}]}]})";
+    units_.calls.clear();
+    const http::Response response = Ask("POST", "/api/chat", R"({"model": "m", "stream": false, "options": )" + options +
+                                                                 R"(, "messages": [{"role": "user", "content": "Hi"}]})");
+    EXPECT_EQ(json::parse(response.body)["message"]["content"], "Hello");
+    EXPECT_EQ(units_.last_call.unit, "inference.chat");
+    json request;
+    for (const auto& [unit, input] : units_.calls) {
+      if (unit == "engine.start") request = input;
+    }
+    return request;
+  };
+  const json asked = started("stopped", R"({"num_ctx": 4096})");
+  EXPECT_EQ(asked["model_id"], "m");
+  EXPECT_EQ(asked["on_demand"], true);
+  EXPECT_EQ(asked["evict_idle"], true);
+  EXPECT_EQ(asked["config"], json::parse(R"({"context_length": 4096, "parallel": 1})"));
+  EXPECT_EQ(started("failed", R"({"num_ctx": 100000})")["config"]["context_length"], 8192) << "what it was made for";
+  EXPECT_TRUE(started("running", R"({"num_ctx": 4096})").is_null()) << "what runs is left as it is";
+  EXPECT_TRUE(started("stopped", R"({"temperature": 0})").is_null());
+  EXPECT_EQ(units_.calls.size(), 1u) << "who says nothing of it waits for nothing";
 }
 
 TEST_F(TranslationTest, OllamaKeepsAModelForAsLongAsARequestSays) {

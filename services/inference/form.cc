@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "libs/base/ids.h"
-#include "libs/base/utf8.h"
+#include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
 #include "libs/http/message.h"
 
@@ -120,13 +120,13 @@ absl::StatusOr<RequestScan> ScanForm(std::string_view body, std::string_view con
     if (Parameter(disposition, "name") == "model") {
       if (scan.model_at.there()) return InvalidInput("model", "is given twice");
       if (begin > end) return malformed();
+      RETURN_IF_ERROR(CheckModelName(body.substr(begin, end - begin)));
       scan.model_at = {begin, end};
       scan.model = body.substr(begin, end - begin);
     }
     at = end + delimiter.size();
   }
   if (scan.model.empty()) return InvalidInput("model", "is required");
-  if (ValidUtf8(scan.model) != scan.model) return InvalidInput("model", "must be UTF-8");
   return scan;
 }
 

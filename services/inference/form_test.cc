@@ -53,6 +53,13 @@ TEST(Form, AModelThatIsGivenTwiceIsRefused) {
   EXPECT_THAT(ScanForm(part + part + "--b--", kType), FailsWith(unit::v1::INVALID_INPUT, "twice"));
 }
 
+TEST(Form, AModelWhoseNameIsLongerThanAnyIsRefused) {
+  EXPECT_THAT(ScanForm(Form(std::string(200, 'a'), "speech"), kType), IsOk());
+  EXPECT_THAT(ScanForm(Form(std::string(201, 'a'), "speech"), kType),
+              FailsWith(unit::v1::INVALID_INPUT, "model: has 201 bytes, at most 200 are allowed"));
+  EXPECT_THAT(ScanForm(Form("", "speech"), kType), FailsWith(unit::v1::INVALID_INPUT, "model: is required"));
+}
+
 TEST(Form, NoBeginningOfAFormIsAForm) {
   const std::string whole = Form("ears", "speech");
   for (size_t size = 0; size < whole.size(); ++size) {

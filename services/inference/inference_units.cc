@@ -165,6 +165,20 @@ Task<absl::StatusOr<v1::ModelsResponse>> InferenceUnits::Models(CallContext& cal
   co_return response;
 }
 
+Task<absl::StatusOr<v1::MakeRoomResponse>> InferenceUnits::MakeRoom(CallContext& call,
+                                                                    const v1::MakeRoomRequest& request) {
+  CO_ASSIGN_OR_RETURN(const Loader::Room room, co_await router_.loader().MakeIdleRoom(call, request.memory_bytes(),
+                                                                                      request.only_look()));
+  v1::MakeRoomResponse response;
+  for (const EngineTable::Used& one : room.engines) {
+    v1::IdleEngine& engine = *response.add_engines();
+    engine.set_instance_id(one.instance_id);
+    engine.set_memory_bytes(one.memory);
+  }
+  response.set_enough(room.enough);
+  co_return response;
+}
+
 Task<absl::Status> InferenceUnits::Forward(CallContext& call, const v1::ForwardRequest& request,
                                            StreamWriter<v1::ForwardChunk>& out) {
   return openai_.Serve(call, request, out);

@@ -7,14 +7,19 @@
 #include "services/inference/dispatcher.h"
 #include "services/inference/openai_surface.h"
 #include "services/inference/router.h"
+#include "services/inference/video.h"
 
 namespace aima::inference {
 
 // What the units mean is said in inference.proto.
 class InferenceUnits {
  public:
-  InferenceUnits(Router& router, Dispatcher& dispatcher, events::Outbox& outbox)
-      : router_(router), dispatcher_(dispatcher), outbox_(outbox), openai_(router, dispatcher, outbox) {}
+  InferenceUnits(Router& router, Dispatcher& dispatcher, events::Outbox& outbox, LargeVideos videos = {})
+      : router_(router),
+        dispatcher_(dispatcher),
+        outbox_(outbox),
+        videos_(std::move(videos)),
+        openai_(router, dispatcher, outbox) {}
 
   Task<absl::StatusOr<v1::ChatResponse>> Chat(CallContext& call, const v1::ChatRequest& request);
   Task<absl::Status> ChatStream(CallContext& call, const v1::ChatRequest& request,
@@ -37,6 +42,7 @@ class InferenceUnits {
   Task<absl::StatusOr<v1::DetectResponse>> Detect(CallContext& call, const v1::DetectRequest& request);
   Task<absl::StatusOr<v1::VoicesResponse>> Voices(CallContext& call, const v1::VoicesRequest& request);
   Task<absl::StatusOr<v1::ModelsResponse>> Models(CallContext& call, const v1::ModelsRequest& request);
+  Task<absl::StatusOr<v1::MakeRoomResponse>> MakeRoom(CallContext& call, const v1::MakeRoomRequest& request);
   Task<absl::Status> Forward(CallContext& call, const v1::ForwardRequest& request,
                              StreamWriter<v1::ForwardChunk>& out);
 
@@ -50,6 +56,7 @@ class InferenceUnits {
   Router& router_;
   Dispatcher& dispatcher_;
   events::Outbox& outbox_;
+  const LargeVideos videos_;
   OpenAiSurface openai_;
 };
 

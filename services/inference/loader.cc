@@ -51,6 +51,15 @@ std::optional<int64_t> MissingMemory(const absl::Status& status) {
   return std::max<int64_t>(1, Number(metadata, "needed") - Number(metadata, "available"));
 }
 
+std::vector<EngineTable::Used> Chosen(const std::vector<EngineTable::Used>& engines, const EvictionPlan& plan) {
+  std::vector<EngineTable::Used> chosen;
+  for (const EngineTable::Used& engine : engines) {
+    const bool goes = std::find(plan.unload.begin(), plan.unload.end(), engine.instance_id) != plan.unload.end();
+    if (goes) chosen.push_back(engine);
+  }
+  return chosen;
+}
+
 std::string Megabytes(int64_t bytes) { return absl::StrCat((bytes + 999'999) / 1'000'000, " MB"); }
 
 }  // namespace
@@ -195,20 +204,9 @@ Task<absl::Status> Loader::MakeRoom(CallContext& call, Demand& demand, int64_t m
     if (!plan.unload.empty()) {
       taking_ = &demand;
       taking_until_ = absl::InfiniteFuture();
-      // All at once: while the first one stops, the others get nothing in hand.
-      for (const std::string& instance : plan.unload) table_.Close(instance);
-      bool done = true;
-      for (const EngineTable::Used& engine : engines) {
-        if (std::find(plan.unload.begin(), plan.unload.end(), engine.instance_id) == plan.unload.end()) continue;
-        const auto closed = std::find(demand.closed.begin(), demand.closed.end(), engine.instance_id);
-        if (!done) {
-          if (closed == demand.closed.end()) table_.Reopen(engine.instance_id);
-          continue;
-        }
-        done = co_await Unload(call, engine.instance_id, engine.generation, UnloadReason::kRoom);
-        if (done) std::erase(demand.closed, engine.instance_id);
-      }
+      const bool done = co_await UnloadAll(call, Chosen(engines, plan), demand.closed);
       if (done) {
+        for (const std::string& instance : plan.unload) std::erase(demand.closed, instance);
         demand.patience = kTriesAfterUnload;
         demand.missing.clear();
         // Enough for a start to take what is free; how long the model then loads is nobody else's affair.
@@ -225,6 +223,52 @@ Task<absl::Status> Loader::MakeRoom(CallContext& call, Demand& demand, int64_t m
     }
     co_await Await(in_line_, std::min(plan.look_again, try_again));
   }
+}
+
+// An engine that is closed for being unloaded must not stay so because the caller has left.
+Task<absl::StatusOr<Loader::Room>> Loader::MakeIdleRoom(CallContext call, int64_t bytes, bool only_look) {
+  const auto room = std::make_shared<Room>();
+  const std::shared_ptr<Flight> search = Flight::Launch(loop_, FindIdleRoom(call, bytes, only_look, room));
+  CO_RETURN_IF_ERROR(co_await search->Wait(call.deadline, "idle engines to make room"));
+  co_return *room;
+}
+
+// Who asks for this is no request that can wait for others to end: what is in use counts as taken.
+Task<absl::Status> Loader::FindIdleRoom(CallContext call, int64_t bytes, bool only_look, std::shared_ptr<Room> found) {
+  Demand demand(*this, "");
+  (co_await table_.ReadAnew(call)).IgnoreError();
+  Room& room = *found;
+  for (const EngineTable::Used& engine : Look()) {
+    const bool used = engine.closed || engine.in_flight > 0 || engine.queued > 0;  // closed: it makes room for another
+    if (engine.evictable && engine.memory > 0 && !used) room.engines.push_back(engine);
+  }
+  TurnPolicy at_once = settings_.turns;
+  at_once.shortest_linger = at_once.longest_linger = absl::ZeroDuration();
+  const EvictionPlan plan = PlanEviction({room.engines.begin(), room.engines.end()}, bytes, at_once, absl::Now());
+  room.enough = plan.possible;
+  if (!plan.possible) co_return absl::OkStatus();
+  room.engines = Chosen(room.engines, plan);
+  if (only_look) co_return absl::OkStatus();
+  taking_ = &demand;
+  taking_until_ = absl::InfiniteFuture();
+  room.enough = co_await UnloadAll(call, room.engines, {});
+  co_return absl::OkStatus();
+}
+
+// All at once: while the first one stops, the others get nothing in hand. Ends with the first that is not unloaded; those
+// after it serve on, unless they are to stay closed.
+Task<bool> Loader::UnloadAll(CallContext call, std::vector<EngineTable::Used> engines,
+                             const std::vector<std::string>& stay_closed) {
+  for (const EngineTable::Used& engine : engines) table_.Close(engine.instance_id);
+  bool done = true;
+  for (const EngineTable::Used& engine : engines) {
+    if (done) {
+      done = co_await Unload(call, engine.instance_id, engine.generation, UnloadReason::kRoom);
+    } else if (std::find(stay_closed.begin(), stay_closed.end(), engine.instance_id) == stay_closed.end()) {
+      table_.Reopen(engine.instance_id);
+    }
+  }
+  co_return done;
 }
 
 // False if it is not, because somebody wants to keep it.

@@ -3,6 +3,7 @@
 
 #include <absl/container/flat_hash_map.h>
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <list>
 #include <map>
@@ -59,6 +60,14 @@ class Loader {
   // ask soon after that, too. INFERENCE_NO_ROOM names who holds the memory.
   Task<absl::Status> Load(CallContext call, std::string model_id);
 
+  // Unloads, or only names, as many engines as it takes of those that make room and are not in use; none, but names them
+  // all, if they are not enough.
+  struct Room {
+    std::vector<EngineTable::Used> engines;
+    bool enough = false;
+  };
+  Task<absl::StatusOr<Room>> MakeIdleRoom(CallContext call, int64_t bytes, bool only_look);
+
   // Unloads engines whose idle timeout has passed, for ever.
   Task<void> UnloadIdle(CallContext call);
 
@@ -89,7 +98,10 @@ class Loader {
   Task<absl::Status> Run(CallContext call, std::string model_id);
   Task<absl::Status> Start(CallContext& call, Demand& demand);
   Task<absl::Status> MakeRoom(CallContext& call, Demand& demand, int64_t missing);
+  Task<absl::Status> FindIdleRoom(CallContext call, int64_t bytes, bool only_look, std::shared_ptr<Room> room);
   Task<bool> Unload(CallContext call, std::string instance_id, int64_t generation, UnloadReason reason);
+  Task<bool> UnloadAll(CallContext call, std::vector<EngineTable::Used> engines,
+                       const std::vector<std::string>& stay_closed);
   using Waiters = std::list<Waiter*>;
   Task<void> Await(Waiters& waiters, absl::Time until);
   static void Wake(const Waiters& waiters);

@@ -218,6 +218,26 @@ TEST_F(LoaderTest, WherePinnedModelsHoldTheMemoryThatIsToldAtOnce) {
   EXPECT_THAT(engines_.unloads, IsEmpty());
 }
 
+TEST_F(LoaderTest, RoomForWhoAsksForItIsMadeByIdleEnginesThatWereUsedLeastRecently) {
+  memory_ = 300;
+  for (const char* model : {"a", "b", "c", "a"}) ASSERT_THAT(Acquire(model), IsOk());
+  Leased busy = Acquire("b");
+  const auto room = [&](int64_t bytes, bool only_look) {
+    absl::StatusOr<Loader::Room> found =
+        aima::testing::Run(loop_, router_->loader().MakeIdleRoom(call_, bytes, only_look));
+    EXPECT_THAT(found, IsOk());
+    std::vector<std::string> engines;
+    for (const EngineTable::Used& engine : found->engines) engines.push_back(engine.instance_id);
+    return std::pair(found->enough, engines);
+  };
+  EXPECT_THAT(room(100, /*only_look=*/true), Pair(true, ElementsAre("c")));
+  EXPECT_THAT(room(300, /*only_look=*/false), Pair(false, ::testing::UnorderedElementsAre("a", "c")));
+  EXPECT_THAT(engines_.unloads, IsEmpty());
+  EXPECT_THAT(room(200, /*only_look=*/false), Pair(true, ::testing::UnorderedElementsAre("a", "c")));
+  EXPECT_EQ(engines_.unloads.size(), 2u);
+  EXPECT_THAT(room(100, /*only_look=*/false), Pair(false, IsEmpty())) << "what is in use stays";
+}
+
 TEST_F(LoaderTest, AModelThatSomebodyHasPinnedMeanwhileServesOn) {
   EXPECT_THAT(Acquire("a"), IsOk());
   engines_.unload = [&](std::string instance, int64_t) -> Task<absl::Status> {

@@ -13,7 +13,7 @@ Task<absl::Status> Wire(runtime::Host& host) {
   auto& router = host.Own<Router>(host.loop(), models, engines, host.config().engine().auto_start());
   auto& http = host.Own<http::Client>(host.loop());
   auto& dispatcher = host.Own<Dispatcher>(host.loop(), router, http);
-  auto& units = host.Own<InferenceUnits>(router, dispatcher, host.Outbox());
+  auto& units = host.Own<InferenceUnits>(router, dispatcher, host.Outbox(), LargeVideos{host.data_dir() + "/videos"});
   auto& token_count = host.Own<TokenCount>(dispatcher, host.Outbox());
   auto& changes = host.Own<Changes>(router, [&host] { return host.BackgroundCall("follow models and engines"); });
   host.Events().On(
@@ -38,6 +38,7 @@ Task<absl::Status> Wire(runtime::Host& host) {
       .Bind<&InferenceUnits::Detect>(units)
       .Bind<&InferenceUnits::Voices>(units)
       .Bind<&InferenceUnits::Models>(units)
+      .Bind<&InferenceUnits::MakeRoom>(units)
       .Bind<&InferenceUnits::Forward>(units)
       .Bind<&TokenCount::CountTokens>(token_count);
   co_return absl::OkStatus();

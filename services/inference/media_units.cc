@@ -103,7 +103,7 @@ Task<absl::StatusOr<v1::GenerateVideoResponse>> InferenceUnits::GenerateVideo(Ca
   RequestLog log(outbox_, call, request.model(), AskName(Ask::kGenerateVideo));
   const auto unheard = [](const v1::GenerateVideoProgress&) -> Task<absl::Status> { co_return absl::OkStatus(); };
   absl::StatusOr<v1::GenerateVideoResponse> response =
-      co_await MakeVideo(call, router_, dispatcher_, log, request, unheard);
+      co_await MakeVideo(call, router_, dispatcher_, log, request, videos_, unheard);
   if (!response.ok()) co_return log.Failed(response.status());
   log.Completed(0);
   co_return response;
@@ -116,7 +116,7 @@ Task<absl::Status> InferenceUnits::GenerateVideoStream(CallContext& call, const 
     co_return co_await out.Write(step);
   };
   absl::StatusOr<v1::GenerateVideoResponse> response =
-      co_await MakeVideo(call, router_, dispatcher_, log, request, tell);
+      co_await MakeVideo(call, router_, dispatcher_, log, request, videos_, tell);
   if (!response.ok()) co_return log.Failed(response.status());
   log.Completed(0);
   v1::GenerateVideoProgress last;

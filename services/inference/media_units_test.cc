@@ -2,8 +2,11 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "libs/base/ids.h"
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
 #include "services/inference/fakes.h"
@@ -235,9 +238,21 @@ TEST_F(MediaUnitsTest, EngineOptionsOfAPictureCannotReplaceItsFields) {
   v1::GenerateImageRequest request;
   request.set_model("painter");
   request.set_prompt("hills");
-  (*request.mutable_engine_options()->mutable_fields())["response_format"].set_string_value("url");
-  EXPECT_THAT(Run(units_.GenerateImage(call_, request)),
-              FailsWith(unit::v1::INVALID_INPUT, "engine_options.response_format"));
+  request.set_size("64x64");
+  request.set_n(1);
+  request.set_seed(1);
+  request.set_steps(4);
+  request.set_negative_prompt("people");
+  engine_.Then(Recorded("terrain-image"));
+  ASSERT_THAT(Run(units_.GenerateImage(call_, request)), IsOk());
+  const Json sent = RequestJson();
+  EXPECT_EQ(sent.size(), 8u) << "all that a request can say";
+  for (const auto& [field, _] : sent.items()) {
+    request.mutable_engine_options()->clear_fields();
+    (*request.mutable_engine_options()->mutable_fields())[field].set_number_value(50);
+    EXPECT_THAT(Run(units_.GenerateImage(call_, request)),
+                FailsWith(unit::v1::INVALID_INPUT, "engine_options." + field));
+  }
 }
 
 TEST_F(MediaUnitsTest, ThingsInAPictureComeWithTheirBoxes) {
@@ -319,6 +334,56 @@ TEST_F(MediaUnitsTest, AVideoIsAJobThatIsFollowedFetchedAndCleanedUp) {
   EXPECT_EQ(RequestLine(3), "GET /v1/videos/8d6f2f0e-5b8e-4a39-9c02-2f1f3c0f6a11");
   EXPECT_EQ(RequestLine(4), "GET /v1/videos/8d6f2f0e-5b8e-4a39-9c02-2f1f3c0f6a11/content");
   EXPECT_EQ(RequestLine(5), "DELETE /v1/videos/8d6f2f0e-5b8e-4a39-9c02-2f1f3c0f6a11");
+}
+
+TEST_F(MediaUnitsTest, AVideoThatNoAnswerCanHoldIsPutIntoAFile) {
+  const std::string directory = ::testing::TempDir() + "/" + NewId("videos-");
+  const std::string video(100'000, 'v');
+  InferenceUnits units(router_, dispatcher_, outbox_, {directory, video.size()});
+  const std::pair<std::string, std::string> kContents[] = {
+      {"video/webm", video}, {"video/webm", video + "w"}, {"video/../../x", video + "w"}};
+  for (const auto& [type, content] : kContents) {
+    engine_.Then(Recorded("sglang-video-completed"));
+    engine_.Then(ScriptedEngine::Answer(200, type, content));
+    engine_.Then(Recorded("sglang-video-deleted"));
+  }
+  const auto make = [&] {
+    const size_t before = engine_.requests().size();
+    absl::StatusOr<v1::GenerateVideoResponse> made = Run(units.GenerateVideo(call_, video_));
+    Until([&] { return engine_.requests().size() == before + 3; });  // the engine's own copy is deleted
+    return made;
+  };
+  const auto whole = make();
+  ASSERT_THAT(whole, IsOk());
+  EXPECT_EQ(whole->video(), video);
+  EXPECT_EQ(whole->path(), "");
+  EXPECT_EQ(whole->size_bytes(), 100'000);
+  const auto large = make();
+  ASSERT_THAT(large, IsOk());
+  EXPECT_EQ(large->video(), "");
+  EXPECT_EQ(large->size_bytes(), 100'001);
+  EXPECT_THAT(large->path(), StartsWith(directory + "/video_"));
+  EXPECT_TRUE(large->path().ends_with(".webm"));
+  std::ifstream file(large->path(), std::ios::binary);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), video + "w");
+  const auto outside = make();
+  ASSERT_THAT(outside, IsOk());
+  EXPECT_EQ(std::filesystem::path(outside->path()).parent_path(), directory);
+  std::filesystem::remove_all(directory);
+}
+
+TEST_F(MediaUnitsTest, AVideoThatCannotBePutIntoAFileStaysWithTheEngine) {
+  const std::string directory = ::testing::TempDir() + "/" + NewId("videos-");
+  std::ofstream(directory) << "in the way";
+  InferenceUnits units(router_, dispatcher_, outbox_, {directory, 10});
+  engine_.Then(Recorded("sglang-video-completed"));
+  engine_.Then(Recorded("sglang-video-content"));
+  engine_.Then(Recorded("sglang-video-deleted"));
+  EXPECT_THAT(Run(units.GenerateVideo(call_, video_)), FailsWith(v1::INFERENCE_VIDEO_NOT_STORED, "has it as video 8d6f"));
+  loop_.restart();
+  loop_.run_for(std::chrono::milliseconds(100));  // in which a request to delete it would come
+  EXPECT_EQ(engine_.requests().size(), 2u) << RequestLine(engine_.requests().size() - 1);
+  std::filesystem::remove(directory);
 }
 
 TEST_F(MediaUnitsTest, AVideoThatComesToNothingSaysWhy) {

@@ -16,6 +16,17 @@
 
 namespace aima::inference {
 
+absl::Status CheckModelName(std::string_view name) {
+  static const unit::v1::Rules& rules =
+      v1::ChatRequest::descriptor()->FindFieldByName("model")->options().GetExtension(unit::v1::rules);
+  if (name.empty()) return InvalidInput("model", "is required");
+  if (name.size() > rules.max_len()) {
+    return InvalidInput("model", absl::StrCat("has ", name.size(), " bytes, at most ", rules.max_len(), " are allowed"));
+  }
+  if (ValidUtf8(name) != name) return InvalidInput("model", "must be UTF-8");
+  return absl::OkStatus();
+}
+
 absl::StatusOr<RequestScan> ScanRequest(std::string_view body) {
   RequestScan scan;
   JsonCursor json(body);
@@ -49,8 +60,7 @@ absl::StatusOr<RequestScan> ScanRequest(std::string_view body) {
     return InvalidInput("body",
                         absl::StrCat("is not well-formed JSON, or nested deeper than ", JsonCursor::kMaxDepth));
   }
-  if (scan.model.empty()) return InvalidInput("model", "is required");
-  if (ValidUtf8(scan.model) != scan.model) return InvalidInput("model", "must be UTF-8");
+  RETURN_IF_ERROR(CheckModelName(scan.model));
   return scan;
 }
 

@@ -30,6 +30,9 @@ struct RequestScan {
   size_t first_member = 0;  // just after the opening brace
 };
 
+// INVALID_INPUT if no model can have such a name: the rule that units declare for theirs.
+absl::Status CheckModelName(std::string_view name);
+
 // Looks through `body` without reading more than it must. INVALID_INPUT names what is missing or wrong; a repeated
 // `model` or `stream` is refused, since it would be unclear who reads which.
 absl::StatusOr<RequestScan> ScanRequest(std::string_view body);

@@ -37,6 +37,12 @@ TEST(ScanRequest, RefusesWhatTwoReadersCouldReadDifferently) {
   EXPECT_THAT(ScanRequest(R"({"model":"a"} {"model":"b"})"), FailsWith(unit::v1::INVALID_INPUT, "body"));
 }
 
+TEST(ScanRequest, RefusesWhatNoModelIsCalled) {
+  EXPECT_THAT(ScanRequest(R"({"model":")" + std::string(200, 'a') + R"("})"), IsOk());
+  EXPECT_THAT(ScanRequest(R"({"model":")" + std::string(201, 'a') + R"("})"),
+              FailsWith(unit::v1::INVALID_INPUT, "model: has 201 bytes, at most 200 are allowed"));
+}
+
 TEST(ScanRequest, RefusesBrokenBodies) {
   for (const char* body :
        {"", "[]", "null", "{", R"({"model":"a")", R"({"model":"a)", R"({"model":3})", R"({"model"})",

@@ -219,7 +219,8 @@ absl::StatusOr<Exchange<v1::GenerateImageResponse>> OpenAiDialect::GenerateImage
   // OpenAI's interface has neither; engines that have them call them so.
   if (request.has_steps()) body.Integer("num_inference_steps", request.steps());
   if (!request.negative_prompt().empty()) body.Text("negative_prompt", request.negative_prompt());
-  static constexpr const char* kOwn[] = {"model", "prompt", "response_format", "size", "n", "seed", "negative_prompt"};
+  static constexpr const char* kOwn[] = {"model", "prompt", "response_format",     "size",
+                                         "n",     "seed",   "num_inference_steps", "negative_prompt"};
   RETURN_IF_ERROR(AppendEngineOptions(request.engine_options(), kOwn, body));
   Exchange<v1::GenerateImageResponse> exchange;
   exchange.request = {"/v1/images/generations", std::move(body).Finish()};

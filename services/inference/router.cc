@@ -13,6 +13,9 @@
 namespace aima::inference {
 namespace {
 
+// Between questions about an engine that was lost, while the engine service is away.
+constexpr absl::Duration kLongestPause = absl::Seconds(5);
+
 std::shared_ptr<Replica> LeastBusy(const std::vector<std::shared_ptr<Replica>>& replicas) {
   std::shared_ptr<Replica> best;
   for (const std::shared_ptr<Replica>& replica : replicas) {
@@ -55,6 +58,7 @@ Router::Lease& Router::Lease::operator=(Lease&& other) noexcept {
   replica_ = std::exchange(other.replica_, nullptr);
   model_ = std::move(other.model_);
   since_ = other.since_;
+  call_ = std::move(other.call_);
   return *this;
 }
 
@@ -75,6 +79,7 @@ void Router::Lease::Release() {
 void Router::Lease::MarkLost() {
   if (const std::shared_ptr<Router*> router = router_.lock(); router != nullptr && replica_ != nullptr) {
     (*router)->Drop(*(*router)->serving_[model_.id], replica_);
+    (*router)->LookAgain(call_);
   }
 }
 
@@ -82,6 +87,7 @@ Router::Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, boo
     : loop_(loop),
       engines_(engines),
       auto_start_(auto_start),
+      pause_(loading.pause),
       catalog_(loop, models),
       self_(std::make_shared<Router*>(this)),
       loader_(loop, engines, *this, loading) {}
@@ -92,16 +98,18 @@ Task<absl::StatusOr<Router::Lease>> Router::Acquire(const CallContext& call, con
   while (true) {
     CO_RETURN_IF_ERROR(co_await EnsureReplica(call, record));
     CO_ASSIGN_OR_RETURN(std::shared_ptr<Replica> replica, co_await TakePlace(call, record));
-    if (replica != nullptr) co_return MakeLease(std::move(replica), record);
+    if (replica != nullptr) co_return MakeLease(call, std::move(replica), record);
   }
 }
 
-Router::Lease Router::MakeLease(std::shared_ptr<Replica> replica, const ModelRecord& model) {
+Router::Lease Router::MakeLease(const CallContext& call, std::shared_ptr<Replica> replica,
+                                const ModelRecord& model) {
   Lease lease;
   lease.router_ = self_;
   lease.replica_ = std::move(replica);
   lease.model_ = model;
   lease.since_ = absl::Now();
+  lease.call_ = call;
   return lease;
 }
 
@@ -148,6 +156,30 @@ Task<absl::Status> Router::EnsureReplica(const CallContext& call, const ModelRec
 Task<absl::Status> Router::ReadAnew(CallContext call) {
   if (reading_ != nullptr && !reading_->done()) (co_await Refresh(call)).IgnoreError();
   co_return co_await Refresh(call);
+}
+
+// Often only a connection broke and the engine is well; that it has ended, its service sees within a moment.
+void Router::LookAgain(CallContext call) {
+  lost_ = true;
+  if (looking_ != nullptr && !looking_->done()) return;
+  call.deadline = absl::InfiniteFuture();  // whoever lost it has left long before
+  call.idempotency_key.clear();
+  looking_ = Flight::Launch(loop_, ReadUntilKnown(std::move(call)));
+}
+
+Task<absl::Status> Router::ReadUntilKnown(CallContext call) {
+  const std::weak_ptr<Router*> alive = self_;
+  absl::Duration pause = pause_;
+  absl::Status read = absl::UnknownError("not read yet");
+  while (!alive.expired() && (lost_ || !read.ok())) {
+    Waiter waiter(loop_);
+    co_await waiter.Wait(absl::Now() + pause);
+    if (alive.expired()) break;
+    lost_ = false;
+    read = co_await ReadAnew(call);
+    pause = read.ok() ? pause_ : std::min(pause * 2, kLongestPause);
+  }
+  co_return read;
 }
 
 // A place in an engine, now or when it is this caller's turn; null if the last engine went away meanwhile.

@@ -46,7 +46,7 @@ class Router : private EngineTable {
 
     const Endpoint& endpoint() const { return replica_->endpoint; }
     const ModelRecord& model() const { return model_; }
-    // The engine did not answer: offer it to nobody until the engine service says that it runs.
+    // The engine did not answer: offer it to nobody until the engine service, which is asked, says that it runs.
     void MarkLost();
     void Release();
 
@@ -56,6 +56,7 @@ class Router : private EngineTable {
     std::shared_ptr<Replica> replica_;
     ModelRecord model_;
     absl::Time since_;
+    CallContext call_;
   };
 
   Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, bool auto_start, LoaderSettings loading = {});
@@ -91,6 +92,8 @@ class Router : private EngineTable {
   Task<absl::Status> EnsureReplica(const CallContext& call, const ModelRecord& model);
   Task<absl::StatusOr<std::shared_ptr<Replica>>> TakePlace(const CallContext& call, const ModelRecord& model);
   Task<absl::Status> Read(CallContext call);
+  void LookAgain(CallContext call);
+  Task<absl::Status> ReadUntilKnown(CallContext call);
   // EngineTable.
   std::vector<Used> Engines() const override;
   void Close(const std::string& instance_id) override;
@@ -106,16 +109,19 @@ class Router : private EngineTable {
   void Drop(Serving& serving, const std::shared_ptr<Replica>& replica);
   void Serve(Serving& serving);
   absl::Status QueueFull(const ModelRecord& model, const Serving& serving) const;
-  Lease MakeLease(std::shared_ptr<Replica> replica, const ModelRecord& model);
+  Lease MakeLease(const CallContext& call, std::shared_ptr<Replica> replica, const ModelRecord& model);
 
   Loop& loop_;
   EngineDirectory& engines_;
   const bool auto_start_;
+  const absl::Duration pause_;  // before the engine service is asked about an engine that was lost
   ModelCatalog catalog_;
   absl::flat_hash_map<std::string, std::unique_ptr<Serving>> serving_;  // by model id
   // No longer offered, but with requests in hand: one that comes back has them still.
   std::vector<std::shared_ptr<Replica>> leaving_;
   std::shared_ptr<Flight> reading_;
+  std::shared_ptr<Flight> looking_;  // for engines that were lost
+  bool lost_ = false;                // one, since looking_ last read
   std::shared_ptr<Router*> self_;  // leases may outlive the router
   Loader loader_;
 };

@@ -58,6 +58,13 @@ class RouterTest : public ::testing::Test {
     }
   }
 
+  template <class Condition>
+  void RunUntil(Condition condition) {
+    loop_.restart();
+    while (!condition() && loop_.run_one() > 0) {
+    }
+  }
+
   Loop loop_;
   FakeModels models_;
   FakeEngines engines_;
@@ -238,6 +245,38 @@ TEST_F(RouterTest, WaitersMoveToANewEngineWhenTheirsGoesAway) {
   ASSERT_TRUE(waiting->has_value());
   ASSERT_THAT(**waiting, IsOk());
   EXPECT_EQ((**waiting)->endpoint().instance_id, "b");
+}
+
+TEST_F(RouterTest, AnEngineThatWasLostIsOfferedAgainAlthoughNobodyAsks) {
+  Router router(loop_, models_, engines_, /*auto_start=*/true, {.pause = absl::Milliseconds(1)});
+  engines_.endpoints = {EndpointOf("a", "chatty"), EndpointOf("b", "chatty")};
+  Leased lease = testing::Run(loop_, router.Acquire(call_, "chatty", Ask::kChat));
+  ASSERT_THAT(lease, IsOk());
+  engines_.failure = absl::UnavailableError("the engine service restarts");
+  const int reads = engines_.reads;
+  lease->MarkLost();
+  lease->Release();
+  EXPECT_EQ(router.LoadOf("chatty").replicas.size(), 1u);
+  RunUntil([&] { return engines_.reads == reads + 3; });
+  engines_.failure = absl::OkStatus();
+  RunUntil([&] { return router.LoadOf("chatty").replicas.size() == 2; });
+  EXPECT_EQ(router.LoadOf("chatty").replicas.size(), 2u);
+}
+
+TEST_F(RouterTest, AnEngineThatWasLostAndIsGoneStaysAwayAndIsNotAskedAboutForEver) {
+  Router router(loop_, models_, engines_, /*auto_start=*/true, {.pause = absl::Milliseconds(1)});
+  engines_.endpoints = {EndpointOf("a", "chatty"), EndpointOf("b", "chatty")};
+  Leased lease = testing::Run(loop_, router.Acquire(call_, "chatty", Ask::kChat));
+  ASSERT_THAT(lease, IsOk());
+  std::erase_if(engines_.endpoints,
+                [&](const Endpoint& one) { return one.instance_id == lease->endpoint().instance_id; });
+  const int reads = engines_.reads;
+  lease->MarkLost();
+  lease->Release();
+  loop_.restart();
+  loop_.run();  // until nothing is left to do
+  EXPECT_EQ(engines_.reads, reads + 1);
+  EXPECT_EQ(router.LoadOf("chatty").replicas.size(), 1u);
 }
 
 TEST_F(RouterTest, ModelsThatRunAreServedWhileTheModelServiceIsAway) {

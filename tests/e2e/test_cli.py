@@ -125,6 +125,32 @@ def test_rm_deletes_the_record_and_the_files_and_asks_when_it_runs(own_models):
     assert several.returncode == 3 and f"deleted {pinned}" in several.stdout and "nothing-here" in several.stderr
 
 
+def test_models_go_by_their_names_wherever_they_go_by_their_ids(own_models):
+    cluster = own_models
+    model, _ = imported_copy(cluster, "Our Own Model")
+    assert model == "our-own-model"
+    assert json.loads(cluster.cli("show", "Our Own Model", "-o", "json").stdout)["id"] == model
+    assert cluster.cli("run", "Our Own Model", "Say hello.", "--max-tokens", "4", timeout=120).stdout.strip()
+    assert cluster.cli("stop", "Our Own Model").stdout == f"{model}\n"
+    nothing = cluster.cli("cancel", "Our Own Model", "-o", "json", check=False)
+    assert nothing.returncode == 0 and json.loads(nothing.stdout)["cancelled"] is False
+
+    assert f"deleted {model}" in cluster.cli("rm", "--force", "Our Own Model").stdout
+    assert cluster.cli("show", "Our Own Model", check=False).returncode == 3
+
+    # Files may call themselves alike.
+    twins = []
+    for seed in (1, 2):
+        file = cluster.data_dir / f"twin-{seed}" / "Twin Model.gguf"
+        file.parent.mkdir()
+        file.write_bytes(gguf(1, seed=seed))
+        twins.append(cluster.execute("model.import", {"path": str(file)})["model_id"])
+    assert len(set(twins)) == 2
+    for words in (["show"], ["rm", "--force"], ["cancel"], ["run"]):
+        refused = cluster.cli(*words, "Twin Model", check=False, stdin="")
+        assert refused.returncode == 1 and ", ".join(sorted(twins)) in refused.stderr, (words, refused.stderr)
+
+
 def test_errors_are_json_where_the_output_is(cluster):
     done = cluster.cli("show", "nope", "-o", "json", check=False)
     report = json.loads(done.stderr)

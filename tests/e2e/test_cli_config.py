@@ -61,6 +61,29 @@ def test_set_keeps_comments_and_refuses_what_is_wrong(fresh):
     assert list(fresh.data_dir.glob("*.new")) == []
 
 
+def test_set_keeps_what_people_wrote_into_a_list(fresh):
+    file = fresh.data_dir / "config.yaml"
+    file.write_text("api:\n  allowed_origins:\n    # the console\n    - https://a.example  # at home\n    # ours\n    - https://b.example\n")
+    fresh.cli("config", "set", "api.allowed_origins", "https://a.example,https://c.example")
+    assert file.read_text() == ('api:\n  allowed_origins:\n    # the console\n    - https://a.example  # at home\n    - "https://c.example"\n'
+                                "    # ours\n")
+    shown = json.loads(fresh.cli("config", "show", "api.allowed_origins", "-o", "json").stdout)["settings"]
+    assert shown[0]["value"] == ["https://a.example", "https://c.example"]
+
+
+def test_set_leaves_a_file_to_its_owner_and_a_link_a_link(fresh):
+    target = fresh.data_dir / "elsewhere.yaml"
+    target.write_text("api:\n  enable_cors: true\n")
+    link = fresh.data_dir / "config.yaml"
+    link.symlink_to(target)
+    if os.geteuid() == 0:
+        os.chown(target, 65534, 65533)
+    fresh.cli("config", "set", "api.enable_cors", "false")
+    assert link.is_symlink() and "enable_cors: false" in target.read_text()
+    if os.geteuid() == 0:
+        assert (target.stat().st_uid, target.stat().st_gid) == (65534, 65533)
+
+
 def test_a_secret_is_never_shown(fresh):
     fresh.cli("config", "set", "security.api_key", "very-secret-key-of-mine")
     for words in (["show"], ["show", "-o", "json"], ["get", "security.api_key"], ["show", "-o", "yaml"]):

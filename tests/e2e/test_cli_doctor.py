@@ -152,6 +152,7 @@ def test_a_service_that_hangs_is_named(own_cluster):
         found = findings(own_cluster, "services")
         assert [finding["message"].split()[0] for finding in found] == ["model"]
         assert "logs model" in found[0]["mend"][0]
+        assert not found[0]["mend"][0].startswith("$ "), "to look is not to mend"
     finally:
         os.kill(pid, signal.SIGCONT)
     own_cluster.wait(lambda: findings(own_cluster, "services") == [])
@@ -193,6 +194,65 @@ def test_a_certificate_is_read_before_it_stops_a_start(down, tmp_path):
     assert "is not the key of" in findings(down, "tls")[0]["message"]
     certificate.write_text("no certificate")
     assert "is no certificate" in findings(down, "tls")[0]["message"]
+
+
+def test_a_key_with_a_password_is_named_and_nobody_is_asked_for_it(down, tmp_path):
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-passout", "pass:secret", "-keyout", key, "-out", certificate,
+                    "-subj", "/CN=localhost", "-days", "300"], check=True, capture_output=True)
+    key.chmod(0o600)
+    down.cli("config", "set", "api.tls_cert", certificate)
+    down.cli("config", "set", "api.tls_key", key)
+
+    # Without a terminal a program that asks for a password reads it from here.
+    def with_the_password(*arguments, **_):
+        return subprocess.run([bin_dir() / "aima", *arguments], env=down.environment(), text=True, capture_output=True, timeout=60,
+                              input="secret\n", start_new_session=True)
+
+    found = findings(down, "tls", run=with_the_password)
+    assert len(found) == 1 and "is not the key of" in found[0]["message"], "the gateway would not be told the password either"
+
+
+def test_secrets_that_aima_has_not_made_may_be_meant_for_a_group(down, tmp_path):
+    (down.data_dir / "keys").mkdir(mode=0o700)
+    key = tmp_path / "key.pem"
+    key.write_text("secret")
+    key.chmod(0o640)
+    down.cli("config", "set", "api.tls_key", key)
+    assert findings(down, "keys") == []
+    key.chmod(0o644)
+    found = findings(down, "keys")
+    assert len(found) == 1 and "everybody" in found[0]["message"]
+    mend(down, found[0])
+    assert stat.S_IMODE(key.stat().st_mode) == 0o640, "the group may still read it"
+    assert findings(down, "keys") == []
+
+
+def test_a_configuration_with_the_password_of_a_database_is_a_secret(down):
+    (down.data_dir / "keys").mkdir(mode=0o700)
+    file = down.data_dir / "config.yaml"
+    file.chmod(0o644)
+    assert findings(down, "keys") == []
+    down.cli("config", "set", "database.url", "postgres://aima:secret@127.0.0.1:1/aima")
+    found = findings(down, "keys")
+    assert len(found) == 1 and str(file) in found[0]["message"]
+    mend(down, found[0])
+    assert findings(down, "keys") == []
+
+
+def test_a_cluster_that_something_else_runs_is_not_taken_for_broken(cluster, chat_model, down):
+    # As under systemd: what answers has no supervisor in this data directory.
+    for key in ("api.listen_addr", "api.grpc_addr"):
+        down.cli("config", "set", key, cluster.sets[key])
+
+    def asking_that_one(*arguments, **_):
+        return down.cli(*arguments, check=False, AIMA_SERVER=f"http://127.0.0.1:{cluster.http_port}")
+
+    assert findings(down, "ports", "processes", "models", run=asking_that_one) == []
+    well = findings(down, "ports", verdict="ok", run=asking_that_one)
+    assert len(well) == 2 and all("that something else runs" in one["message"] for one in well)
+    assert "something else" in findings(down, "processes", verdict="skip", run=asking_that_one)[0]["message"]
+    assert "not those of this data directory" in findings(down, "models", verdict="skip", run=asking_that_one)[0]["message"]
 
 
 def test_few_descriptors_are_named(down):

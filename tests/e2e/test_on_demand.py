@@ -132,6 +132,43 @@ def test_what_somebody_pinned_stays(small):
     assert embed(small)["embeddings"]
 
 
+def test_who_starts_an_engine_learns_who_could_make_room_and_may_have_it_made(small):
+    before = latest(small)
+    embed(small)
+    start = {"model_id": small.chat_id, "config": {"parallel": 2}}
+    with pytest.raises(Failed) as failed:
+        small.execute("engine.start", start, options={"timeout": "60s"}, timeout=90)
+    assert failed.value.code == "RESOURCE_INSUFFICIENT"
+    held = running(small)[small.embedding_id]["memory_bytes"]
+    assert f"'{small.embedding_id}' ({held} bytes); evict_idle" in failed.value.message
+    assert set(running(small)) == {small.embedding_id}, "it was only asked"
+    small.execute("engine.start", {**start, "evict_idle": True}, options={"timeout": "60s"}, timeout=90)
+    assert set(running(small)) == {small.chat_id}
+    small.wait(lambda: events(small, "engine.stopped", before), what="the events")
+    assert [event["payload"]["reason"] for event in events(small, "engine.stopped", before)] == ["room"]
+    # What somebody has started stays, whoever asks for room.
+    with pytest.raises(Failed) as failed:
+        small.execute("engine.start", {"model_id": small.embedding_id, "evict_idle": True}, options={"timeout": "60s"}, timeout=90)
+    assert "no engine that is idle" in failed.value.message
+    assert set(running(small)) == {small.chat_id}
+
+
+def test_ollamas_clients_say_how_a_model_is_loaded(small):
+    def ask(context):
+        body = {"model": small.chat_id, "stream": False, "options": {"num_ctx": context, "num_predict": 4},
+                "messages": [{"role": "user", "content": "Say hello."}]}
+        answer = small.http("POST", "/api/chat", body, timeout=120)
+        assert answer.status == 200 and answer.json()["message"]["content"], answer.body
+        return running(small)[small.chat_id]["config"]
+
+    embed(small)  # which makes room
+    config = ask(768)
+    assert (config["context_length"], config["parallel"]) == (768, 1)
+    assert running(small)[small.chat_id]["on_demand"]
+    assert ask(4096)["context_length"] == 768, "what runs is not loaded again"
+    assert small.http("GET", "/api/ps").json()["models"][0]["context_length"] == 768, "and is told as it is"
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.4])
 def test_the_engine_service_may_be_killed_in_the_middle_of_an_eviction(small, delay):
     chat(small)

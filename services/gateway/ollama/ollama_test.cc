@@ -99,6 +99,16 @@ TEST(OllamaRequest, OptionsFindTheirPlaces) {
   EXPECT_EQ(schema["json_schema"]["schema"]["type"], "object");
 }
 
+TEST(OllamaRequest, HowAModelIsLoadedIsReadApartFromHowItIsAsked) {
+  const Asked asked = Chat(R"({"model": "m", "options": {"num_ctx": 8192, "num_thread": 3, "num_gpu": 9, "top_k": 4}})");
+  EXPECT_EQ(asked.load, Json::parse(R"({"context_length": 8192, "parallel": 1, "threads": 3})"));
+  EXPECT_EQ(asked.input, Json::parse(R"({"engine_options": {"top_k": 4}})"));
+  EXPECT_TRUE(Chat(R"({"model": "m", "options": {"num_ctx": 0, "num_gpu": 9}})").load.is_null());
+  EXPECT_EQ(Chat(R"({"model": "m", "options": {"num_ctx": 1}})").load["context_length"], 64) << "the least that there is";
+  EXPECT_EQ(ReadEmbed(Json::parse(R"({"model": "e", "input": "x", "options": {"num_ctx": 512}})"))->load["context_length"],
+            512);
+}
+
 TEST(OllamaRequest, ResultsAreMatchedToCallsThatHaveNoIds) {
   const Json messages = Chat(R"({"model": "m", "messages": [
       {"role": "user", "content": "Weather?", "images": ["iVBORw0KGgoAAAA"]},

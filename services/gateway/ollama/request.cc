@@ -45,7 +45,19 @@ std::optional<absl::Duration> ReadKeepAlive(const JsonFields& fields) {
   return duration < absl::ZeroDuration() ? absl::InfiniteDuration() : duration;
 }
 
-// num_ctx, num_gpu and others tell how a model is loaded; that is decided where engines are started.
+// Whoever has not loaded the model yet may say how. A context is one request's, as with Ollama's own default of one request
+// at a time. What else tells how a model is loaded, such as num_gpu, is decided where engines are started.
+void ReadLoadOptions(const JsonFields& options, Json& load) {
+  constexpr int64_t kLeastContext = 64, kMostContext = 10'000'000, kMostThreads = 1024;  // of engine.start
+  if (const auto context = options.Integer("num_ctx"); context && *context > 0) {
+    load["context_length"] = std::clamp(*context, kLeastContext, kMostContext);
+    load["parallel"] = 1;
+  }
+  if (const auto threads = options.Integer("num_thread"); threads && *threads > 0) {
+    load["threads"] = std::min(*threads, kMostThreads);
+  }
+}
+
 void ReadOptions(const JsonFields& options, Json& input) {
   for (const char* key : {"temperature", "top_p", "frequency_penalty", "presence_penalty"}) {
     if (const auto number = options.Number(key)) input[key] = *number;
@@ -98,7 +110,10 @@ void ReadCommon(const JsonFields& fields, absl::Status& error, Asked& asked) {
   asked.model = ModelName(fields);
   asked.stream = fields.Bool("stream", true);
   asked.keep_alive = ReadKeepAlive(fields);
-  if (const Json* options = fields.Object("options")) ReadOptions({*options, "options", error}, asked.input);
+  if (const Json* options = fields.Object("options")) {
+    ReadOptions({*options, "options", error}, asked.input);
+    ReadLoadOptions({*options, "options", error}, asked.load);
+  }
   if (fields.Bool("logprobs")) fields.Refuse("logprobs", "cannot be told here");
 }
 
@@ -260,6 +275,7 @@ absl::StatusOr<Asked> ReadEmbed(const Json& body) {
   asked.model = ModelName(fields);
   asked.stream = false;
   asked.keep_alive = ReadKeepAlive(fields);
+  if (const Json* options = fields.Object("options")) ReadLoadOptions({*options, "options", error}, asked.load);
   Json& texts = asked.input["input"] = Json::array();
   const Json* input = fields.Find("input");
   if (!input) input = fields.Find("prompt");  // of /api/embeddings
