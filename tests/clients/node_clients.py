@@ -4,12 +4,10 @@ import subprocess
 
 from tools import node_environment, node_packages
 
-PACKAGES = {"openai": "7.55.0", "@anthropic-ai/sdk": "1.11.0", "ollama": "0.6.4"}
-
 
 def clients_folder():
     """A folder with node and these clients."""
-    return node_packages("node-clients-" + "-".join(PACKAGES.values()), *(f"{name}@{version}" for name, version in PACKAGES.items()))
+    return node_packages("node-clients")
 
 
 def start_program(folder, name, text, settings):

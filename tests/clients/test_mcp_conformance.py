@@ -10,7 +10,6 @@ import pytest
 from support.cluster import bin_dir, free_port
 from tools import node_environment, node_packages
 
-SUITE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
 
 # Scenarios that the frozen requirement sets run without counting them.
 UNSCORED = ["http-header-validation", "http-custom-header-server-validation", "json-schema-2020-12", "tasks-lifecycle",
@@ -28,7 +27,7 @@ WITHOUT_FIXTURES = {
 @pytest.fixture(scope="session")
 def suite():
     """Runs the suite with some arguments and returns how it ended and what it printed."""
-    folder = node_packages("mcp-conformance-0.2.0-alpha.12", SUITE)
+    folder = node_packages("mcp-conformance")
 
     def start(*arguments):
         done = subprocess.run([folder / "node_modules/.bin/conformance", "server", *arguments], capture_output=True,

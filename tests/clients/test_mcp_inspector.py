@@ -7,12 +7,10 @@ import pytest
 from support.cluster import bin_dir
 from tools import node_environment, node_packages
 
-INSPECTOR = "@modelcontextprotocol/inspector@2.12.0"
-
 
 @pytest.fixture(scope="session")
 def folder():
-    return node_packages("mcp-inspector-2.12.0", INSPECTOR)
+    return node_packages("mcp-inspector")
 
 
 @pytest.fixture(params=["legacy", "auto", "modern"])

@@ -2,14 +2,11 @@
 resource. The client is a program of its own, which knows nothing of this repository."""
 import json
 import subprocess
-import sys
 
 import pytest
 
 from support.cluster import bin_dir
-from tools import make_once, run
-
-PACKAGES = ("mcp==2.3.0", "jsonschema==4.26.0")
+from tools import python_packages
 
 BEGIN = """
 import asyncio, json, sys
@@ -36,11 +33,7 @@ asyncio.run(main())
 @pytest.fixture(scope="session")
 def python():
     """A Python that has the SDK, and nothing of this repository."""
-    def make(folder):
-        run(sys.executable, "-m", "venv", folder)
-        run(folder / "bin/pip", "install", "-q", "--disable-pip-version-check", *PACKAGES)
-
-    return make_once("mcp-python-2.3.0", make) / "bin" / "python"
+    return python_packages("mcp-python")
 
 
 @pytest.fixture(params=[("http", "legacy"), ("http", "auto"), ("stdio", "legacy"), ("stdio", "auto")],

@@ -8,7 +8,6 @@ import pytest
 from support.cluster import bin_dir
 from tools import node_environment, node_packages
 
-PACKAGES = ("@modelcontextprotocol/sdk@1.32.2", "@modelcontextprotocol/client@2.4.0")
 
 V1 = """
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
@@ -53,7 +52,7 @@ process.exit(0);
 
 @pytest.fixture(scope="session")
 def folder():
-    return node_packages("mcp-typescript-1.32.2-2.4.0", *PACKAGES)
+    return node_packages("mcp-typescript")
 
 
 @pytest.mark.parametrize("transport", ["http", "stdio"])

@@ -1,14 +1,11 @@
 """OpenAI's own Python client works against /v1 as it is: nothing but its two environment variables tells it of AIMA."""
 import json
 import subprocess
-import sys
 
 import pytest
 
 from support.media import SENTENCE, words
-from tools import make_once, run
-
-CLIENT = "openai==3.54.0"
+from tools import python_packages
 
 MESSAGES = '[{"role": "user", "content": "What is the capital of France? One sentence."}]'
 
@@ -16,11 +13,7 @@ MESSAGES = '[{"role": "user", "content": "What is the capital of France? One sen
 @pytest.fixture(scope="session")
 def python():
     """A Python that has the client, and nothing of this repository."""
-    def make(folder):
-        run(sys.executable, "-m", "venv", folder)
-        run(folder / "bin" / "pip", "install", "-q", "--disable-pip-version-check", CLIENT)
-
-    return make_once(CLIENT.replace("==", "-"), make) / "bin" / "python"
+    return python_packages("openai")
 
 
 def run_program(python, cluster, text, key):

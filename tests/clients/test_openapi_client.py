@@ -2,26 +2,18 @@
 import json
 import pathlib
 import subprocess
-import sys
 
 import pytest
 
-from tools import make_once, node_environment, node_packages, run
+from tools import node_environment, node_packages, python_packages, run
 
-REDOCLY = "@redocly/cli@2.77.0"
-GENERATOR = "openapi-python-client==0.29.1"
-VALIDATOR = "openapi-spec-validator==0.9.0"  # has the official schema of OpenAPI 3.1
 ROLES = ["read", "operate", "admin"]
 
 
 @pytest.fixture(scope="session")
 def python():
     """A Python that has the generator and the validator, and nothing of this repository."""
-    def make(folder):
-        run(sys.executable, "-m", "venv", folder)
-        run(folder / "bin" / "pip", "install", "-q", "--disable-pip-version-check", GENERATOR, VALIDATOR)
-
-    return make_once("openapi-0.29.1-0.9.0", make) / "bin" / "python"
+    return python_packages("openapi")
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +39,7 @@ def units_of(file):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_redocly_finds_no_fault_with_it(documents, role):
-    folder = node_packages("redocly-2.77.0", REDOCLY)
+    folder = node_packages("redocly")
     config = pathlib.Path(__file__).parent / "redocly.yaml"
     done = subprocess.run([folder / "node_modules/.bin/redocly", "lint", documents[role], "--config", config, "--format", "json"],
                           capture_output=True, text=True, timeout=120, env=node_environment(folder, REDOCLY_TELEMETRY="off"))

@@ -7,7 +7,6 @@ import pytest
 
 from tools import node_environment, node_packages
 
-PLAYWRIGHT = "playwright-core@1.65.1"
 BROWSER = "chromium-headless-shell"
 
 PROGRAM = """
@@ -39,7 +38,7 @@ const [address, browser, key] = process.argv.slice(1);
 @pytest.fixture(scope="session")
 def browse(cluster):
     """Runs steps in the browser, on the page of the cluster, and returns what they return. The page must be without faults."""
-    folder = node_packages("playwright-1.65.1", PLAYWRIGHT)
+    folder = node_packages("playwright")
     browser = shutil.which(BROWSER)
     assert browser, f"{BROWSER} is missing: deploy/install-packages --tests"
     key = cluster.new_key("read")

