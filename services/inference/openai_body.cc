@@ -23,7 +23,7 @@ absl::Status CheckModelName(std::string_view name) {
   if (name.size() > rules.max_len()) {
     return InvalidInput("model", absl::StrCat("has ", name.size(), " bytes, at most ", rules.max_len(), " are allowed"));
   }
-  if (ValidUtf8(name) != name) return InvalidInput("model", "must be UTF-8");
+  if (ValidUtf8(std::string(name)) != name) return InvalidInput("model", "must be UTF-8");
   return absl::OkStatus();
 }
 
