@@ -34,8 +34,9 @@ constexpr pg::Statement kList = {
     "operation_list", "SELECT " OPERATION_BRIEF
                       " FROM operation WHERE ($1::text IS NULL OR principal = $1) AND ($2::text IS NULL OR state = $2) "
                       "AND ($3 = '' OR unit = $3) AND ($4 = '' OR id < $4) ORDER BY id DESC LIMIT $5::bigint"};
-constexpr pg::Statement kCountActive = {"operation_count_active",
-                                        "SELECT count(*) FROM operation WHERE finished IS NULL"};
+constexpr pg::Statement kCountActive = {
+    "operation_count_active",
+    "SELECT count(*), count(*) FILTER (WHERE principal = $1) FROM operation WHERE finished IS NULL"};
 constexpr pg::Statement kAnyToClaim = {
     "operation_any_to_claim",
     "SELECT EXISTS (SELECT FROM operation WHERE finished IS NULL AND lease_until < now())"};
@@ -71,6 +72,13 @@ constexpr pg::Statement kForgetMany = {
     "operation_forget_many",
     "DELETE FROM operation WHERE id IN (SELECT id FROM operation WHERE finished IS NOT NULL "
     "ORDER BY finished DESC OFFSET $1::bigint)"};
+
+// Lengths are known without reading what is long.
+constexpr pg::Statement kForgetLarge = {
+    "operation_forget_large",
+    "DELETE FROM operation WHERE id IN (SELECT id FROM (SELECT id, sum(octet_length(input) + coalesce(octet_length(result), 0)) "
+    "OVER newer AS bytes, row_number() OVER newer AS place FROM operation WHERE finished IS NOT NULL "
+    "WINDOW newer AS (PARTITION BY principal ORDER BY finished DESC, id DESC)) ended WHERE bytes > $1::bigint AND place > 1)"};
 
 std::optional<pg::Bytes> BytesOf(const std::string& data) {
   if (data.empty()) return std::nullopt;
@@ -179,9 +187,11 @@ Task<absl::StatusOr<std::vector<Operation>>> OperationTable::List(const CallCont
   co_return operations;
 }
 
-Task<absl::StatusOr<int64_t>> OperationTable::CountActive(const CallContext& call) {
-  CO_ASSIGN_OR_RETURN(const pg::Result rows, co_await db_.Query(call, kCountActive, {}));
-  co_return rows[0].Get<int64_t>(0);
+Task<absl::StatusOr<OperationTable::Active>> OperationTable::CountActive(const CallContext& call,
+                                                                         const std::string& principal) {
+  const pg::Values values = {principal};
+  CO_ASSIGN_OR_RETURN(const pg::Result rows, co_await db_.Query(call, kCountActive, values));
+  co_return Active{rows[0].Get<int64_t>(0), rows[0].Get<int64_t>(1)};
 }
 
 Task<absl::StatusOr<bool>> OperationTable::AnyToClaim(const CallContext& call) {
@@ -250,10 +260,12 @@ Task<absl::Status> OperationTable::RequestCancel(const CallContext& call, const 
   co_return (co_await db_.Write(call, std::move(writes))).status();
 }
 
-Task<absl::Status> OperationTable::Forget(const CallContext& call, absl::Duration age, int64_t count) {
+Task<absl::Status> OperationTable::Forget(const CallContext& call, absl::Duration age, int64_t count,
+                                          int64_t bytes) {
   std::vector<pg::Operation> writes;
   writes.push_back({kForgetOld, {absl::ToDoubleSeconds(age)}, nullptr});
   writes.push_back({kForgetMany, {count}, nullptr});
+  writes.push_back({kForgetLarge, {bytes}, nullptr});
   co_return (co_await db_.Write(call, std::move(writes))).status();
 }
 

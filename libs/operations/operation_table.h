@@ -38,7 +38,11 @@ class OperationTable {
   Task<absl::StatusOr<std::optional<Operation>>> FindByKey(const CallContext& call, const Operation& like);
   // Newest first, without input and result.
   Task<absl::StatusOr<std::vector<Operation>>> List(const CallContext& call, const Filter& filter);
-  Task<absl::StatusOr<int64_t>> CountActive(const CallContext& call);
+  struct Active {
+    int64_t all = 0;
+    int64_t of_principal = 0;
+  };
+  Task<absl::StatusOr<Active>> CountActive(const CallContext& call, const std::string& principal);
 
   // True if there may be something to claim. Costs far less than Claim.
   Task<absl::StatusOr<bool>> AnyToClaim(const CallContext& call);
@@ -64,8 +68,9 @@ class OperationTable {
   // Asks for the operation's end. One that nobody has begun ends at once, with the error `cancelled`.
   Task<absl::Status> RequestCancel(const CallContext& call, const std::string& id, const absl::Status& cancelled);
 
-  // Removes what ended longer than `age` ago, and all but the newest `count` that have ended.
-  Task<absl::Status> Forget(const CallContext& call, absl::Duration age, int64_t count);
+  // Removes what ended longer than `age` ago, all but the newest `count` that have ended, and of each principal those whose
+  // inputs and results, with the newer ones', have more than `bytes`; the newest stays.
+  Task<absl::Status> Forget(const CallContext& call, absl::Duration age, int64_t count, int64_t bytes);
 
  private:
   pg::Database& db_;

@@ -126,9 +126,13 @@ Task<absl::StatusOr<Operation>> Operations::Start(const CallContext& call, Opera
   if (order.idempotency_key.empty()) order.idempotency_key = order.id;
   order.state = running() < settings_.most_running ? State::kRunning : State::kPending;
   if (order.state == State::kPending) {
-    CO_ASSIGN_OR_RETURN(const int64_t active, co_await table_.CountActive(call));
-    if (active >= settings_.most_active) {
-      co_return Error(unit::v1::OVERLOADED, absl::StrCat(active, " operations are running or waiting"));
+    CO_ASSIGN_OR_RETURN(const OperationTable::Active active, co_await table_.CountActive(call, order.principal));
+    if (active.all >= settings_.most_active) {
+      co_return Error(unit::v1::OVERLOADED, absl::StrCat(active.all, " operations are running or waiting"));
+    }
+    if (active.of_principal >= settings_.most_active_of_principal) {
+      co_return Error(unit::v1::OVERLOADED,
+                      absl::StrCat(active.of_principal, " operations of yours are running or waiting, which is the most"));
     }
   }
   CO_ASSIGN_OR_RETURN(const bool recorded, co_await table_.Insert(call, order));
@@ -208,7 +212,8 @@ Task<absl::Status> Operations::Renew() {
 Task<void> Operations::ForgetOld() {
   if (absl::Now() - forgot_ < kForgetEvery) co_return;
   forgot_ = absl::Now();
-  (co_await table_.Forget(OwnCall(), settings_.retention, settings_.most_ended)).IgnoreError();
+  (co_await table_.Forget(OwnCall(), settings_.retention, settings_.most_ended,
+                          settings_.most_bytes_of_principal)).IgnoreError();
 }
 
 void Operations::CancelCall(Running& run) {

@@ -40,8 +40,10 @@ struct Settings {
   absl::Duration longest_pause = absl::Seconds(5);
   int most_running = 100;                        // by this process; more wait
   int most_active = 1000;                        // running and waiting; more are refused
+  int most_active_of_principal = 250;            // where not all can run at once: nobody takes the places of everybody
   absl::Duration retention = absl::Hours(24);    // of those that have ended
   int64_t most_ended = 10'000;
+  int64_t most_bytes_of_principal = 1 << 30;     // inputs and results of those that have ended; the newest stay
 };
 
 // Records operations, runs them, and tells about them. A unit whose service cannot be reached, or whose answer got lost,

@@ -392,6 +392,43 @@ TEST_F(OperationsTest, ManyWaitForTheirTurn) {
   EXPECT_EQ(service_.calls.size(), 2u);
 }
 
+TEST_F(OperationsTest, NobodyTakesThePlacesOfEverybody) {
+  settings_.most_running = 1;
+  settings_.most_active_of_principal = 2;
+  Operations& process = Process(service_);
+  Start(process, Order()).value();
+  Start(process, Order()).value();
+  EXPECT_THAT(Start(process, Order()), FailsWith(unit::v1::OVERLOADED, "2 operations of yours"));
+  Operation bobs = Order();
+  bobs.principal = "bob";
+  EXPECT_EQ(Start(process, bobs).value().state, State::kPending);
+}
+
+TEST_F(OperationsTest, LargeResultsOfOnePrincipalAreForgottenFirst) {
+  Operations& before = Process(service_);
+  const auto ended = [&](const std::string& principal, const std::string& result) {
+    Operation order = Order();
+    order.principal = principal;
+    const std::string id = Start(before, order).value().id;
+    service_.Answer(result);
+    End(before, id);
+    return id;
+  };
+  const std::string bobs = ended("bob", std::string(600, 'b'));
+  const std::string oldest = ended("alice", std::string(600, 'x'));
+  const std::string older = ended("alice", "small");
+  const std::string newest = ended("alice", std::string(2000, 'x'));
+  Do(Stopped(before));
+  settings_.most_bytes_of_principal = 1000;
+  Process(service_);
+  const auto count = [&] { return Sql("SELECT count(*) FROM operation"); };
+  while (count() != "2" && absl::Now() < call_.deadline) {
+    loop_.restart();
+    loop_.run_one();
+  }
+  EXPECT_EQ(Sql("SELECT string_agg(id, ' ' ORDER BY id) FROM operation"), bobs + " " + newest);
+}
+
 TEST_F(OperationsTest, OneThatWaitsIsCancelledWithoutBeingBegun) {
   settings_.most_running = 1;
   Operations& process = Process(service_);

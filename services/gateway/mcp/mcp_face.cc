@@ -29,6 +29,7 @@ constexpr absl::Duration kPatience = absl::Seconds(2);
 constexpr size_t kMaxSessionCalls = 200;  // that are under way
 constexpr size_t kMaxWatches = 100;       // of one listener
 constexpr size_t kMaxStreams = 32;  // of a session, kept for clients that come back
+constexpr size_t kMaxStreamBytes = 16 << 20;
 constexpr char kMetadataPath[] = "/.well-known/oauth-protected-resource";
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
@@ -144,6 +145,7 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
   const std::shared_ptr<Session> session = request.session;
   const auto message = std::make_shared<const Message>(std::move(request.message));
   const auto finish = [this, message](const RunningCall& done, const Outcome& outcome) {
+    tasks_.Trim(done.caller().principal);
     return methods_.Answer(done, *message, outcome);
   };
   if (calls_.size() >= sweep_at_) {
@@ -153,7 +155,10 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
   calls_.push_back(call);
   if (knows_tasks && (work.tasks == TaskUse::kAlways || work.tasks == TaskUse::kRequired)) {
     Tasks::Task* task = tasks_.Create(request.caller.principal, call);
-    if (!task) co_return co_await SendError(visit, id, {kInternalError, "there are too many tasks; try again later", nullptr});
+    if (!task) {
+      const std::string many = absl::StrCat("there are too many tasks that are not done, of at most ", Tasks::kMaxOfPrincipal);
+      co_return co_await SendError(visit, id, {kInternalError, many, json{{"reason", "OVERLOADED"}}, 429});
+    }
     call->ask = [this, task_id = task->id](RunningCall&, json requests) { return tasks_.Ask(task_id, std::move(requests)); };
     call->Start(std::move(work.work), finish);
     co_return co_await Send(visit, 200, ResultText(id, methods_.Decorate(Dump(Tasks::ToJson(*task, false)), true, {}, "task")));
@@ -170,8 +175,11 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
     stream = session->next_stream++;
     session->calls[Dump(id)] = call;
     session->streams[stream] = call;
-    if (session->streams.size() > kMaxStreams) {
+    size_t kept = 0;
+    for (const auto& [number, other] : session->streams) kept += other->bytes();
+    while (session->streams.size() > kMaxStreams || (kept > kMaxStreamBytes && session->streams.size() > 1)) {
       const auto oldest = session->streams.begin();
+      kept -= oldest->second->bytes();
       if (oldest->second->done()) session->calls.erase(Dump(oldest->second->id()));
       session->streams.erase(oldest);
     }

@@ -438,6 +438,17 @@ TEST_F(McpFaceTest, AClientThatLeavesHasCancelledUnlessItHasASession) {
 
 // The era in which requests stand alone.
 
+TEST_F(McpFaceTest, ASessionKeepsOnlySoMuchOfWhatItsClientSays) {
+  const auto open = [&](size_t bytes) {
+    return Send("POST", "/mcp", Body("initialize", {{"protocolVersion", "2025-11-25"}, {"capabilities", {{"x", std::string(bytes, 'x')}}}}));
+  };
+  EXPECT_EQ(open(1000).status, 200);
+  const http::Response refused = open(100'000);
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_FALSE(refused.headers.Find("Mcp-Session-Id"));
+  EXPECT_THAT(json::parse(refused.body)["error"]["message"].get<std::string>(), HasSubstr("params.capabilities has more than 65536 bytes"));
+}
+
 TEST_F(McpFaceTest, EveryModernRequestSaysItsVersionAndRepeatsItInHeaders) {
   EXPECT_EQ(Modern("tools/list")["result"]["resultType"], "complete");
   const auto refused = [&](json params, http::Headers headers, int code) {

@@ -20,6 +20,7 @@ namespace {
 
 constexpr absl::Duration kStateLifetime = absl::Minutes(10);
 constexpr size_t kMaxSubscriptions = 100;
+constexpr size_t kMaxCapabilities = 64 << 10;  // that a session keeps
 constexpr size_t kMaxCompletions = 100;
 constexpr int kListTtlMs = 300'000;  // the catalogue of a running gateway does not change
 
@@ -138,12 +139,18 @@ std::optional<Reply> Methods::AnswerAtOnce(Request& request) {
 Reply Methods::Initialize(Request& request) {
   std::string version;
   if (const auto wrong = NeedText(request.message.params, "protocolVersion", version)) return {.error = wrong};
+  const json& capabilities = Member(request.message.params, "capabilities");
+  if (Dump(capabilities).size() > kMaxCapabilities) {
+    return Reply::Error(kInvalidParams, absl::StrCat("params.capabilities has more than ", kMaxCapabilities, " bytes"), nullptr, 400);
+  }
   Reply reply;
   reply.opened = sessions_.Create(request.caller.principal);
-  if (!reply.opened) return Reply::Error(kInternalError, "there are too many sessions; try again later", nullptr, 503);
+  if (!reply.opened) {
+    return Reply::Error(kInternalError, "there are too many sessions that are in use; try again later",
+                        json{{"reason", "OVERLOADED"}}, 503);
+  }
   // A version that is not known is answered with the newest of this era; the client decides whether it goes on.
   reply.opened->version = IsLegacyVersion(version) ? version : std::string(kLegacyVersions[0]);
-  const json& capabilities = Member(request.message.params, "capabilities");
   if (capabilities.is_object()) reply.opened->capabilities = capabilities;
   reply.result = Dump({{"protocolVersion", reply.opened->version},
                        {"capabilities", Capabilities(false)},

@@ -34,6 +34,12 @@ void Outbox::Close() {
   wake_.cancel();
 }
 
+size_t Outbox::bytes() const {
+  size_t sum = 0;
+  for (const std::string& message : messages_) sum += message.size();
+  return sum;
+}
+
 void Outbox::Forget(size_t index) {
   while (first_ < index && !messages_.empty()) {
     messages_.pop_front();

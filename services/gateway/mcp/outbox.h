@@ -38,6 +38,8 @@ class Outbox {
   bool closed() const { return closed_; }
   // True of the message that Finish gave.
   bool IsLast(size_t index) const { return finished_ && index + 1 == size(); }
+  // Of the messages that are kept.
+  size_t bytes() const;
   // Forgets what comes before message `index`.
   void Forget(size_t index);
 

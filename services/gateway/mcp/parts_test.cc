@@ -1,6 +1,9 @@
 // The parts that MCP is made of, each by itself.
 #include <gmock/gmock.h>
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include "aima/config/v1/config.pb.h"
 #include "libs/errors/errors.h"
 #include "libs/testing/status_matchers.h"
@@ -12,6 +15,7 @@
 #include "services/gateway/mcp/sealed_state.h"
 #include "services/gateway/mcp/sessions.h"
 #include "services/gateway/mcp/stream_fold.h"
+#include "services/gateway/mcp/tasks.h"
 #include "services/gateway/mcp/tool_names.h"
 #include "services/gateway/mcp/toolsets.h"
 #include "services/gateway/mcp/unit_source.h"
@@ -98,6 +102,65 @@ TEST(Sessions, WhoHasTooManyLosesTheOldestOrIsRefused) {
   sessions.ForEach([](Session& session) { session.stream_open = true; });
   EXPECT_FALSE(sessions.Create("alice"));
   EXPECT_TRUE(sessions.Create("bob"));
+}
+
+// Tasks.
+
+class TasksTest : public ::testing::Test {
+ protected:
+  // A task of this principal that is done with a result of so many bytes, or goes on.
+  std::string Add(const std::string& principal, int bytes) {
+    const auto call = std::make_shared<RunningCall>(loop_, json(1), CallContext(), Caller{principal, Role::kOperate}, ClientTerms());
+    const Tasks::Task* task = tasks_.Create(principal, call);
+    if (!task) return "";
+    const std::string id = task->id;
+    call->Start(
+        [this, bytes](RunningCall&) -> Task<Outcome> {
+          if (bytes < 0) co_await never_.async_wait(boost::asio::use_awaitable);
+          co_return Outcome::Result(std::string(std::max(bytes, 0), 'x'));
+        },
+        [this, principal](const RunningCall&, const Outcome&) {
+          tasks_.Trim(principal);
+          return std::string();
+        });
+    loop_.restart();
+    loop_.poll();
+    return id;
+  }
+  bool Has(const std::string& id, const std::string& principal) { return tasks_.Find(id, principal) != nullptr; }
+
+  Loop loop_;
+  boost::asio::steady_timer never_{loop_, boost::asio::steady_timer::time_point::max()};
+  Tasks tasks_{loop_};
+};
+
+TEST_F(TasksTest, WhoHasTooManyLosesTheOldestThatIsDoneOrIsRefused) {
+  const std::string bobs = Add("bob", 1);
+  const std::string working = Add("alice", -1);
+  const std::string done = Add("alice", 1);
+  for (size_t i = 2; i < Tasks::kMaxOfPrincipal; ++i) ASSERT_NE(Add("alice", -1), "");
+  EXPECT_NE(Add("alice", -1), "");
+  EXPECT_TRUE(Has(working, "alice"));
+  EXPECT_FALSE(Has(done, "alice"));
+  EXPECT_EQ(Add("alice", -1), "") << "all that she has go on";
+  EXPECT_TRUE(Has(bobs, "bob"));
+  EXPECT_NE(Add("bob", -1), "");
+}
+
+TEST_F(TasksTest, LargeResultsAreForgottenTheOldestFirst) {
+  constexpr int kHalf = Tasks::kMaxBytesOfPrincipal / 2 + 1;
+  const std::string bobs = Add("bob", kHalf);
+  const std::string working = Add("alice", -1);
+  const std::string first = Add("alice", kHalf);
+  EXPECT_TRUE(Has(first, "alice"));
+  const std::string second = Add("alice", kHalf);
+  EXPECT_FALSE(Has(first, "alice"));
+  EXPECT_TRUE(Has(second, "alice"));
+  const std::string huge = Add("alice", 3 * kHalf);
+  EXPECT_TRUE(Has(huge, "alice")) << "the newest is not lost before its client could have it";
+  EXPECT_FALSE(Has(second, "alice"));
+  EXPECT_TRUE(Has(working, "alice"));
+  EXPECT_TRUE(Has(bobs, "bob"));
 }
 
 // Toolsets.

@@ -42,6 +42,8 @@ class RunningCall : public Call, public std::enable_shared_from_this<RunningCall
   bool cancelled() const { return cancelled_; }
   const Outcome& outcome() const { return outcome_; }  // once it is done
   absl::Time changed() const { return changed_; }
+  // That it holds for its client.
+  size_t bytes() const { return outcome_.result.size() + outcome_.meta.size() + outbox_.bytes(); }
   void Touch() { changed_ = absl::Now(); }
   const std::string& news() const { return news_; }  // what the last progress said
   // From now on progress and log messages go nowhere but into news.

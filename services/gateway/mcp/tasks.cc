@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <utility>
 
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/base/ids.h"
@@ -31,18 +32,27 @@ const char* StatusOf(const Tasks::Task& task) {
 
 }  // namespace
 
+bool Tasks::IsOver(const Task& task) { return task.call->done() || task.call->cancelled(); }
+
 void Tasks::Forget() {
   const absl::Time now = absl::Now();
-  const auto over = [](const Task& task) { return task.call->done() || task.call->cancelled(); };
-  tasks_.remove_if([&](const Task& task) { return over(task) && now - task.created > kLifetime; });
-  if (tasks_.size() < kMaxTasks) return;
-  const auto oldest = std::find_if(tasks_.begin(), tasks_.end(), over);
-  if (oldest != tasks_.end()) tasks_.erase(oldest);
+  tasks_.remove_if([&](const Task& task) { return IsOver(task) && now - task.created > kLifetime; });
+}
+
+bool Tasks::ForgetOldest(const std::string* principal) {
+  const auto oldest = std::find_if(tasks_.begin(), tasks_.end(), [&](const Task& task) {
+    return IsOver(task) && (!principal || task.principal == *principal);
+  });
+  if (oldest == tasks_.end()) return false;
+  tasks_.erase(oldest);
+  return true;
 }
 
 Tasks::Task* Tasks::Create(const std::string& principal, std::shared_ptr<RunningCall> call) {
   Forget();
-  if (tasks_.size() >= kMaxTasks) return nullptr;
+  const auto own = std::count_if(tasks_.begin(), tasks_.end(), [&](const Task& task) { return task.principal == principal; });
+  if (static_cast<size_t>(own) >= kMaxOfPrincipal && !ForgetOldest(&principal)) return nullptr;
+  if (tasks_.size() >= kMaxTasks && !ForgetOldest(nullptr)) return nullptr;
   Task& task = tasks_.emplace_back();
   task.id = "task_" + RandomHex(16);
   task.principal = principal;
@@ -78,6 +88,17 @@ aima::Task<absl::StatusOr<json>> Tasks::Ask(std::string id, json requests) {
     if (!task) co_return Error(unit::v1::CANCELLED, "the task is forgotten");
   }
   co_return std::move(task->answers);
+}
+
+void Tasks::Trim(const std::string& principal) {
+  size_t bytes = 0;
+  bool newest = true;
+  for (auto task = tasks_.end(); task != tasks_.begin();) {
+    --task;
+    if (task->principal != principal || !task->call->done()) continue;
+    bytes += task->call->bytes();
+    if (!std::exchange(newest, false) && bytes > kMaxBytesOfPrincipal) task = tasks_.erase(task);
+  }
 }
 
 void Tasks::Update(Task& task, const json& responses) {

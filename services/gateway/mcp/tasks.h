@@ -27,8 +27,15 @@ class Tasks {
     std::shared_ptr<boost::asio::steady_timer> wake;
   };
 
-  // Null if there are too many tasks that are not done.
+  // Of one principal; of all there are at most kMaxTasks.
+  static constexpr size_t kMaxOfPrincipal = 200;
+  static constexpr size_t kMaxBytesOfPrincipal = 64 << 20;
+
+  // Who has too many loses the oldest that is done; null if none is.
   Task* Create(const std::string& principal, std::shared_ptr<RunningCall> call);
+  // Forgets the oldest results of a principal until the rest has at most kMaxBytesOfPrincipal; the newest stays in any
+  // case, so that its client can have it. For when a call has ended.
+  void Trim(const std::string& principal);
   // Null if there is none of this id for this principal.
   Task* Find(const std::string& id, const std::string& principal);
 
@@ -41,7 +48,10 @@ class Tasks {
   static json ToJson(const Task& task, bool detailed);
 
  private:
+  static bool IsOver(const Task& task);
   void Forget();
+  // Forgets the oldest task that is done, of this principal or, without one, of all. False if there is none.
+  bool ForgetOldest(const std::string* principal);
 
   Loop& loop_;
   std::list<Task> tasks_;  // oldest first
