@@ -89,6 +89,8 @@ class Translation {
   // Headers that tell the request's id, under the name that the API has for it.
   virtual const char* request_id_header() const { return "X-Request-Id"; }
 
+  const Parts& parts() const { return parts_; }
+
  private:
   const Parts parts_;
 };

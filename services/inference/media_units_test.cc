@@ -1,125 +1,14 @@
-// The units for ranks, speech, pictures and videos, against recorded answers of engines.
-#include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <nlohmann/json.hpp>
-
-#include "libs/testing/status_matchers.h"
-#include "libs/testing/task.h"
-#include "services/inference/fakes.h"
-#include "services/inference/inference_units.h"
-#include "services/inference/recordings.h"
+// Ranks, speech and pictures, as units and through /v1.
+#include "services/inference/media_units_for_test.h"
 
 namespace aima::inference {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using ::testing::StartsWith;
-using Json = nlohmann::json;
 using testing::FailsWith;
-using testing::IsOk;
 using Step = ScriptedEngine::Step;
-
-class MediaUnitsTest : public ::testing::Test {
- protected:
-  MediaUnitsTest() {
-    call_.request_id = "r1";
-    call_.deadline = absl::Now() + absl::Minutes(2);
-    const std::pair<const char*, v1::ModelType> kModels[] = {
-        {"ears", v1::MODEL_TYPE_ASR},          {"voice", v1::MODEL_TYPE_TTS},     {"painter", v1::MODEL_TYPE_IMAGE},
-        {"eyes", v1::MODEL_TYPE_DETECTION},    {"ranker", v1::MODEL_TYPE_RERANK}, {"cinema", v1::MODEL_TYPE_VIDEO},
-        {"riddle", v1::MODEL_TYPE_UNSPECIFIED}};
-    for (const auto& [id, type] : kModels) {
-      models_.Add(id, type);
-      engines_.endpoints.push_back(engine_.At(id));
-    }
-    engines_.endpoints.push_back(engine_.At("chatty"));
-    engines_.endpoints.push_back(engine_.At("vectors"));
-  }
-
-  template <class T>
-  T Run(Task<T> task) {
-    return testing::Run(loop_, std::move(task));
-  }
-  absl::StatusOr<v1::TranscribeResponse> Transcribe(const std::string& audio) {
-    v1::TranscribeRequest request;
-    request.set_model("ears");
-    request.set_audio(audio);
-    request.set_language("en");
-    return Run(units_.Transcribe(call_, request));
-  }
-  absl::StatusOr<v1::SynthesizeResponse> Synthesize(v1::AudioFormat format = v1::AUDIO_FORMAT_UNSPECIFIED) {
-    speech_.set_format(format);
-    return Run(units_.Synthesize(call_, speech_));
-  }
-  absl::StatusOr<v1::RerankResponse> Rerank(const std::string& model) {
-    ranks_.set_model(model);
-    ranks_.set_query("What is a panda?");
-    ranks_.clear_documents();
-    ranks_.add_documents("The bank is closed.");
-    ranks_.add_documents("The giant panda is a bear.");
-    return Run(units_.Rerank(call_, ranks_));
-  }
-  absl::StatusOr<v1::GenerateVideoResponse> MakeVideo() { return Run(units_.GenerateVideo(call_, video_)); }
-  std::string Forward(const std::string& path, const std::string& body, const std::string& type = "application/json") {
-    v1::ForwardRequest request;
-    request.set_path(path);
-    request.set_method("POST");
-    request.set_body(body);
-    auto* header = request.add_headers();
-    header->set_name("Content-Type");
-    header->set_value(type);
-    forwarded_.written.clear();
-    EXPECT_THAT(Run(units_.Forward(call_, request, forwarded_)), IsOk());
-    std::string all;
-    for (const auto& chunk : forwarded_.written) all += chunk.body();
-    return all;
-  }
-  int Status() const { return forwarded_.written.empty() ? 0 : forwarded_.written[0].status(); }
-  std::string RequestLine(size_t i) const {
-    const std::string& head = engine_.requests().at(i).head;
-    return head.substr(0, head.find(" HTTP/"));
-  }
-  Json RequestJson(size_t i = 0) const { return Json::parse(engine_.requests().at(i).body); }
-  template <class Done>
-  void Until(Done done) {
-    const absl::Time limit = absl::Now() + absl::Minutes(1);
-    loop_.restart();
-    while (!done() && absl::Now() < limit) loop_.run_one_for(std::chrono::milliseconds(50));
-    EXPECT_TRUE(done());
-  }
-
-  Loop loop_;
-  ScriptedEngine engine_{loop_};
-  FakeModels models_;
-  FakeEngines engines_;
-  FakeOutbox outbox_;
-  Router router_{loop_, models_, engines_, /*auto_start=*/true};
-  http::Client http_{loop_};
-  Dispatcher dispatcher_{loop_, router_, http_};
-  InferenceUnits units_{router_, dispatcher_, outbox_};
-  CallContext call_;
-  v1::SynthesizeRequest speech_ = [] {
-    v1::SynthesizeRequest request;
-    request.set_model("voice");
-    request.set_text("A \"word\".");
-    return request;
-  }();
-  v1::RerankRequest ranks_;
-  v1::GenerateVideoRequest video_ = [] {
-    v1::GenerateVideoRequest request;
-    request.set_model("cinema");
-    request.set_prompt("Waves.");
-    request.set_size("832x480");
-    request.set_duration(4);
-    return request;
-  }();
-  FakeWriter<v1::SynthesizeChunk> pieces_;
-  FakeWriter<v1::GenerateVideoProgress> progress_;
-  FakeWriter<v1::ForwardChunk> forwarded_;
-};
 
 TEST_F(MediaUnitsTest, SpeechGoesOutAsAFormAndComesBackAsTextWithTimes) {
   engine_.Then(Recorded("faster-whisper-transcription"));
@@ -298,88 +187,6 @@ TEST_F(MediaUnitsTest, ModelsThatAreNotMadeToRankDoNot) {
   EXPECT_THAT(Rerank("chatty"), FailsWith(v1::INFERENCE_WRONG_MODEL_TYPE, "rerank or embedding"));
   EXPECT_THAT(Rerank("riddle"), FailsWith(v1::INFERENCE_WRONG_MODEL_TYPE, "rerank or embedding"));
   EXPECT_TRUE(engine_.requests().empty());
-}
-
-TEST_F(MediaUnitsTest, AVideoIsAJobThatIsFollowedFetchedAndCleanedUp) {
-  for (const char* step : {"queued", "half", "half", "completed", "content", "deleted"}) {
-    engine_.Then(Recorded(std::string("sglang-video-") + step));
-  }
-  ASSERT_THAT(Run(units_.GenerateVideoStream(call_, video_, progress_)), IsOk());
-  std::vector<std::string> phases;
-  for (const auto& step : progress_.written) phases.push_back(step.phase());
-  EXPECT_THAT(phases, ElementsAre("queued", "generating", "downloading", "done"));
-  EXPECT_EQ(progress_.written[1].percent(), 50);
-  const v1::GenerateVideoResponse& video = progress_.written.back().result();
-  EXPECT_EQ(video.video(), BodyOf(Recording("sglang-video-content")));
-  EXPECT_EQ(video.format(), "mp4");
-  EXPECT_EQ(video.duration(), 4);
-  Until([&] { return engine_.requests().size() == 6; });
-  EXPECT_EQ(RequestLine(0), "POST /v1/videos");
-  EXPECT_EQ(RequestJson(), Json::parse(R"({"model":"cinema","prompt":"Waves.","size":"832x480","seconds":"4"})"));
-  EXPECT_EQ(RequestLine(3), "GET /v1/videos/8d6f2f0e-5b8e-4a39-9c02-2f1f3c0f6a11");
-  EXPECT_EQ(RequestLine(4), "GET /v1/videos/8d6f2f0e-5b8e-4a39-9c02-2f1f3c0f6a11/content");
-  EXPECT_EQ(RequestLine(5), "DELETE /v1/videos/8d6f2f0e-5b8e-4a39-9c02-2f1f3c0f6a11");
-}
-
-TEST_F(MediaUnitsTest, AVideoThatComesToNothingSaysWhy) {
-  engine_.Then(Recorded("sglang-video-queued"));
-  engine_.Then(Recorded("sglang-video-failed"));
-  EXPECT_THAT(MakeVideo(), FailsWith(v1::INFERENCE_ENGINE_FAILED, "CUDA out of memory"));
-}
-
-TEST_F(MediaUnitsTest, ACallerThatLeavesEndsTheVideosJob) {
-  engine_.Then(Recorded("sglang-video-queued"));
-  engine_.Then(Recorded("sglang-video-deleted"));
-  progress_.leave_after = 0;
-  EXPECT_EQ(Run(units_.GenerateVideoStream(call_, video_, progress_)).code(), absl::StatusCode::kCancelled);
-  Until([&] { return engine_.requests().size() == 2; });
-  EXPECT_THAT(RequestLine(1), StartsWith("DELETE /v1/videos/8d6f"));
-}
-
-TEST_F(MediaUnitsTest, ACancelledVideosJobIsEnded) {
-  engine_.Then(Recorded("sglang-video-queued"));
-  boost::asio::cancellation_signal leave;
-  bool ended = false;
-  boost::asio::co_spawn(
-      loop_, units_.GenerateVideo(call_, video_),
-      boost::asio::bind_cancellation_slot(leave.slot(), [&](std::exception_ptr, auto) { ended = true; }));
-  Until([&] { return engine_.requests().size() == 2; });
-  leave.emit(boost::asio::cancellation_type::terminal);
-  Until([&] { return ended && RequestLine(engine_.requests().size() - 1).rfind("DELETE", 0) == 0; });
-}
-
-TEST_F(MediaUnitsTest, AVideoIsNotWaitedForPastTheDeadline) {
-  engine_.Then(Recorded("sglang-video-queued"));
-  call_.deadline = absl::Now() + absl::Milliseconds(400);
-  EXPECT_EQ(MakeVideo().status().code(), absl::StatusCode::kDeadlineExceeded);
-}
-
-TEST_F(MediaUnitsTest, AnEngineThatDiesOverAVideoIsLost) {
-  engine_.Then(Recorded("sglang-video-half"));
-  engine_.Then({{Step::kCut}});
-  EXPECT_THAT(MakeVideo(), FailsWith(v1::INFERENCE_ENGINE_LOST, "cinema-instance"));
-}
-
-TEST_F(MediaUnitsTest, AJobWhoseIdIsNoPlainNameIsNotFollowed) {
-  engine_.Then(ScriptedEngine::Answer(200, "application/json", R"({"id":"../admin","status":"queued"})"));
-  EXPECT_THAT(MakeVideo(), FailsWith(v1::INFERENCE_ENGINE_FAILED, "no video job"));
-  EXPECT_EQ(engine_.requests().size(), 1u);
-}
-
-TEST_F(MediaUnitsTest, WithoutAnyVideoModelTheAnswerNamesWhatToInstall) {
-  video_.set_model("sora");
-  EXPECT_THAT(MakeVideo(), FailsWith(v1::INFERENCE_MODEL_NOT_FOUND, "sora"));
-  std::erase_if(models_.models, [](const ModelRecord& one) { return one.type == v1::MODEL_TYPE_VIDEO; });
-  router_.catalog().Forget();
-  EXPECT_THAT(MakeVideo(), FailsWith(v1::INFERENCE_NO_ENGINE, "SGLang Diffusion"));
-}
-
-TEST_F(MediaUnitsTest, ADialectWithoutWordsForItSaysSo) {
-  for (Endpoint& endpoint : engines_.endpoints) endpoint.dialect = "morse";
-  EXPECT_THAT(Transcribe("x"), FailsWith(v1::INFERENCE_REQUEST_REFUSED, "morse"));
-  EXPECT_THAT(MakeVideo(), FailsWith(v1::INFERENCE_REQUEST_REFUSED, "morse"));
-  Forward("/v1/audio/speech", R"({"model":"voice","input":"x"})");
-  EXPECT_EQ(Status(), 400);
 }
 
 TEST_F(MediaUnitsTest, VoicesAreThoseOfModelsThatComeWithEngines) {
