@@ -27,13 +27,18 @@ constexpr pg::Statement kInsertPending = {
     "lease_until, term) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'pending', 0, '-infinity', 0) "
     "ON CONFLICT (principal, unit, idempotency_key) DO NOTHING RETURNING created"};
 constexpr pg::Statement kFind = {"operation_find", "SELECT " OPERATION_COLUMNS " FROM operation WHERE id = $1"};
+constexpr pg::Statement kFindWithoutResult = {
+    "operation_find_without_result", "SELECT " OPERATION_BRIEF ", input, NULL::bytea FROM operation WHERE id = $1"};
 constexpr pg::Statement kFindByKey = {
     "operation_find_by_key", "SELECT " OPERATION_COLUMNS
                              " FROM operation WHERE principal = $1 AND unit = $2 AND idempotency_key = $3"};
-constexpr pg::Statement kList = {
-    "operation_list", "SELECT " OPERATION_BRIEF
-                      " FROM operation WHERE ($1::text IS NULL OR principal = $1) AND ($2::text IS NULL OR state = $2) "
-                      "AND ($3 = '' OR unit = $3) AND ($4 = '' OR id < $4) ORDER BY id DESC LIMIT $5::bigint"};
+#define LISTED                                                                                                      \
+  " FROM operation WHERE ($1::text IS NULL OR principal = $1) AND ($2::text IS NULL OR state = $2) AND ($3 = '' OR " \
+  "unit = $3) AND ($4 = '' OR id "
+constexpr pg::Statement kList = {"operation_list",
+                                 "SELECT " OPERATION_BRIEF LISTED "< $4) ORDER BY id DESC LIMIT $5::bigint"};
+constexpr pg::Statement kListOldest = {"operation_list_oldest",
+                                       "SELECT " OPERATION_BRIEF LISTED "> $4) ORDER BY id LIMIT $5::bigint"};
 constexpr pg::Statement kCountActive = {
     "operation_count_active",
     "SELECT count(*), count(*) FILTER (WHERE principal = $1) FROM operation WHERE finished IS NULL"};
@@ -66,6 +71,8 @@ constexpr pg::Statement kCancelPending = {
     "operation_cancel_pending",
     "UPDATE operation SET state = 'cancelled', finished = now(), error_code = $2, error_message = $3, "
     "error_details = $4 WHERE id = $1 AND state = 'pending'"};
+constexpr pg::Statement kRemove = {"operation_remove",
+                                   "DELETE FROM operation WHERE id = $1 AND finished IS NOT NULL"};
 constexpr pg::Statement kForgetOld = {
     "operation_forget_old", "DELETE FROM operation WHERE finished < now() - make_interval(secs => $1)"};
 constexpr pg::Statement kForgetMany = {
@@ -165,8 +172,10 @@ Task<absl::StatusOr<bool>> OperationTable::Insert(const CallContext& call, Opera
   co_return true;
 }
 
-Task<absl::StatusOr<std::optional<Operation>>> OperationTable::Find(const CallContext& call, const std::string& id) {
-  CO_ASSIGN_OR_RETURN(const pg::Result rows, co_await db_.Query(call, kFind, {id}));
+Task<absl::StatusOr<std::optional<Operation>>> OperationTable::Find(const CallContext& call, const std::string& id,
+                                                                    bool with_result) {
+  const pg::Statement& find = with_result ? kFind : kFindWithoutResult;
+  CO_ASSIGN_OR_RETURN(const pg::Result rows, co_await db_.Query(call, find, {id}));
   co_return FirstOf(rows);
 }
 
@@ -180,8 +189,9 @@ Task<absl::StatusOr<std::optional<Operation>>> OperationTable::FindByKey(const C
 Task<absl::StatusOr<std::vector<Operation>>> OperationTable::List(const CallContext& call, const Filter& filter) {
   std::optional<std::string> state;
   if (filter.state) state = std::string(NameOf(*filter.state));
-  pg::Values values = {filter.principal, state, filter.unit, filter.before, filter.limit};
-  CO_ASSIGN_OR_RETURN(const pg::Result rows, co_await db_.Query(call, kList, std::move(values)));
+  pg::Values values = {filter.principal, state, filter.unit, filter.after, filter.limit};
+  const pg::Statement& list = filter.oldest_first ? kListOldest : kList;
+  CO_ASSIGN_OR_RETURN(const pg::Result rows, co_await db_.Query(call, list, std::move(values)));
   std::vector<Operation> operations;
   for (int i = 0; i < rows.size(); ++i) operations.push_back(BriefOf(rows[i]));
   co_return operations;
@@ -258,6 +268,13 @@ Task<absl::Status> OperationTable::RequestCancel(const CallContext& call, const 
   writes.push_back(
       {kCancelPending, {id, static_cast<int>(cancelled.code()), MessageOf(cancelled), DetailBytesOf(cancelled)}, nullptr});
   co_return (co_await db_.Write(call, std::move(writes))).status();
+}
+
+Task<absl::StatusOr<bool>> OperationTable::Remove(const CallContext& call, const std::string& id) {
+  std::vector<pg::Operation> writes;
+  writes.push_back({kRemove, {id}, nullptr});
+  CO_ASSIGN_OR_RETURN(const std::vector<pg::Result> results, co_await db_.Write(call, std::move(writes)));
+  co_return results[0].affected() == 1;
 }
 
 Task<absl::Status> OperationTable::Forget(const CallContext& call, absl::Duration age, int64_t count,

@@ -18,7 +18,8 @@ struct Filter {
   std::optional<std::string> principal;
   std::optional<State> state;
   std::string unit;    // empty: all
-  std::string before;  // ids before this one; empty: from the newest on
+  std::string after;  // those that come after this id; empty: from the first on
+  bool oldest_first = false;
   int limit = 100;
 };
 
@@ -34,9 +35,10 @@ class OperationTable {
   // the first is recorded: false for the others.
   Task<absl::StatusOr<bool>> Insert(const CallContext& call, Operation& operation);
 
-  Task<absl::StatusOr<std::optional<Operation>>> Find(const CallContext& call, const std::string& id);
+  Task<absl::StatusOr<std::optional<Operation>>> Find(const CallContext& call, const std::string& id,
+                                                      bool with_result = true);
   Task<absl::StatusOr<std::optional<Operation>>> FindByKey(const CallContext& call, const Operation& like);
-  // Newest first, without input and result.
+  // Without input and result.
   Task<absl::StatusOr<std::vector<Operation>>> List(const CallContext& call, const Filter& filter);
   struct Active {
     int64_t all = 0;
@@ -68,6 +70,8 @@ class OperationTable {
   // Asks for the operation's end. One that nobody has begun ends at once, with the error `cancelled`.
   Task<absl::Status> RequestCancel(const CallContext& call, const std::string& id, const absl::Status& cancelled);
 
+  // Removes one that has ended; false if there is none, or it has not.
+  Task<absl::StatusOr<bool>> Remove(const CallContext& call, const std::string& id);
   // Removes what ended longer than `age` ago, all but the newest `count` that have ended, and of each principal those whose
   // inputs and results, with the newer ones', have more than `bytes`; the newest stays.
   Task<absl::Status> Forget(const CallContext& call, absl::Duration age, int64_t count, int64_t bytes);

@@ -220,9 +220,10 @@ void Operations::CancelCall(Running& run) {
   if (run.calling) run.stop.emit(asio::cancellation_type::terminal);
 }
 
-Task<absl::StatusOr<std::optional<Operation>>> Operations::Find(const CallContext& call, const std::string& id) {
+Task<absl::StatusOr<std::optional<Operation>>> Operations::Find(const CallContext& call, const std::string& id,
+                                                                bool with_result) {
   CO_RETURN_IF_ERROR(co_await Ready(call));
-  CO_ASSIGN_OR_RETURN(std::optional<Operation> operation, co_await table_.Find(call, id));
+  CO_ASSIGN_OR_RETURN(std::optional<Operation> operation, co_await table_.Find(call, id, with_result));
   // What runs here is known better than the table tells.
   const auto run = runs_.find(id);
   if (operation && !operation->ended() && run != runs_.end() && !run->second->operation.ended()) {
@@ -235,6 +236,11 @@ Task<absl::StatusOr<std::optional<Operation>>> Operations::Find(const CallContex
 Task<absl::StatusOr<std::vector<Operation>>> Operations::List(const CallContext& call, const Filter& filter) {
   CO_RETURN_IF_ERROR(co_await Ready(call));
   co_return co_await table_.List(call, filter);
+}
+
+Task<absl::StatusOr<bool>> Operations::Remove(const CallContext& call, const std::string& id) {
+  CO_RETURN_IF_ERROR(co_await Ready(call));
+  co_return co_await table_.Remove(call, id);
 }
 
 Task<absl::StatusOr<std::optional<Operation>>> Operations::Cancel(const CallContext& call, const std::string& id) {

@@ -67,12 +67,16 @@ class Operations {
   // returned instead; if that had another input, IDEMPOTENCY_KEY_REUSED. OVERLOADED when too many are active.
   Task<absl::StatusOr<Operation>> Start(const CallContext& call, Operation order);
 
-  // None if there is no such operation.
-  Task<absl::StatusOr<std::optional<Operation>>> Find(const CallContext& call, const std::string& id);
+  // None if there is no such operation. Results may be large: who only looks how far it is leaves them out.
+  Task<absl::StatusOr<std::optional<Operation>>> Find(const CallContext& call, const std::string& id,
+                                                      bool with_result = true);
   Task<absl::StatusOr<std::vector<Operation>>> List(const CallContext& call, const Filter& filter);
 
   // Asks for its end, and returns when it has ended or after two seconds.
   Task<absl::StatusOr<std::optional<Operation>>> Cancel(const CallContext& call, const std::string& id);
+
+  // Forgets one that has ended, with its result; false if there is none, or it has not.
+  Task<absl::StatusOr<bool>> Remove(const CallContext& call, const std::string& id);
 
   // Returns the operation once it differs from `seen`, or at `until`. At once if there is none. UNAVAILABLE after Stop.
   Task<absl::StatusOr<std::optional<Operation>>> Change(const CallContext& call, const Operation& seen,

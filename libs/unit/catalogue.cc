@@ -64,7 +64,25 @@ std::string DomainOf(const FileDescriptor& file) {
 }
 
 unit::v1::Unit UnitOptions(const MethodDescriptor& method) {
-  return method.options().GetExtension(unit::v1::unit);
+  unit::v1::Unit options = method.options().GetExtension(unit::v1::unit);
+  const auto& service = method.service()->options();
+  const int groups = service.ExtensionSize(unit::v1::error_groups);
+  if (groups == 0) return options;
+  std::vector<std::string> errors;
+  for (const std::string& name : options.errors()) {
+    const unit::v1::ErrorGroup* named = nullptr;
+    for (int i = 0; i < groups; ++i) {
+      const unit::v1::ErrorGroup& group = service.GetExtension(unit::v1::error_groups, i);
+      if (group.name() == name) named = &group;
+    }
+    if (named) {
+      errors.insert(errors.end(), named->errors().begin(), named->errors().end());
+    } else {
+      errors.push_back(name);
+    }
+  }
+  options.mutable_errors()->Assign(errors.begin(), errors.end());
+  return options;
 }
 
 unit::v1::Rules RulesOf(const FieldDescriptor& field) { return field.options().GetExtension(unit::v1::rules); }

@@ -106,7 +106,8 @@ std::string UnitName(const google::protobuf::MethodDescriptor& method);
 // The domain of a file: the segment after "aima" in its package.
 std::string DomainOf(const google::protobuf::FileDescriptor& file);
 
-// Options read through the program's own extension, whatever pool the descriptor is from.
+// Options read through the program's own extension, whatever pool the descriptor is from. Names of error groups have become
+// the reasons that they stand for.
 unit::v1::Unit UnitOptions(const google::protobuf::MethodDescriptor& method);
 unit::v1::Rules RulesOf(const google::protobuf::FieldDescriptor& field);
 std::string EventType(const google::protobuf::Descriptor& message);

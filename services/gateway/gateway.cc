@@ -22,6 +22,7 @@
 #include "services/gateway/ollama/ollama_api.h"
 #include "services/gateway/operation_service.h"
 #include "services/gateway/responses/responses_api.h"
+#include "services/gateway/videos/videos_api.h"
 
 namespace aima::gateway {
 namespace {
@@ -74,8 +75,9 @@ class Gateway {
         anthropic_({loop, runner_, edge_}),
         ollama_({.loop = loop, .runner = runner_, .edge = edge_, .auto_start = config.engine().auto_start()}),
         responses_({loop, runner_, edge_}),
+        videos_({loop, runner_, edge_}, operations_.units(), absl::Milliseconds(config.gateway().operation_retention())),
         face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_.units(), units_, health_, registry_,
-               &mcp_, &documents_, &web_, {&anthropic_, &ollama_, &responses_}}) {}
+               &mcp_, &documents_, &web_, {&anthropic_, &ollama_, &responses_, &videos_}}) {}
 
   Task<absl::Status> Run() {
     asio::signal_set signals(loop_, SIGTERM, SIGINT);
@@ -143,6 +145,7 @@ class Gateway {
   anthropic::AnthropicApi anthropic_;
   ollama::OllamaApi ollama_;
   responses::ResponsesApi responses_;
+  videos::VideosApi videos_;
   HttpFace face_;
 };
 

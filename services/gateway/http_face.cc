@@ -13,6 +13,7 @@
 #include "libs/base/ids.h"
 #include "libs/errors/errors.h"
 #include "libs/unit/json_codec.h"
+#include "services/gateway/openai_error.h"
 
 namespace aima::gateway {
 namespace {
@@ -196,19 +197,8 @@ http::Response HttpFace::ErrorAnswer(const http::Request& request, std::string_v
   if (const Translation* translation = TranslationOf(request, path)) {
     return translation->ErrorAnswer(status, meta.request_id, http_status);
   }
-  http::Response response = ErrorResponse(status, meta, http_status);
-  if (!path.starts_with("/v1/")) return response;
-  const char* type = response.status == 401   ? "authentication_error"
-                     : response.status == 403 ? "permission_error"
-                     : response.status == 429 ? "rate_limit_error"
-                     : response.status < 500  ? "invalid_request_error"
-                                              : "server_error";
-  const ErrorDetails details = DetailsOf(status);
-  nlohmann::json body;
-  body["error"] = {{"message", details.message}, {"type", type}, {"param", nullptr}, {"code", details.reason}};
-  response.headers.Set("Content-Type", "application/json");
-  response.body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  return response;
+  if (path.starts_with("/v1/")) return OpenAiErrorResponse(status, meta.request_id, http_status);
+  return ErrorResponse(status, meta, http_status);
 }
 
 Task<void> HttpFace::Mcp(Visit& visit) {

@@ -89,6 +89,7 @@ class HttpFace {
   Task<void> Execute(Visit& visit);
   Task<void> Stream(Visit& visit);
   Task<void> RunStream(Visit& visit, Execution execution);
+  http::Headers HeadersOfStream(const Visit& visit, const char* type) const;
   // /api/v2/operations/…: the units operation.list, get, wait and cancel by addresses of their own.
   Task<void> Operations(Visit& visit, std::string_view rest);
   Task<void> RunNamed(Visit& visit, std::string_view kind, std::string_view unit);

@@ -2,19 +2,13 @@
 #include "services/gateway/http_face.h"
 
 #include <absl/strings/match.h>
-#include <gmock/gmock.h>
 
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 
-#include "aima/inference/v1/inference.pb.h"
-#include "aima/unit/v1/errors.pb.h"
-#include "libs/errors/errors.h"
-#include "libs/http/client.h"
 #include "libs/http/sse.h"
 #include "libs/testing/postgres.h"
-#include "libs/testing/status_matchers.h"
-#include "libs/testing/task.h"
-#include "libs/unit/json_codec.h"
+#include "services/gateway/face_for_test.h"
 #include "services/gateway/unit_calls.h"
 
 namespace aima::gateway {
@@ -26,97 +20,16 @@ using nlohmann::json;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// Answers calls by the type of their request, with messages given as JSON.
-class Services : public rpc::Client {
- public:
-  Task<absl::Status> CallUntyped(const CallContext& call, const Message& request, Message& response) override {
-    last_call = call;
-    last_request = json::parse(ToJson(request));
-    if (gateway && request.GetDescriptor()->file()->package() == "aima.gateway.v1") {
-      co_return co_await gateway(call, request, response);
-    }
-    const auto found = answers.find(request.GetDescriptor()->full_name());
-    if (found == answers.end()) co_return Error(unit::v1::UNAVAILABLE, "the service cannot be reached");
-    co_return ParseJson(json::parse(found->second), response);
-  }
-  Task<absl::Status> CallDomain(const std::string&, const CallContext&, const Message&, Message&) override {
-    co_return Error(unit::v1::UNAVAILABLE, "the service cannot be reached");
-  }
-  std::unique_ptr<RawReader> StreamUntyped(const CallContext& call, const Message& request) override {
-    last_call = call;
-    forwarded.CopyFrom(request.GetDescriptor() == forwarded.GetDescriptor()
-                           ? static_cast<const inference::v1::ForwardRequest&>(request)
-                           : forwarded);
-    return std::make_unique<Reader>(*this);
-  }
-
-  std::map<std::string, std::string> answers;
-  std::function<Task<absl::Status>(const CallContext&, const Message&, Message&)> gateway;  // serves its own units
-  std::vector<std::string> stream;
-  absl::Status stream_end;
-  CallContext last_call;
-  json last_request;
-  inference::v1::ForwardRequest forwarded;
-
- private:
-  class Reader : public RawReader {
-   public:
-    explicit Reader(Services& services) : services_(services) {}
-    Task<absl::StatusOr<bool>> Next(Message& message) override {
-      if (next_ == services_.stream.size()) {
-        if (!services_.stream_end.ok()) co_return services_.stream_end;
-        co_return false;
-      }
-      message.Clear();
-      const absl::Status parsed = ParseJson(json::parse(services_.stream[next_++]), message);
-      if (!parsed.ok()) co_return parsed;
-      co_return true;
-    }
-
-   private:
-    Services& services_;
-    size_t next_ = 0;
-  };
-};
-
-class NoEvents : public events::Subscriber {
- public:
-  void On(std::vector<std::string>, Handler handler, std::function<Task<void>()>) override { on_event = std::move(handler); }
-  Handler on_event;
-};
-
-class HttpFaceTest : public ::testing::Test {
+class HttpFaceTest : public FaceTest {
  protected:
   HttpFaceTest() { Serve(operations_); }
   void Serve(OperationUnits& operations) {
-    config_.mutable_api()->set_listen_addr("127.0.0.1:9090");
-    face_ = std::make_unique<HttpFace>(Parts{config_, *catalogue_, services_, runner_, access_, edge_, watch_, operations,
-                                             units_, health_, registry_, nullptr, &documents_, &web_});
-    server_ = std::make_unique<http::Server>(loop_, http::ServerOptions{},
-                                             [this](http::Exchange& exchange) { return face_->Handle(exchange); });
-    EXPECT_THAT(server_->Start(), IsOk());
-    endpoint_ = {.host = "127.0.0.1", .port = server_->port()};
-    config_.mutable_gateway()->set_request_timeout(30'000);
-  }
-  ~HttpFaceTest() override { Await(Stop()); }
-  Task<bool> Stop() {
-    co_await server_->Shutdown(absl::Now());
-    co_return true;
+    Parts parts = PartsWith(operations);
+    parts.documents = &documents_;
+    parts.web = &web_;
+    FaceTest::Serve(std::move(parts));
   }
 
-  template <class T>
-  T Await(Task<T> task) {
-    return aima::testing::Run(loop_, std::move(task));
-  }
-
-  http::Response Ask(const std::string& method, const std::string& target, const std::string& body = "",
-                     http::Headers headers = {}) {
-    http::Request request = {method, target, std::move(headers), body};
-    if (!body.empty() && !request.headers.Find("content-type")) request.headers.Add("content-type", "application/json");
-    auto response = Await(client_.Send(endpoint_, std::move(request), absl::Now() + absl::Seconds(20)));
-    EXPECT_THAT(response, IsOk());
-    return response.ok() ? *std::move(response) : http::Response{.status = 0};
-  }
   // An error with this status and code, whose message contains `text`.
   void ExpectError(const http::Response& response, int status, const std::string& code, const std::string& text) {
     EXPECT_EQ(response.status, status) << response.body;
@@ -133,30 +46,8 @@ class HttpFaceTest : public ::testing::Test {
     EXPECT_TRUE(body["meta"].contains("request_id"));
   }
 
-  Loop loop_;
-  config::v1::Config config_;
-  std::unique_ptr<Catalogue> catalogue_ = Catalogue::Load(AIMA_BINARY_DIR "/share/aima/units.binpb").value();
-  Services services_;
-  NoEvents events_;
-  prometheus::Registry registry_;
-  KeyRing keys_{"/nonexistent", "the-admin-key"};
-  Access access_{keys_, 0};
-  Edge edge_{[] {
-    config::v1::Api api;
-    api.set_listen_addr("127.0.0.1:9090");
-    return api;
-  }()};
-  UnitRunner runner_{*catalogue_, services_};
-  ResourceWatch watch_{loop_, *catalogue_, runner_, events_};
-  OperationUnits operations_{{*catalogue_, runner_, keys_, nullptr}, absl::Hours(1)};  // no database
-  const UnitsJson units_{*catalogue_};
   openapi::Documents documents_{*catalogue_};
   const WebFiles web_{AIMA_SOURCE_DIR "/services/gateway/web"};
-  HealthReport health_{loop_, *catalogue_, services_};
-  std::unique_ptr<HttpFace> face_;
-  std::unique_ptr<http::Server> server_;
-  http::Client client_{loop_};
-  http::Endpoint endpoint_;
 };
 
 constexpr char kQuery[] = "aima.event.v1.QueryRequest";
@@ -275,7 +166,10 @@ TEST_F(HttpFaceTest, AddressesOfOperationsAreUnits) {
   EXPECT_THAT(Ask("GET", "/api/v2/operations/op_1/events").body, HasSubstr("event: done"));
   ExpectError(Ask("GET", "/api/v2/operations?status=asleep"), 400, "INVALID_INPUT", "status");
   ExpectError(Ask("GET", "/api/v2/operations/op_1/wait?timeout=soon"), 400, "INVALID_INPUT", "timeout");
-  ExpectError(Ask("DELETE", "/api/v2/operations/op_1"), 404, "RESOURCE_NOT_FOUND", "DELETE");
+  services_.answers["aima.gateway.v1.DeleteRequest"] = R"({"id": "op_1"})";
+  EXPECT_EQ(json::parse(Ask("DELETE", "/api/v2/operations/op_1").body)["data"]["id"], "op_1");
+  EXPECT_EQ(services_.last_call.unit, "operation.delete");
+  ExpectError(Ask("DELETE", "/api/v2/operations"), 404, "RESOURCE_NOT_FOUND", "DELETE");
   ExpectError(Ask("GET", "/api/v2/operations/op_1/cancel"), 404, "RESOURCE_NOT_FOUND", "cancel");
 }
 
@@ -395,10 +289,13 @@ class HttpOperationsTest : public HttpFaceTest {
       response.ParseFromString(operation->SerializeAsString());
       co_return absl::OkStatus();
     };
-    Await(Stop());
+    HttpFaceTest::TearDown();
     Serve(kept_);
   }
-  ~HttpOperationsTest() override { Await(StopLibrary()); }
+  void TearDown() override {
+    HttpFaceTest::TearDown();
+    Await(StopLibrary());
+  }
   Task<bool> StopLibrary() {
     co_await library_.Stop();
     co_return true;

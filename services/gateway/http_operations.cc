@@ -24,8 +24,8 @@ absl::Status NoSuchPath(const http::Request& request, std::string_view rest) {
 
 }  // namespace
 
-// GET operations, GET operations/{id}, GET operations/{id}/wait, GET operations/{id}/events (a stream), and
-// POST operations/{id}/cancel.
+// GET operations, GET operations/{id}, GET operations/{id}/wait, GET operations/{id}/events (a stream), POST
+// operations/{id}/cancel, and DELETE operations/{id}.
 Task<void> HttpFace::Operations(Visit& visit, std::string_view rest) {
   const size_t slash = rest.find('/');
   const std::string_view id = rest.substr(0, slash);
@@ -35,6 +35,7 @@ Task<void> HttpFace::Operations(Visit& visit, std::string_view rest) {
   if (get && verb.empty()) unit = id.empty() ? "operation.list" : "operation.get";
   if (get && (verb == "wait" || verb == "events")) unit = "operation.wait";
   if (visit.request.method == "POST" && verb == "cancel") unit = "operation.cancel";
+  if (visit.request.method == "DELETE" && !id.empty() && verb.empty()) unit = "operation.delete";
   if (!unit) co_return co_await Fail(visit, NoSuchPath(visit.request, rest));
   absl::StatusOr<const UnitInfo*> found = parts_.runner.Find(unit, "", visit.caller);
   if (!found.ok()) co_return co_await Fail(visit, found.status());

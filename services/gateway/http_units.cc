@@ -14,17 +14,14 @@
 #include "libs/unit/json_codec.h"
 #include "libs/unit/quantity.h"
 #include "services/gateway/http_face.h"
+#include "services/gateway/stream_answer.h"
 
 namespace aima::gateway {
 namespace {
 
 using nlohmann::json;
 
-http::Headers StreamHeaders(const char* type = "text/event-stream") {
-  // Proxies must not hold events back.
-  return {{"Content-Type", type}, {"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}};
-}
-
+constexpr char kEvents[] = "text/event-stream";
 constexpr char kLines[] = "application/x-ndjson";
 
 // True if a list of header values, such as that of Accept, has this one; parameters do not matter.
@@ -39,7 +36,7 @@ bool Lists(std::string_view header, std::string_view value) {
 bool WantsLines(const http::Request& request) { return Lists(request.headers.Get("Accept"), kLines); }
 
 bool WantsStream(const http::Request& request) {
-  return WantsLines(request) || Lists(request.headers.Get("Accept"), "text/event-stream");
+  return WantsLines(request) || Lists(request.headers.Get("Accept"), kEvents);
 }
 
 // RFC 7240.
@@ -180,28 +177,21 @@ Task<void> HttpFace::RunStream(Visit& visit, Execution execution) {
   const auto piece = [lines](const char* name, const std::string& json) {
     return lines ? absl::StrCat("{\"", name, "\":", json, "}\n") : http::FormatSse(name, json);
   };
-  bool begun = false;
-  // The answer begins with the first message, so that a call that fails before has a status of its own.
-  const auto begin = [&]() -> Task<absl::Status> {
-    begun = true;
-    http::Headers headers = lines ? StreamHeaders(kLines) : StreamHeaders();
-    headers.Add("X-Request-Id", visit.meta.request_id);
-    parts_.edge.AllowOrigin(visit.request, headers);
-    co_return co_await visit.exchange.StartStream(200, std::move(headers));
-  };
+  StreamAnswer answer(visit.exchange, HeadersOfStream(visit, lines ? kLines : kEvents));
   const UnitRunner::Sink sink = [&](const std::string& json) -> Task<absl::Status> {
-    if (!begun) {
-      absl::Status started = co_await begin();
-      if (!started.ok()) co_return started;
-    }
-    co_return co_await visit.exchange.Write(piece("data", json));
+    co_return co_await answer.Write(piece("data", json));
   };
   const absl::Status status = co_await parts_.runner.Stream(call, **unit, execution.input, execution.options, sink);
   if (!status.ok()) visit.outcome = DetailsOf(status).reason;
-  if (!begun && !status.ok()) co_return co_await Fail(visit, status);
-  if (!begun) (co_await begin()).IgnoreError();
-  const std::string last = status.ok() ? piece("done", "{}") : piece("error", ErrorJson(status));
-  if ((co_await visit.exchange.Write(last)).ok()) (co_await visit.exchange.Finish()).IgnoreError();
+  if (!answer.begun() && !status.ok()) co_return co_await Fail(visit, status);
+  co_await answer.End(status.ok() ? piece("done", "{}") : piece("error", ErrorJson(status)));
+}
+
+http::Headers HttpFace::HeadersOfStream(const Visit& visit, const char* type) const {
+  http::Headers headers = StreamHeaders(type);
+  headers.Add("X-Request-Id", visit.meta.request_id);
+  parts_.edge.AllowOrigin(visit.request, headers);
+  return headers;
 }
 
 // A message of this program as JSON. What is inside of it may be of a type that only the catalogue knows.
@@ -257,23 +247,14 @@ Task<void> HttpFace::WatchResource(Visit& visit, std::string_view uri) {
     co_return co_await Fail(visit, denied);
   }
   visit.exchange.EndOnDrain();
-  bool begun = false;
+  StreamAnswer answer(visit.exchange, HeadersOfStream(visit, kEvents));
   const ResourceWatch::Sink sink = [&](const std::string& value, int64_t cursor) -> Task<absl::Status> {
-    if (!begun) {
-      begun = true;
-      http::Headers headers = StreamHeaders();
-      parts_.edge.AllowOrigin(visit.request, headers);
-      absl::Status started = co_await visit.exchange.StartStream(200, std::move(headers));
-      if (!started.ok()) co_return started;
-    }
-    co_return co_await visit.exchange.Write(http::FormatSse("update", value, absl::StrCat(cursor)));
+    co_return co_await answer.Write(http::FormatSse("update", value, absl::StrCat(cursor)));
   };
   const absl::Status status = co_await parts_.watch.Watch(CallOf(visit), *resolved->first, resolved->second, sink);
   visit.outcome = DetailsOf(status).reason;
-  if (!begun) co_return co_await Fail(visit, status);
-  if ((co_await visit.exchange.Write(http::FormatSse("error", ErrorJson(status)))).ok()) {
-    (co_await visit.exchange.Finish()).IgnoreError();
-  }
+  if (!answer.begun()) co_return co_await Fail(visit, status);
+  co_await answer.End(http::FormatSse("error", ErrorJson(status)));
 }
 
 // The inference service speaks OpenAI's interface; its answers, errors included, are passed on byte by byte.

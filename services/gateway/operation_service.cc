@@ -67,6 +67,7 @@ OperationService::OperationService(Loop& loop, const config::v1::Config& config,
       .Bind<&OperationUnits::Get>(units_)
       .Bind<&OperationUnits::List>(units_)
       .Bind<&OperationUnits::Cancel>(units_)
+      .Bind<&OperationUnits::Delete>(units_)
       .Bind<&OperationUnits::Wait>(units_)
       .Bind<&OperationUnits::WaitStream>(units_);
   runtime::ServiceBinder(server_, "grpc.health.v1.Health")

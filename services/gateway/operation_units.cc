@@ -139,9 +139,10 @@ Task<absl::StatusOr<v1::Operation>> OperationUnits::Start(CallContext& call, con
   co_return co_await Begin(traced, *unit, input, std::move(options));
 }
 
-Task<absl::StatusOr<operations::Operation>> OperationUnits::FindFor(const CallContext& call, const std::string& id) {
+Task<absl::StatusOr<operations::Operation>> OperationUnits::FindFor(const CallContext& call, const std::string& id,
+                                                                    bool with_result) {
   CO_ASSIGN_OR_RETURN(operations::Operations* const library, Library());
-  CO_ASSIGN_OR_RETURN(std::optional<operations::Operation> operation, co_await library->Find(call, id));
+  CO_ASSIGN_OR_RETURN(std::optional<operations::Operation> operation, co_await library->Find(call, id, with_result));
   // Somebody else's operation is nobody's business, and an admin's.
   const bool sees = operation && (operation->principal == call.principal || CallerOf(call).role == Role::kAdmin);
   if (!sees) co_return NoSuchOperation(id);
@@ -159,7 +160,7 @@ Task<absl::StatusOr<v1::ListResponse>> OperationUnits::List(CallContext& call, c
   if (CallerOf(call).role != Role::kAdmin) filter.principal = call.principal;
   filter.state = StateOf(request.status());
   filter.unit = request.unit();
-  filter.before = request.page_token();
+  filter.after = request.page_token();
   filter.limit = request.limit() + 1;  // one more tells whether there are more
   CO_ASSIGN_OR_RETURN(const std::vector<operations::Operation> found, co_await library->List(call, filter));
   v1::ListResponse response;
@@ -172,8 +173,23 @@ Task<absl::StatusOr<v1::ListResponse>> OperationUnits::List(CallContext& call, c
   co_return response;
 }
 
+Task<absl::StatusOr<v1::DeleteResponse>> OperationUnits::Delete(CallContext& call, const v1::DeleteRequest& request) {
+  const std::string& id = request.operation_id();
+  CO_ASSIGN_OR_RETURN(const operations::Operation found, co_await FindFor(call, id, /*with_result=*/false));
+  if (!found.ended()) CO_RETURN_IF_ERROR((co_await parts_.operations->Cancel(call, id)).status());
+  CO_ASSIGN_OR_RETURN(const bool removed, co_await parts_.operations->Remove(call, id));
+  if (!removed) {
+    // Somebody else was faster, or its end is on its way.
+    CO_RETURN_IF_ERROR((co_await FindFor(call, id, /*with_result=*/false)).status());
+    co_return Error(unit::v1::UNAVAILABLE, absl::StrCat("operation '", id, "' has not ended yet; try again"));
+  }
+  v1::DeleteResponse response;
+  response.set_id(id);
+  co_return response;
+}
+
 Task<absl::StatusOr<v1::Operation>> OperationUnits::Cancel(CallContext& call, const v1::CancelRequest& request) {
-  CO_RETURN_IF_ERROR((co_await FindFor(call, request.operation_id())).status());
+  CO_RETURN_IF_ERROR((co_await FindFor(call, request.operation_id(), /*with_result=*/false)).status());
   CO_ASSIGN_OR_RETURN(const std::optional<operations::Operation> operation,
                       co_await parts_.operations->Cancel(call, request.operation_id()));
   if (!operation) co_return NoSuchOperation(request.operation_id());

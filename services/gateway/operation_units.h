@@ -38,14 +38,17 @@ class OperationUnits {
   Task<absl::StatusOr<v1::Operation>> Get(CallContext& call, const v1::GetRequest& request);
   Task<absl::StatusOr<v1::ListResponse>> List(CallContext& call, const v1::ListRequest& request);
   Task<absl::StatusOr<v1::Operation>> Cancel(CallContext& call, const v1::CancelRequest& request);
+  Task<absl::StatusOr<v1::DeleteResponse>> Delete(CallContext& call, const v1::DeleteRequest& request);
   Task<absl::StatusOr<v1::Operation>> Wait(CallContext& call, const v1::WaitRequest& request);
   Task<absl::Status> WaitStream(CallContext& call, const v1::WaitRequest& request, StreamWriter<v1::Operation>& out);
 
- private:
-  // UNAVAILABLE where there is no database.
+  // For faces that show operations as something else. UNAVAILABLE where there is no database.
   absl::StatusOr<operations::Operations*> Library() const;
   // The operation, if it is one that the caller sees.
-  Task<absl::StatusOr<operations::Operation>> FindFor(const CallContext& call, const std::string& id);
+  Task<absl::StatusOr<operations::Operation>> FindFor(const CallContext& call, const std::string& id,
+                                                      bool with_result = true);
+
+ private:
   Caller CallerOf(const CallContext& call) const;
   v1::Operation ToMessage(const operations::Operation& operation) const;
 

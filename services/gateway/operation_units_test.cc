@@ -146,6 +146,12 @@ class OperationUnitsTest : public ::testing::Test {
     request.set_operation_id(id);
     return Do(units_.Cancel(call, request));
   }
+  absl::StatusOr<v1::DeleteResponse> Delete(const std::string& who, const std::string& id) {
+    CallContext call = As(who);
+    v1::DeleteRequest request;
+    request.set_operation_id(id);
+    return Do(units_.Delete(call, request));
+  }
   std::vector<std::string> List(const std::string& who, const std::string& text = "{}") {
     CallContext call = As(who);
     const absl::StatusOr<v1::ListResponse> page = Do(units_.List(call, Parse<v1::ListRequest>(text)));
@@ -218,6 +224,12 @@ TEST_F(OperationUnitsTest, ProgressComesFromTheStreamingForm) {
   EXPECT_THAT(ended.result().value(), HasSubstr("/here"));
 }
 
+TEST_F(OperationUnitsTest, WhatLeavesNoStateTellsItsProgressToo) {
+  engine_.steps = {R"({"phase": "queued"})", R"({"phase": "done", "percent": 100, "result": {"format": "mp4"}})"};
+  const std::string video = R"({"unit": "inference.generate_video", "input": {"model": "m", "prompt": "p"}})";
+  EXPECT_EQ(Wait("alice", Start("alice", video)->id())->progress().phase(), "done");
+}
+
 TEST_F(OperationUnitsTest, AStreamOfWaitingTellsEachChange) {
   struct Collector : StreamWriter<v1::Operation> {
     Task<absl::Status> Write(const v1::Operation& message) override {
@@ -254,11 +266,27 @@ TEST_F(OperationUnitsTest, EverybodySeesTheirOwnAndAnAdminAll) {
     EXPECT_THAT(Get(who, id), FailsWith(v1::OPERATION_NOT_FOUND, id));
     EXPECT_THAT(Wait(who, id), FailsWith(v1::OPERATION_NOT_FOUND, id));
     EXPECT_THAT(Cancel(who, id), FailsWith(v1::OPERATION_NOT_FOUND, id));
+    EXPECT_THAT(Delete(who, id), FailsWith(v1::OPERATION_NOT_FOUND, id));
   }
   EXPECT_THAT(List("alice"), ElementsAre(mine));
   EXPECT_THAT(List(""), ElementsAre(local));
   EXPECT_THAT(List("root"), ElementsAre(std::max(mine, local), std::min(mine, local)));
   EXPECT_THAT(Get("root", mine), IsOk());
+}
+
+TEST_F(OperationUnitsTest, WhatIsDeletedIsForgottenAndEndedBefore) {
+  const std::string input = R"({"unit": "model.verify", "input": {"model_id": "m"}})";
+  const std::string ended = Start("alice", input)->id();
+  EXPECT_THAT(Wait("alice", ended), IsOk());
+  engine_.open = false;
+  const std::string running = Start("alice", input)->id();
+  for (const std::string& id : {ended, running}) {
+    EXPECT_EQ(Delete("alice", id)->id(), id);
+    EXPECT_THAT(Get("alice", id), FailsWith(v1::OPERATION_NOT_FOUND, id));
+    EXPECT_THAT(Delete("alice", id), FailsWith(v1::OPERATION_NOT_FOUND, id));
+  }
+  EXPECT_EQ(library_.running(), 0);
+  EXPECT_THAT(List("alice"), SizeIs(0));
 }
 
 TEST_F(OperationUnitsTest, AStartNeedsTheRoleOfItsUnit) {

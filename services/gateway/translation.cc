@@ -15,6 +15,7 @@
 #include "libs/errors/errors.h"
 #include "libs/unit/json_codec.h"
 #include "services/gateway/json_fields.h"
+#include "services/gateway/stream_answer.h"
 
 namespace aima::gateway {
 namespace {
@@ -32,30 +33,23 @@ constexpr absl::Duration kWholeAnswer = absl::Minutes(10);
 class Line {
  public:
   Line(Loop& loop, http::Exchange& exchange, StreamForm& form, http::Headers headers)
-      : exchange_(exchange),
-        form_(form),
-        headers_(std::move(headers)),
-        free_(loop, asio::steady_timer::time_point::max()) {}
+      : answer_(exchange, std::move(headers)), form_(form), free_(loop, asio::steady_timer::time_point::max()) {}
 
-  bool begun() const { return begun_; }
+  bool begun() const { return answer_.begun(); }
 
   Task<absl::Status> Put(const json& message) {
-    std::string out;
     co_await Acquire();
-    absl::Status status = co_await Begin();
-    if (status.ok()) {
-      form_.Add(message, out);
-      status = co_await Write(out);
-    }
+    std::string out = Beginning();
+    form_.Add(message, out);
+    const absl::Status status = co_await Write(out);
     Release();
     co_return status;
   }
 
   Task<void> End(const absl::Status& status) {
-    std::string out;
-    if (!(co_await Begin()).ok()) co_return;
+    std::string out = Beginning();
     status.ok() ? form_.End(out) : form_.Fail(status, out);
-    if ((co_await Write(out)).ok()) (co_await exchange_.Finish()).IgnoreError();
+    co_await answer_.End(out);
   }
 
   // Gives signs of life whenever nothing was sent for so long. Ends when it is cancelled, or when the client has gone.
@@ -71,8 +65,9 @@ class Line {
       busy_ = true;
       // What is being sent is not broken off when the unit ends meanwhile.
       co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-      absl::Status status = co_await Begin();
-      if (status.ok()) status = co_await Write(std::string(form_.alive()));
+      std::string out = Beginning();
+      out += form_.alive();
+      const absl::Status status = co_await Write(out);
       Release();
       if (!status.ok() || stopped_) co_return;
       co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
@@ -90,29 +85,21 @@ class Line {
     busy_ = false;
     free_.cancel();
   }
-  Task<absl::Status> Begin() {
-    if (begun_) co_return absl::OkStatus();
-    begun_ = true;
-    CO_RETURN_IF_ERROR(co_await exchange_.StartStream(200, headers_));
+  // What comes before everything else, once.
+  std::string Beginning() {
     std::string out;
-    form_.Begin(out);
-    co_return co_await Write(out);
+    if (!answer_.begun()) form_.Begin(out);
+    return out;
   }
   Task<absl::Status> Write(const std::string& text) {
-    if (text.empty() || exchange_.WriteNow(text)) {
-      sent_ = absl::Now();
-      co_return absl::OkStatus();
-    }
-    const absl::Status status = co_await exchange_.Flush();
+    const absl::Status status = co_await answer_.Write(text);
     sent_ = absl::Now();
     co_return status;
   }
 
-  http::Exchange& exchange_;
+  StreamAnswer answer_;
   StreamForm& form_;
-  const http::Headers headers_;
   asio::steady_timer free_;
-  bool begun_ = false;
   bool busy_ = false;
   bool stopped_ = false;
   absl::Time sent_ = absl::Now();
@@ -156,9 +143,7 @@ Task<absl::Status> Translation::Stream(TranslatedVisit& visit, std::string_view 
                                        std::function<Task<void>()> before_end) {
   CO_ASSIGN_OR_RETURN(const UnitInfo* found, parts_.runner.Find(unit, "", visit.caller));
   visit.unit = found->name;
-  // Proxies must not hold pieces back.
-  http::Headers headers = {
-      {"Content-Type", form.content_type()}, {"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}};
+  http::Headers headers = StreamHeaders(form.content_type());
   headers.Add(request_id_header(), visit.context.request_id);
   parts_.edge.AllowOrigin(visit.request, headers);
   Line line(parts_.loop, visit.exchange, form, std::move(headers));

@@ -90,8 +90,7 @@ class Translation {
   // Headers that tell the request's id, under the name that the API has for it.
   virtual const char* request_id_header() const { return "X-Request-Id"; }
 
-  // Whether requests may have engines started.
-  bool auto_start() const { return parts_.auto_start; }
+  const Parts& parts() const { return parts_; }
 
  private:
   const Parts parts_;

@@ -2,26 +2,14 @@
 #include "services/gateway/translation.h"
 
 #include <absl/strings/match.h>
-#include <absl/strings/str_split.h>
-#include <gmock/gmock.h>
 
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-#include <deque>
 
 #include "aima/engine/v1/engine.pb.h"
-#include "aima/inference/v1/inference.pb.h"
-#include "aima/unit/v1/errors.pb.h"
-#include "libs/errors/errors.h"
-#include "libs/http/client.h"
-#include "libs/testing/status_matchers.h"
-#include "libs/testing/task.h"
-#include "libs/unit/json_codec.h"
 #include "services/gateway/anthropic/anthropic_api.h"
 #include "services/gateway/anthropic/messages_request.h"
-#include "services/gateway/http_face.h"
+#include "services/gateway/face_for_test.h"
 #include "services/gateway/ollama/ollama_api.h"
 #include "services/gateway/ollama/request.h"
 #include "services/gateway/responses/request.h"
@@ -31,7 +19,6 @@ namespace aima::gateway {
 namespace {
 
 using aima::testing::IsOk;
-using google::protobuf::Message;
 using nlohmann::json;
 using ::testing::HasSubstr;
 
@@ -40,124 +27,18 @@ constexpr char kAnswer[] = R"({"content": "Hello", "finish_reason": "stop", "mod
     "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}})";
 constexpr char kEnd[] = R"({"finish_reason": "stop", "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}})";
 
-// Answers calls by the type of their request, with messages given as JSON.
-class Units : public rpc::Client {
- public:
-  explicit Units(Loop& loop) : loop_(loop) {}
-
-  Task<absl::Status> CallUntyped(const CallContext& call, const Message& request, Message& response) override {
-    Note(call, request);
-    const auto found = answers.find(request.GetDescriptor()->full_name());
-    if (found == answers.end()) co_return failure;
-    co_return ParseJson(json::parse(found->second), response);
-  }
-  Task<absl::Status> CallDomain(const std::string&, const CallContext&, const Message&, Message&) override { co_return failure; }
-  std::unique_ptr<RawReader> StreamUntyped(const CallContext& call, const Message& request) override {
-    Note(call, request);
-    return std::make_unique<Reader>(*this);
-  }
-
-  std::map<std::string, std::string> answers;
-  std::vector<std::string> stream;  // "" is a pause
-  absl::Duration pause = absl::ZeroDuration();
-  absl::Status stream_end;
-  absl::Status failure = Error(unit::v1::UNAVAILABLE, "the service cannot be reached");
-  CallContext last_call;
-  json last_request;
-  std::vector<std::pair<std::string, json>> calls;
-  int open_streams = 0;
-
- private:
-  class Reader : public RawReader {
-   public:
-    explicit Reader(Units& units) : units_(units) { ++units_.open_streams; }
-    ~Reader() override { --units_.open_streams; }
-    Task<absl::StatusOr<bool>> Next(Message& message) override {
-      while (next_ < units_.stream.size() && units_.stream[next_].empty()) {
-        ++next_;
-        boost::asio::steady_timer timer(units_.loop_, absl::ToChronoNanoseconds(units_.pause));
-        co_await timer.async_wait(boost::asio::use_awaitable);
-      }
-      if (next_ == units_.stream.size()) {
-        if (!units_.stream_end.ok()) co_return units_.stream_end;
-        co_return false;
-      }
-      message.Clear();
-      const absl::Status parsed = ParseJson(json::parse(units_.stream[next_++]), message);
-      if (!parsed.ok()) co_return parsed;
-      co_return true;
-    }
-
-   private:
-    Units& units_;
-    size_t next_ = 0;
-  };
-
-  void Note(const CallContext& call, const Message& request) {
-    last_call = call;
-    last_request = json::parse(ToJson(request));
-    calls.emplace_back(call.unit, last_request);
-  }
-  Loop& loop_;
-};
-
-class NoEvents : public events::Subscriber {
- public:
-  void On(std::vector<std::string>, Handler, std::function<Task<void>()>) override {}
-};
-
-class TranslationTest : public ::testing::Test {
+class TranslationTest : public FaceTest {
  protected:
   TranslationTest() {
-    config_.mutable_api()->set_listen_addr("127.0.0.1:9090");
-    config_.mutable_gateway()->set_request_timeout(30'000);
-    EXPECT_THAT(server_.Start(), IsOk());
-    endpoint_ = {.host = "127.0.0.1", .port = server_.port()};
-  }
-  ~TranslationTest() override { Await(Stop()); }
-  Task<bool> Stop() {
-    co_await server_.Shutdown(absl::Now());
-    co_return true;
-  }
-  template <class T>
-  T Await(Task<T> task) {
-    return aima::testing::Run(loop_, std::move(task));
+    Parts parts = PartsWith(operations_);
+    parts.translations = {&anthropic_, &ollama_, &responses_};
+    Serve(std::move(parts));
   }
 
-  http::Response Ask(const std::string& method, const std::string& target, const std::string& body = "", http::Headers headers = {}) {
-    http::Request request = {method, target, std::move(headers), body};
-    auto response = Await(client_.Send(endpoint_, std::move(request), absl::Now() + absl::Seconds(20)));
-    EXPECT_THAT(response, IsOk());
-    return response.ok() ? *std::move(response) : http::Response{.status = 0};
-  }
-
-  Loop loop_;
-  config::v1::Config config_;
-  std::unique_ptr<Catalogue> catalogue_ = Catalogue::Load(AIMA_BINARY_DIR "/share/aima/units.binpb").value();
-  Units units_{loop_};
-  NoEvents events_;
-  prometheus::Registry registry_;
-  KeyRing keys_{"/nonexistent", "the-admin-key"};
-  Access access_{keys_, 0};
-  Edge edge_{[] {
-    config::v1::Api api;
-    api.set_listen_addr("127.0.0.1:9090");
-    return api;
-  }()};
-  UnitRunner runner_{*catalogue_, units_};
-  ResourceWatch watch_{loop_, *catalogue_, runner_, events_};
-  OperationUnits operations_{{*catalogue_, runner_, keys_, nullptr}, absl::Hours(1)};
-  const UnitsJson units_json_{*catalogue_};
-  HealthReport health_{loop_, *catalogue_, units_};
   const Translation::Parts parts_{loop_, runner_, edge_, absl::Milliseconds(30)};
   anthropic::AnthropicApi anthropic_{parts_};
   ollama::OllamaApi ollama_{parts_};
   responses::ResponsesApi responses_{parts_};
-  HttpFace face_{Parts{config_, *catalogue_, units_, runner_, access_, edge_, watch_, operations_, units_json_, health_,
-                       registry_, nullptr, nullptr, nullptr, {&anthropic_, &ollama_, &responses_}}};
-  http::Server server_{loop_, {}, [this](http::Exchange& exchange) { return face_.Handle(exchange); }};
-  http::Client client_{loop_};
-  http::Endpoint endpoint_;
 };
 
 constexpr char kMessages[] = R"({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]})";
@@ -179,16 +60,16 @@ const Form kForms[] = {
 };
 
 TEST_F(TranslationTest, EachApiAsksTheSameUnitAndAnswersInItsOwnForm) {
-  units_.answers[kChat] = kAnswer;
+  services_.answers[kChat] = kAnswer;
   const json message = json::parse(Ask("POST", "/v1/messages", kMessages).body);
   EXPECT_EQ(message["content"][0]["text"], "Hello");
-  EXPECT_EQ(units_.last_request["max_tokens"], 9);
-  EXPECT_EQ(units_.last_call.unit, "inference.chat");
+  EXPECT_EQ(services_.last_request["max_tokens"], 9);
+  EXPECT_EQ(services_.last_call.unit, "inference.chat");
   const json response = json::parse(Ask("POST", "/v1/responses", R"({"model": "m", "input": "Hi"})").body);
   EXPECT_EQ(response["output"][0]["content"][0]["text"], "Hello");
   const json line = json::parse(Ask("POST", "/api/chat", R"({"model": "m:latest", "stream": false, "messages": [{"role": "user", "content": "Hi"}]})").body);
   EXPECT_EQ(line["message"]["content"], "Hello");
-  EXPECT_EQ(units_.last_request["model"], "m");
+  EXPECT_EQ(services_.last_request["model"], "m");
 }
 
 TEST_F(TranslationTest, MalformedBodiesAreErrorsInEachForm) {
@@ -207,7 +88,7 @@ TEST_F(TranslationTest, MalformedBodiesAreErrorsInEachForm) {
                                 R"({"model": [], "messages": [[]], "input": [[]]})",
                                 R"({"model": "m", "max_tokens": 9, "messages": [{"role": 5, "content": {}}], "input": [{"role": [], "content": 0}]})",
                                 R"({"model": ")" + std::string(100'000, 'm') + R"(", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "input": "Hi"})"};
-  units_.failure = units_.stream_end = Error(inference::v1::INFERENCE_MODEL_NOT_FOUND, "there is no such model");
+  services_.failure = services_.stream_end = Error(inference::v1::INFERENCE_MODEL_NOT_FOUND, "there is no such model");
   for (const Form& form : kForms) {
     for (const std::string& body : bodies) {
       const http::Response response = Ask("POST", form.path, body);
@@ -290,13 +171,13 @@ TEST(TranslatedRequests, WhateverStandsInThePlaceOfAnyValueIsReadOrRefusedByName
 }
 
 TEST_F(TranslationTest, FailuresOfUnitsHaveTheirStatusInEachForm) {
-  units_.failure = Error(inference::v1::INFERENCE_MODEL_NOT_FOUND, "there is no model 'm'");
+  services_.failure = Error(inference::v1::INFERENCE_MODEL_NOT_FOUND, "there is no model 'm'");
   for (const Form& form : kForms) {
     const http::Response response = Ask("POST", form.path, form.good);
     EXPECT_EQ(response.status, 404);
     EXPECT_THAT(form.message(json::parse(response.body)), HasSubstr("there is no model 'm'"));
   }
-  units_.failure = Error(unit::v1::OVERLOADED, "full", {{"retry_after_s", "7"}});
+  services_.failure = Error(unit::v1::OVERLOADED, "full", {{"retry_after_s", "7"}});
   for (const Form& form : kForms) {
     const http::Response response = Ask("POST", form.path, form.good);
     EXPECT_EQ(response.status, 429);
@@ -305,7 +186,7 @@ TEST_F(TranslationTest, FailuresOfUnitsHaveTheirStatusInEachForm) {
 }
 
 TEST_F(TranslationTest, WhoMayCallIsDecidedAsForUnitsAndSaidInEachForm) {
-  units_.answers[kChat] = kAnswer;
+  services_.answers[kChat] = kAnswer;
   for (const Form& form : kForms) {
     http::Response refused = Ask("POST", form.path, form.good, {{"x-api-key", "wrong"}});
     EXPECT_EQ(refused.status, 401);
@@ -328,15 +209,15 @@ TEST_F(TranslationTest, WhatIsNotThereIsSaidInEachForm) {
 }
 
 TEST_F(TranslationTest, AStreamThatFailsAtOnceHasAStatus) {
-  units_.stream_end = Error(inference::v1::INFERENCE_MODEL_NOT_FOUND, "there is no model 'm'");
+  services_.stream_end = Error(inference::v1::INFERENCE_MODEL_NOT_FOUND, "there is no model 'm'");
   const http::Response response = Ask("POST", "/v1/messages", kMessagesStream);
   EXPECT_EQ(response.status, 404);
   EXPECT_EQ(json::parse(response.body)["error"]["type"], "not_found_error");
 }
 
 TEST_F(TranslationTest, AStreamThatFailsLaterEndsWithAnErrorInEachForm) {
-  units_.stream = {R"({"content": "Hel"})"};
-  units_.stream_end = Error(inference::v1::INFERENCE_ENGINE_LOST, "the engine went away");
+  services_.stream = {R"({"content": "Hel"})"};
+  services_.stream_end = Error(inference::v1::INFERENCE_ENGINE_LOST, "the engine went away");
   EXPECT_THAT(Ask("POST", "/v1/messages", kMessagesStream).body, HasSubstr("event: error\ndata: {\"error\":{\"message\":\"the engine went away\""));
   EXPECT_THAT(Ask("POST", "/v1/responses", R"({"model": "m", "input": "Hi", "stream": true})").body, HasSubstr("event: response.failed"));
   const std::string lines = Ask("POST", "/api/chat", R"({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})").body;
@@ -344,8 +225,8 @@ TEST_F(TranslationTest, AStreamThatFailsLaterEndsWithAnErrorInEachForm) {
 }
 
 TEST_F(TranslationTest, ASilentStreamGivesSignsOfLife) {
-  units_.stream = {"", R"({"content": "Hello"})", "", kEnd};
-  units_.pause = absl::Milliseconds(200);
+  services_.stream = {"", R"({"content": "Hello"})", "", kEnd};
+  services_.pause = absl::Milliseconds(200);
   const std::string events = Ask("POST", "/v1/messages", kMessagesStream).body;
   const size_t start = events.find("event: message_start");
   const size_t text = events.find("text_delta");
@@ -362,8 +243,8 @@ TEST_F(TranslationTest, ASilentStreamGivesSignsOfLife) {
 }
 
 TEST_F(TranslationTest, AStreamWhoseClientDoesNotReadIsNotLookedAtAgainAndAgain) {
-  units_.stream = {json{{"content", std::string(32 << 20, 'x')}}.dump(), "", kEnd};
-  units_.pause = absl::Hours(1);
+  services_.stream = {json{{"content", std::string(32 << 20, 'x')}}.dump(), "", kEnd};
+  services_.pause = absl::Hours(1);
   boost::asio::ip::tcp::socket client(loop_);
   const auto ask = [&]() -> Task<void> {
     const auto port = static_cast<uint16_t>(endpoint_.port);
@@ -375,26 +256,26 @@ TEST_F(TranslationTest, AStreamWhoseClientDoesNotReadIsNotLookedAtAgainAndAgain)
   };
   aima::testing::Run(loop_, ask());
   loop_.restart();
-  while (units_.open_streams == 0) loop_.run_one();
+  while (services_.open_streams == 0) loop_.run_one();
   // The kernel takes what it takes; then the piece waits for the client.
   loop_.run_for(std::chrono::milliseconds(500));
-  ASSERT_EQ(units_.open_streams, 1);
+  ASSERT_EQ(services_.open_streams, 1);
   const size_t turns = loop_.run_for(20 * absl::ToChronoMilliseconds(parts_.patience));
   EXPECT_LT(turns, 100u) << "one look for each time that a client may be left without a sign";
 }
 
 TEST_F(TranslationTest, AFailureAfterSignsOfLifeIsAnErrorEvent) {
-  units_.stream = {""};
-  units_.pause = absl::Milliseconds(200);
-  units_.stream_end = Error(inference::v1::INFERENCE_ENGINE_FAILED, "it broke");
+  services_.stream = {""};
+  services_.pause = absl::Milliseconds(200);
+  services_.stream_end = Error(inference::v1::INFERENCE_ENGINE_FAILED, "it broke");
   const http::Response response = Ask("POST", "/v1/messages", kMessagesStream);
   EXPECT_EQ(response.status, 200);
   EXPECT_THAT(response.body, HasSubstr("event: error"));
 }
 
 TEST_F(TranslationTest, AClientThatLeavesEndsTheUnit) {
-  units_.stream = {R"({"content": "Hello"})", "", kEnd};
-  units_.pause = absl::Hours(1);
+  services_.stream = {R"({"content": "Hello"})", "", kEnd};
+  services_.pause = absl::Hours(1);
   for (const Form& form : kForms) {
     json body = json::parse(form.good);
     body["stream"] = true;
@@ -406,30 +287,27 @@ TEST_F(TranslationTest, AClientThatLeavesEndsTheUnit) {
       co_return bytes.ok() && *bytes ? **bytes : "nothing";
     };
     EXPECT_NE(Await(read()), "nothing");
-    const absl::Time limit = absl::Now() + absl::Seconds(20);
-    loop_.restart();
-    while (units_.open_streams > 0 && absl::Now() < limit) loop_.run_one_for(std::chrono::milliseconds(50));
-    EXPECT_EQ(units_.open_streams, 0) << form.path;
+    Until([&] { return services_.open_streams == 0; });
   }
 }
 
 TEST_F(TranslationTest, AnthropicsClientsGetItsListOfModels) {
-  units_.answers["aima.model.v1.ListRequest"] =
+  services_.answers["aima.model.v1.ListRequest"] =
       R"({"items": [{"id": "m", "name": "M", "create_time": "2026-01-01T00:00:00Z"}], "total": 2, "next_after": "m"})";
-  units_.answers["aima.model.v1.GetRequest"] = R"({"id": "m", "name": "M", "create_time": "2026-01-01T00:00:00Z"})";
+  services_.answers["aima.model.v1.GetRequest"] = R"({"id": "m", "name": "M", "create_time": "2026-01-01T00:00:00Z"})";
   const http::Headers version = {{"anthropic-version", "2023-06-01"}};
   const json page = json::parse(Ask("GET", "/v1/models?limit=1&after_id=a", "", version).body);
   EXPECT_EQ(page["data"], json::parse(R"([{"type": "model", "id": "m", "display_name": "M", "created_at": "2026-01-01T00:00:00Z"}])"));
   EXPECT_EQ(page["has_more"], true);
   EXPECT_EQ(page["last_id"], "m");
-  EXPECT_EQ(units_.last_request["after"], "a");
-  EXPECT_EQ(units_.last_request["limit"], 1);
+  EXPECT_EQ(services_.last_request["after"], "a");
+  EXPECT_EQ(services_.last_request["limit"], 1);
   EXPECT_EQ(json::parse(Ask("GET", "/v1/models/m", "", version).body)["id"], "m");
   EXPECT_EQ(Ask("GET", "/v1/models?limit=0", "", version).status, 400);
 }
 
 TEST_F(TranslationTest, TokensAreCountedByTheUnit) {
-  units_.answers["aima.inference.v1.CountTokensRequest"] = R"({"tokens": 37, "model": "m"})";
+  services_.answers["aima.inference.v1.CountTokensRequest"] = R"({"tokens": 37, "model": "m"})";
   const json counted = json::parse(
       Ask("POST", "/v1/messages/count_tokens", R"({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})").body);
   EXPECT_EQ(counted, json::parse(R"({"input_tokens": 37})"));
@@ -442,8 +320,8 @@ TEST_F(TranslationTest, OllamasClientsFindWhatTheyLookFor) {
   EXPECT_EQ(Ask("HEAD", "/", "", program).status, 200);
   EXPECT_NE(Ask("GET", "/").body, "Ollama is running") << "others look for something else";
   EXPECT_TRUE(json::parse(Ask("GET", "/api/version").body).contains("version"));
-  units_.answers["aima.model.v1.ListRequest"] = R"({"items": [{"id": "m", "name": "M"}, {"id": "e", "name": "E"}]})";
-  units_.answers["aima.engine.v1.ListRequest"] =
+  services_.answers["aima.model.v1.ListRequest"] = R"({"items": [{"id": "m", "name": "M"}, {"id": "e", "name": "E"}]})";
+  services_.answers["aima.engine.v1.ListRequest"] =
       R"({"items": [{"name": "llamacpp", "instances": [{"model_id": "m", "status": "running", "memory_bytes": 5}, {"model_id": "e", "status": "stopped"}]}]})";
   EXPECT_EQ(json::parse(Ask("GET", "/api/tags").body)["models"].size(), 2u);
   const json running = json::parse(Ask("GET", "/api/ps").body)["models"];
@@ -452,65 +330,65 @@ TEST_F(TranslationTest, OllamasClientsFindWhatTheyLookFor) {
 }
 
 TEST_F(TranslationTest, OllamaLoadsAndUnloadsWhatIsAskedNothing) {
-  units_.answers["aima.model.v1.GetRequest"] = R"({"id": "m"})";
-  units_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
-  units_.answers["aima.engine.v1.ListRequest"] = R"({"items": [{"name": "llamacpp", "instances": [
+  services_.answers["aima.model.v1.GetRequest"] = R"({"id": "m"})";
+  services_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
+  services_.answers["aima.engine.v1.ListRequest"] = R"({"items": [{"name": "llamacpp", "instances": [
       {"model_id": "m", "instance_id": "m", "status": "running", "on_demand": true, "idle_timeout": 1800000},
       {"model_id": "m", "instance_id": "m-2", "status": "running"}]}]})";
-  units_.answers["aima.inference.v1.CountTokensRequest"] = R"({"tokens": 1})";
-  units_.answers["aima.engine.v1.StopRequest"] = R"({"success": true})";
+  services_.answers["aima.inference.v1.CountTokensRequest"] = R"({"tokens": 1})";
+  services_.answers["aima.engine.v1.StopRequest"] = R"({"success": true})";
   json loaded = json::parse(Ask("POST", "/api/generate", R"({"model": "m:latest"})").body);
   EXPECT_EQ(loaded["done_reason"], "load");
-  EXPECT_EQ(units_.last_call.unit, "inference.count_tokens") << "a question, which makes room too";
-  EXPECT_EQ(units_.last_request["model"], "m");
+  EXPECT_EQ(services_.last_call.unit, "inference.count_tokens") << "a question, which makes room too";
+  EXPECT_EQ(services_.last_request["model"], "m");
   loaded = json::parse(Ask("POST", "/api/generate", R"({"model": "m", "keep_alive": "5m"})").body);
   EXPECT_EQ(loaded["done_reason"], "load");
-  EXPECT_EQ(units_.last_call.unit, "engine.start");
-  EXPECT_EQ(units_.last_request["idle_timeout"], 300'000);
-  EXPECT_EQ(units_.last_request["on_demand"], true);
-  EXPECT_EQ(units_.last_request["instance_id"], "m") << "the other one was started by somebody";
+  EXPECT_EQ(services_.last_call.unit, "engine.start");
+  EXPECT_EQ(services_.last_request["idle_timeout"], 300'000);
+  EXPECT_EQ(services_.last_request["on_demand"], true);
+  EXPECT_EQ(services_.last_request["instance_id"], "m") << "the other one was started by somebody";
   loaded = json::parse(Ask("POST", "/api/chat", R"({"model": "m", "messages": [], "keep_alive": 0})").body);
   EXPECT_EQ(loaded["done_reason"], "unload");
-  EXPECT_EQ(units_.last_call.unit, "engine.stop");
+  EXPECT_EQ(services_.last_call.unit, "engine.stop");
 }
 
 TEST_F(TranslationTest, OllamaUnloadsEachInstanceOfTheModelAndNoOther) {
-  units_.answers["aima.model.v1.GetRequest"] = R"({"id": "m"})";
+  services_.answers["aima.model.v1.GetRequest"] = R"({"id": "m"})";
   // The second one has a name of its own, and one of another model has this model's name.
-  units_.answers["aima.engine.v1.ListRequest"] = R"({"items": [
+  services_.answers["aima.engine.v1.ListRequest"] = R"({"items": [
       {"name": "llamacpp", "instances": [{"model_id": "m", "instance_id": "mine", "status": "running"},
                                          {"model_id": "other", "instance_id": "m", "status": "running"}]},
       {"name": "vllm", "instances": [{"model_id": "m", "instance_id": "m-2", "status": "running"}]}]})";
   const auto unload = [&] { return Ask("POST", "/api/generate", R"({"model": "m", "keep_alive": 0})"); };
   const auto stopped = [&] {
     std::vector<std::string> names;
-    for (const auto& [unit, request] : units_.calls) {
+    for (const auto& [unit, request] : services_.calls) {
       if (unit == "engine.stop") names.push_back(request["name"]);
     }
     return names;
   };
-  units_.failure = Error(engine::v1::ENGINE_NOT_FOUND, "it has gone meanwhile");
+  services_.failure = Error(engine::v1::ENGINE_NOT_FOUND, "it has gone meanwhile");
   EXPECT_EQ(json::parse(unload().body)["done_reason"], "unload");
   EXPECT_THAT(stopped(), ::testing::ElementsAre("mine", "m-2"));
-  units_.failure = Error(engine::v1::ENGINE_STOP_FAILED, "the kernel holds it");
+  services_.failure = Error(engine::v1::ENGINE_STOP_FAILED, "the kernel holds it");
   EXPECT_EQ(unload().status, 500) << "what still runs is not said to be unloaded";
 }
 
 TEST_F(TranslationTest, OllamasClientsSayHowAModelIsLoadedThatIsNot) {
-  units_.answers[kChat] = kAnswer;
-  units_.answers["aima.model.v1.GetRequest"] = R"({"id": "m", "details": {"context_length": 8192}})";
-  units_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
+  services_.answers[kChat] = kAnswer;
+  services_.answers["aima.model.v1.GetRequest"] = R"({"id": "m", "details": {"context_length": 8192}})";
+  services_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
   const auto started = [&](const std::string& status, const std::string& options) {
-    units_.answers["aima.engine.v1.ListRequest"] =
+    services_.answers["aima.engine.v1.ListRequest"] =
         R"({"items": [{"name": "llamacpp", "instances": [{"model_id": "m", "instance_id": "m", "status": ")" + status +
         R"("}, {"model_id": "other", "instance_id": "other", "status": "running"}]}]})";
-    units_.calls.clear();
+    services_.calls.clear();
     const http::Response response = Ask("POST", "/api/chat", R"({"model": "m", "stream": false, "options": )" + options +
                                                                  R"(, "messages": [{"role": "user", "content": "Hi"}]})");
     EXPECT_EQ(json::parse(response.body)["message"]["content"], "Hello");
-    EXPECT_EQ(units_.last_call.unit, "inference.chat");
+    EXPECT_EQ(services_.last_call.unit, "inference.chat");
     json request;
-    for (const auto& [unit, input] : units_.calls) {
+    for (const auto& [unit, input] : services_.calls) {
       if (unit == "engine.start") request = input;
     }
     return request;
@@ -523,13 +401,13 @@ TEST_F(TranslationTest, OllamasClientsSayHowAModelIsLoadedThatIsNot) {
   EXPECT_EQ(started("failed", R"({"num_ctx": 100000})")["config"]["context_length"], 8192) << "what it was made for";
   EXPECT_TRUE(started("running", R"({"num_ctx": 4096})").is_null()) << "what runs is left as it is";
   EXPECT_TRUE(started("stopped", R"({"temperature": 0})").is_null());
-  EXPECT_EQ(units_.calls.size(), 1u) << "who says nothing of it waits for nothing";
+  EXPECT_EQ(services_.calls.size(), 1u) << "who says nothing of it waits for nothing";
 }
 
 TEST_F(TranslationTest, OllamaKeepsAModelForAsLongAsARequestSays) {
-  units_.answers[kChat] = kAnswer;
-  units_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
-  units_.answers["aima.engine.v1.ListRequest"] = R"({"items": [{"name": "llamacpp", "instances": [
+  services_.answers[kChat] = kAnswer;
+  services_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
+  services_.answers["aima.engine.v1.ListRequest"] = R"({"items": [{"name": "llamacpp", "instances": [
       {"model_id": "m", "instance_id": "m", "status": "running", "on_demand": true, "idle_timeout": 300000}]}]})";
   const auto ask = [&](const std::string& keep_alive) {
     const http::Response response = Ask("POST", "/api/chat", R"({"model": "m", "stream": false, "keep_alive": )" + keep_alive +
@@ -537,12 +415,12 @@ TEST_F(TranslationTest, OllamaKeepsAModelForAsLongAsARequestSays) {
     EXPECT_EQ(json::parse(response.body)["message"]["content"], "Hello");
   };
   ask("\"5m\"");
-  EXPECT_EQ(units_.last_call.unit, "engine.list") << "it is so already";
+  EXPECT_EQ(services_.last_call.unit, "engine.list") << "it is so already";
   ask("-1");
-  EXPECT_EQ(units_.last_request["idle_timeout"], 0) << "for ever";
+  EXPECT_EQ(services_.last_request["idle_timeout"], 0) << "for ever";
   ask("0");
-  EXPECT_EQ(units_.last_request["idle_timeout"], 1) << "not any longer";
-  units_.stream = {R"({"content": "Hello"})", kEnd};
+  EXPECT_EQ(services_.last_request["idle_timeout"], 1) << "not any longer";
+  services_.stream = {R"({"content": "Hello"})", kEnd};
   const auto read_one_line = [&]() -> Task<bool> {
     http::Request request = {"POST", "/api/chat", {}, R"({"model": "m", "keep_alive": 2, "messages": [{"role": "user", "content": "Hi"}]})"};
     auto answer = co_await client_.Open(endpoint_, std::move(request), absl::Now() + absl::Seconds(20));
@@ -555,11 +433,11 @@ TEST_F(TranslationTest, OllamaKeepsAModelForAsLongAsARequestSays) {
     co_return answer.ok();
   };
   EXPECT_TRUE(Await(read_one_line()));
-  EXPECT_EQ(units_.last_request["idle_timeout"], 2000) << "before the client, which may leave then, is told the end";
+  EXPECT_EQ(services_.last_request["idle_timeout"], 2000) << "before the client, which may leave then, is told the end";
 }
 
 TEST_F(TranslationTest, OllamaEmbedsTextsOneOrMany) {
-  units_.answers["aima.inference.v1.EmbedRequest"] = R"({"embeddings": [[0.5, 1]], "usage": {"prompt_tokens": 3}, "dimensions": 2})";
+  services_.answers["aima.inference.v1.EmbedRequest"] = R"({"embeddings": [[0.5, 1]], "usage": {"prompt_tokens": 3}, "dimensions": 2})";
   const json many = json::parse(Ask("POST", "/api/embed", R"({"model": "e", "input": "a"})").body);
   EXPECT_EQ(many["embeddings"], json::parse("[[0.5, 1.0]]"));
   EXPECT_EQ(many["prompt_eval_count"], 3);

@@ -53,7 +53,7 @@ Task<absl::StatusOr<std::string>> UnitCalls::Call(CallContext call, const operat
   }
   const FieldDescriptor* key = FieldOf(*request, "idempotency_key", FieldDescriptor::CPPTYPE_STRING);
   if (key) request->GetReflection()->SetString(request.get(), key, operation.idempotency_key);
-  const bool repeatable = !unit->command() || unit->options.idempotent();
+  const bool repeatable = !unit->command() || unit->options.idempotent() || unit->options.stateless();
   if (ResultOf(*unit) && repeatable) co_return co_await Follow(call, *unit, *request, std::move(tell));
   const std::unique_ptr<Message> response = catalogue_.New(*unit->unary->output_type());
   CO_RETURN_IF_ERROR(co_await rpc_.CallUntyped(call, *request, *response));

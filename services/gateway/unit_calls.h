@@ -12,7 +12,8 @@
 namespace aima::gateway {
 
 // Calls units by serialized requests, knowing none of them. A unit whose streaming form tells its progress is called in
-// that form, if it may be: only the unary form of a command is applied once per key whatever happens.
+// that form, if it may be: only the unary form of a command is applied once per key whatever happens, which matters
+// where it leaves a state.
 class UnitCalls : public operations::Caller {
  public:
   UnitCalls(const Catalogue& catalogue, rpc::Client& rpc) : catalogue_(catalogue), rpc_(rpc) {}

@@ -18,20 +18,6 @@ std::string Form(const std::string& model, const std::string& file) {
 
 constexpr char kType[] = "Multipart/Form-Data; charset=utf-8; boundary=b";
 
-TEST(Form, WhatIsWrittenIsRead) {
-  FormWriter writer;
-  writer.Field("language", "en");
-  writer.Field("model", "ears");
-  writer.File("file", std::string("\r\n--\0", 5));
-  const std::string type = writer.content_type();
-  EXPECT_TRUE(IsForm(type));
-  const std::string body = std::move(writer).Finish();
-  const auto scan = ScanForm(body, type);
-  ASSERT_THAT(scan, IsOk());
-  EXPECT_EQ(scan->model, "ears");
-  EXPECT_EQ(EngineForm(body, *scan, "ears"), body);
-}
-
 TEST(Form, TheModelIsReplacedAndNothingElse) {
   const std::string body = Form("ears", "\r\n--bb\r\n--b-\r\n");
   const auto scan = ScanForm(body, kType);

@@ -1,6 +1,7 @@
 // Engines that speak OpenAI's HTTP interface: llama.cpp, vLLM, SGLang, LocalAI and others.
 #pragma once
 
+#include "libs/http/form.h"
 #include "libs/http/sse.h"
 #include "services/inference/dialect.h"
 #include "services/inference/engine_error.h"
@@ -39,6 +40,12 @@ absl::Status CheckPending(const http::SseParser& events, const Endpoint& engine)
 
 // Reads "usage" as OpenAI writes it.
 v1::Usage ReadOpenAiUsage(std::string_view json);
+
+// A form as a request.
+EngineRequest FormRequest(std::string path, http::FormWriter form);
+
+// How a picture is written, by its first bytes: png, jpeg, webp; empty if it is none of these.
+const char* PictureFormat(std::string_view file);
 
 // The vectors of an answer to /v1/embeddings.
 absl::StatusOr<v1::EmbedResponse> ReadOpenAiEmbeddings(const std::string& body, const Endpoint& engine);

@@ -9,8 +9,8 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "libs/http/form.h"
 #include "services/inference/engine_json.h"
-#include "services/inference/form.h"
 #include "services/inference/object_writer.h"
 #include "services/inference/openai_dialect.h"
 #include "services/inference/sound.h"
@@ -102,14 +102,6 @@ absl::StatusOr<v1::SynthesizeResponse> ReadSound(v1::AudioFormat asked, const En
   return response;
 }
 
-// How a picture is written, by its first bytes.
-const char* PictureFormat(std::string_view file) {
-  if (file.substr(0, 4) == "\x89PNG") return "png";
-  if (file.substr(0, 3) == "\xff\xd8\xff") return "jpeg";
-  if (file.size() > 12 && file.substr(0, 4) == "RIFF" && file.substr(8, 4) == "WEBP") return "webp";
-  return "";
-}
-
 absl::StatusOr<v1::GenerateImageResponse> ReadPictures(const EngineAnswer& answer, const Endpoint& engine) {
   const Json json = Parsed(answer);
   const Json& data = json.is_object() ? ListAt(json, "data") : ListAt(Json::object(), "data");
@@ -153,15 +145,22 @@ absl::StatusOr<v1::DetectResponse> ReadDetections(const EngineAnswer& answer, co
   return response;
 }
 
-EngineRequest FormRequest(std::string path, FormWriter form) {
+}  // namespace
+
+const char* PictureFormat(std::string_view file) {
+  if (file.substr(0, 4) == "\x89PNG") return "png";
+  if (file.substr(0, 3) == "\xff\xd8\xff") return "jpeg";
+  if (file.size() > 12 && file.substr(0, 4) == "RIFF" && file.substr(8, 4) == "WEBP") return "webp";
+  return "";
+}
+
+EngineRequest FormRequest(std::string path, http::FormWriter form) {
   EngineRequest request;
   request.path = std::move(path);
   request.content_type = form.content_type();
   request.body = std::move(form).Finish();
   return request;
 }
-
-}  // namespace
 
 absl::StatusOr<Exchange<v1::RerankResponse>> OpenAiDialect::Rerank(const v1::RerankRequest& request,
                                                                    const Endpoint& engine) const {
@@ -178,7 +177,7 @@ absl::StatusOr<Exchange<v1::RerankResponse>> OpenAiDialect::Rerank(const v1::Rer
 
 absl::StatusOr<Exchange<v1::TranscribeResponse>> OpenAiDialect::Transcribe(const v1::TranscribeRequest& request,
                                                                            const Endpoint& engine) const {
-  FormWriter form;
+  http::FormWriter form;
   form.Field("model", engine.served_name);
   form.Field("response_format", "verbose_json");
   if (!request.language().empty()) form.Field("language", request.language());
@@ -230,7 +229,7 @@ absl::StatusOr<Exchange<v1::GenerateImageResponse>> OpenAiDialect::GenerateImage
 
 absl::StatusOr<Exchange<v1::DetectResponse>> OpenAiDialect::Detect(const v1::DetectRequest& request,
                                                                    const Endpoint& engine) const {
-  FormWriter form;
+  http::FormWriter form;
   form.Field("model", engine.served_name);
   if (request.has_min_score()) form.Field("min_score", Digits(request.min_score()));
   if (request.has_max_results()) form.Field("max_results", absl::StrCat(request.max_results()));

@@ -65,23 +65,60 @@ EngineRequest OfJob(std::string method, const VideoJob& job, const char* rest = 
   return request;
 }
 
+// A text in OpenAI's interface.
+std::string Seconds(double duration) {
+  ObjectWriter digits;
+  digits.Number("s", duration);
+  const std::string json = std::move(digits).Finish();
+  return json.substr(5, json.size() - 6);
+}
+
+constexpr const char* kOwn[] = {"model", "prompt", "size", "seconds", "seed", "input_reference"};
+
+// A file goes as a form, of which all other fields are texts. Engines keep it under its name.
+absl::StatusOr<EngineRequest> WithReference(const v1::GenerateVideoRequest& request, const Endpoint& engine) {
+  http::FormWriter form;
+  form.Field("model", engine.served_name);
+  form.Field("prompt", request.prompt());
+  if (!request.size().empty()) form.Field("size", request.size());
+  if (request.has_duration()) form.Field("seconds", Seconds(request.duration()));
+  if (request.has_seed()) form.Field("seed", absl::StrCat(request.seed()));
+  for (const auto& [key, value] : request.engine_options().fields()) {
+    const std::string& name = key;
+    if (std::any_of(std::begin(kOwn), std::end(kOwn), [&](const char* one) { return name == one; }) ||
+        !IsPlain(name)) {
+      return InvalidInput(absl::StrCat("engine_options.", name), "is a field of the request itself, or no name of one");
+    }
+    std::string text = value.string_value();
+    if (!value.has_string_value()) AppendJson(value, text);
+    form.Field(name, text);
+  }
+  const std::string& file = request.input_reference();
+  const std::string picture = PictureFormat(file);
+  const bool mp4 = std::string_view(file).substr(0, 12).substr(std::min<size_t>(file.size(), 4)).starts_with("ftyp");
+  if (picture.empty() && !mp4) {
+    return Error(v1::INFERENCE_MEDIA_UNREADABLE, "input_reference is neither PNG, JPEG nor WebP, and no MP4 either");
+  }
+  const std::string format = mp4 ? "mp4" : picture;
+  form.File("input_reference", file, absl::StrCat("reference.", format),
+            absl::StrCat(mp4 ? "video/" : "image/", format));
+  return FormRequest("/v1/videos", std::move(form));
+}
+
 class OpenAiVideos : public VideoDialect {
  public:
   absl::StatusOr<Exchange<VideoJob>> Begin(const v1::GenerateVideoRequest& request,
                                            const Endpoint& engine) const override {
+    if (!request.input_reference().empty()) {
+      ASSIGN_OR_RETURN(EngineRequest form, WithReference(request, engine));
+      return Asking(std::move(form), engine);
+    }
     ObjectWriter body;
     body.Text("model", engine.served_name);
     body.Text("prompt", request.prompt());
     if (!request.size().empty()) body.Text("size", request.size());
-    if (request.has_duration()) {
-      // A text in OpenAI's interface.
-      ObjectWriter digits;
-      digits.Number("s", request.duration());
-      const std::string json = std::move(digits).Finish();
-      body.Text("seconds", std::string_view(json).substr(5, json.size() - 6));
-    }
+    if (request.has_duration()) body.Text("seconds", Seconds(request.duration()));
     if (request.has_seed()) body.Integer("seed", request.seed());
-    static constexpr const char* kOwn[] = {"model", "prompt", "size", "seconds", "seed"};
     RETURN_IF_ERROR(AppendEngineOptions(request.engine_options(), kOwn, body));
     return Asking({"/v1/videos", std::move(body).Finish()}, engine);
   }

@@ -142,8 +142,31 @@ TEST_F(UnitsLint, DeclaredReasonsExistAndAreUnique) {
     EXPECT_FALSE(reason.options.remedy().empty()) << reason.name;
   }
   for (const UnitInfo& unit : catalogue_->units()) {
+    std::set<std::string> own;
     for (const std::string& reason : unit.options.errors()) {
+      EXPECT_TRUE(own.insert(reason).second) << unit.name << " declares " << reason << " twice";
       EXPECT_TRUE(known.count(reason)) << unit.name << " fails with " << reason << ", which is declared nowhere";
+    }
+  }
+}
+
+TEST_F(UnitsLint, GroupsOfReasonsHaveNamesOfTheirOwnAndAreUsed) {
+  for (const auto* file : catalogue_->files()) {
+    for (int i = 0; i < file->service_count(); ++i) {
+      const auto& service = *file->service(i);
+      std::set<std::string> used;
+      for (int j = 0; j < service.method_count(); ++j) {
+        const auto unit = service.method(j)->options().GetExtension(unit::v1::unit);
+        used.insert(unit.errors().begin(), unit.errors().end());
+      }
+      std::set<std::string> names;
+      for (int j = 0; j < service.options().ExtensionSize(unit::v1::error_groups); ++j) {
+        const unit::v1::ErrorGroup& group = service.options().GetExtension(unit::v1::error_groups, j);
+        EXPECT_TRUE(names.insert(group.name()).second) << service.full_name() << " has two groups " << group.name();
+        EXPECT_TRUE(used.count(group.name())) << "no unit of " << service.full_name() << " uses " << group.name();
+        EXPECT_GT(group.errors_size(), 1) << group.name();
+        for (const ReasonInfo& reason : catalogue_->reasons()) EXPECT_NE(group.name(), reason.name);
+      }
     }
   }
 }

@@ -1,22 +1,13 @@
 // MCP over real sockets, with services that answer from a table.
 #include "services/gateway/mcp/mcp_face.h"
 
-#include <absl/cleanup/cleanup.h>
 #include <absl/strings/match.h>
-#include <gmock/gmock.h>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/steady_timer.hpp>
 
-#include "aima/unit/v1/errors.pb.h"
-#include "libs/errors/errors.h"
-#include "libs/http/client.h"
 #include "libs/http/sse.h"
-#include "libs/testing/status_matchers.h"
-#include "libs/testing/task.h"
-#include "libs/unit/json_codec.h"
-#include "services/gateway/http_face.h"
+#include "services/gateway/face_for_test.h"
 #include "services/gateway/mcp/unit_source.h"
 
 namespace aima::gateway::mcp {
@@ -26,113 +17,34 @@ using aima::testing::IsOk;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using ProtoMessage = google::protobuf::Message;
 
 namespace asio = boost::asio;
-
-// Answers calls by the type of their request; a call without an answer waits until it is cancelled.
-class Services : public rpc::Client {
- public:
-  explicit Services(Loop& loop) : loop_(loop) {}
-
-  Task<absl::Status> CallUntyped(const CallContext& call, const ProtoMessage& request, ProtoMessage& response) override {
-    last_call = call;
-    last_request = json::parse(ToJson(request));
-    ++running;
-    absl::Cleanup over = [this] { --running; };
-    const auto found = answers.find(request.GetDescriptor()->full_name());
-    if (found == answers.end()) {
-      asio::steady_timer forever(loop_, asio::steady_timer::time_point::max());
-      co_await forever.async_wait(asio::use_awaitable);
-    }
-    co_return ParseJson(json::parse(found->second), response);
-  }
-  Task<absl::Status> CallDomain(const std::string&, const CallContext&, const ProtoMessage&, ProtoMessage&) override {
-    co_return Error(unit::v1::UNAVAILABLE, "the service cannot be reached");
-  }
-  std::unique_ptr<RawReader> StreamUntyped(const CallContext& call, const ProtoMessage&) override {
-    last_call = call;
-    return std::make_unique<Reader>(*this);
-  }
-
-  std::map<std::string, std::string> answers;
-  std::vector<std::string> stream;
-  CallContext last_call;
-  json last_request;
-  int running = 0;
-
- private:
-  class Reader : public RawReader {
-   public:
-    explicit Reader(Services& services) : services_(services) {}
-    Task<absl::StatusOr<bool>> Next(ProtoMessage& message) override {
-      if (next_ == services_.stream.size()) co_return false;
-      message.Clear();
-      const absl::Status parsed = ParseJson(json::parse(services_.stream[next_++]), message);
-      if (!parsed.ok()) co_return parsed;
-      co_return true;
-    }
-
-   private:
-    Services& services_;
-    size_t next_ = 0;
-  };
-  Loop& loop_;
-};
-
-class Events : public events::Subscriber {
- public:
-  void On(std::vector<std::string>, Handler handler, std::function<Task<void>()>) override { on_event = std::move(handler); }
-  Handler on_event;
-};
 
 constexpr char kGetModel[] = "aima.model.v1.GetRequest";
 constexpr char kListModels[] = "aima.model.v1.ListRequest";
 constexpr char kStatus[] = "aima.resource.v1.StatusRequest";
 
-class McpFaceTest : public ::testing::Test {
+// A call without an answer waits until it is cancelled.
+class McpFaceTest : public FaceTest {
  protected:
   McpFaceTest() {
-    config_.mutable_api()->set_listen_addr("127.0.0.1:9090");
     config_.mutable_mcp()->set_toolsets("model,engine,inference");
     mcp_ = std::make_unique<McpFace>(loop_, config_, edge_, std::vector<Source*>{&units_});
-    face_ = std::make_unique<HttpFace>(Parts{config_, *catalogue_, services_, runner_, access_, edge_, watch_, operations_,
-                                             units_json_, health_, registry_, mcp_.get()});
-    server_ = std::make_unique<http::Server>(loop_, http::ServerOptions{},
-                                             [this](http::Exchange& exchange) { return face_->Handle(exchange); });
-    EXPECT_THAT(server_->Start(), IsOk());
-    endpoint_ = {.host = "127.0.0.1", .port = server_->port()};
+    Parts parts = PartsWith(operations_);
+    parts.mcp = mcp_.get();
+    Serve(std::move(parts));
+    services_.silent = true;
     services_.answers[kListModels] = R"({"items": [{"id": "tiny"}, {"id": "tall"}, {"id": "small"}]})";
   }
-  ~McpFaceTest() override { Await(Stop()); }
-  Task<bool> Stop() {
-    co_await server_->Shutdown(absl::Now());
-    co_await mcp_->Shutdown();
-    co_return true;
+  void TearDown() override {
+    FaceTest::TearDown();
+    const auto stop = [this]() -> Task<bool> {
+      co_await mcp_->Shutdown();
+      co_return true;
+    };
+    Await(stop());
   }
 
-  template <class T>
-  T Await(Task<T> task) {
-    return aima::testing::Run(loop_, std::move(task));
-  }
-  // Runs the loop until something has come true, or must be given up.
-  void Until(const std::function<bool()>& condition) {
-    const absl::Time end = absl::Now() + absl::Seconds(30);
-    while (!condition()) {
-      ASSERT_LT(absl::Now(), end) << "it never comes true";
-      loop_.restart();
-      loop_.run_one_for(std::chrono::seconds(20));
-    }
-  }
-
-  http::Response Send(const std::string& method, const std::string& target, const std::string& body = "",
-                      http::Headers headers = {}) {
-    http::Request request = {method, target, std::move(headers), body};
-    if (!body.empty() && !request.headers.Find("content-type")) request.headers.Add("content-type", "application/json");
-    auto response = Await(client_.Send(endpoint_, std::move(request), absl::Now() + absl::Seconds(20)));
-    EXPECT_THAT(response, IsOk());
-    return response.ok() ? *std::move(response) : http::Response{.status = 0};
-  }
   static std::string Body(const std::string& method, json params = json::object(), json id = 1) {
     return Dump({{"jsonrpc", "2.0"}, {"id", id}, {"method", method}, {"params", params}});
   }
@@ -140,13 +52,13 @@ class McpFaceTest : public ::testing::Test {
   // Of the era of sessions.
   json Legacy(const std::string& method, json params = json::object(), http::Headers headers = {}) {
     if (!session_.empty()) headers.Add("Mcp-Session-Id", session_);
-    const http::Response response = Send("POST", path_, Body(method, std::move(params)), std::move(headers));
+    const http::Response response = Ask("POST", path_, Body(method, std::move(params)), std::move(headers));
     EXPECT_EQ(response.status, 200) << response.body;
     return json::parse(response.body, nullptr, false);
   }
   void OpenSession(json capabilities = json::object()) {
     const http::Response response =
-        Send("POST", "/mcp", Body("initialize", {{"protocolVersion", "2025-11-25"}, {"capabilities", capabilities}}));
+        Ask("POST", "/mcp", Body("initialize", {{"protocolVersion", "2025-11-25"}, {"capabilities", capabilities}}));
     ASSERT_EQ(response.status, 200) << response.body;
     session_ = response.headers.Get("Mcp-Session-Id");
     ASSERT_EQ(json::parse(response.body)["result"]["protocolVersion"], "2025-11-25");
@@ -165,7 +77,7 @@ class McpFaceTest : public ::testing::Test {
   }
   http::Response SendModern(const std::string& method, json params, const std::string& name = "", json meta = Meta()) {
     params["_meta"] = std::move(meta);
-    return Send("POST", path_, Body(method, std::move(params)), ModernHeaders(method, name));
+    return Ask("POST", path_, Body(method, std::move(params)), ModernHeaders(method, name));
   }
   json Modern(const std::string& method, json params = json::object(), const std::string& name = "", json meta = Meta()) {
     return json::parse(SendModern(method, std::move(params), name, std::move(meta)).body, nullptr, false);
@@ -199,30 +111,8 @@ class McpFaceTest : public ::testing::Test {
     return names;
   }
 
-  Loop loop_;
-  config::v1::Config config_;
-  std::unique_ptr<Catalogue> catalogue_ = Catalogue::Load(AIMA_BINARY_DIR "/share/aima/units.binpb").value();
-  Services services_{loop_};
-  Events events_;
-  prometheus::Registry registry_;
-  KeyRing keys_{"/nonexistent", "the-admin-key"};
-  Access access_{keys_, 0};
-  Edge edge_{[] {
-    config::v1::Api api;
-    api.set_listen_addr("127.0.0.1:9090");
-    return api;
-  }()};
-  UnitRunner runner_{*catalogue_, services_};
-  ResourceWatch watch_{loop_, *catalogue_, runner_, events_};
-  OperationUnits operations_{{*catalogue_, runner_, keys_, nullptr}, absl::Hours(1)};  // no database
-  const UnitsJson units_json_{*catalogue_};
-  HealthReport health_{loop_, *catalogue_, services_};
   UnitSource units_{*catalogue_, runner_, watch_};
   std::unique_ptr<McpFace> mcp_;
-  std::unique_ptr<HttpFace> face_;
-  std::unique_ptr<http::Server> server_;
-  http::Client client_{loop_};
-  http::Endpoint endpoint_;
   std::string path_ = "/mcp";
   std::string session_;
 };
@@ -281,7 +171,7 @@ TEST_F(McpFaceTest, ToolsetsComeFromTheConfigurationThePathAndHeaders) {
   const json readonly = Legacy("tools/list");
   for (const json& tool : readonly["result"]["tools"]) EXPECT_EQ(tool["annotations"]["readOnlyHint"], true);
   path_ = "/mcp/x/nonsense";
-  const http::Response wrong = Send("POST", path_, Body("tools/list"));
+  const http::Response wrong = Ask("POST", path_, Body("tools/list"));
   EXPECT_EQ(wrong.status, 400);
   EXPECT_THAT(wrong.body, HasSubstr("'nonsense' is no toolset"));
 }
@@ -387,14 +277,14 @@ TEST_F(McpFaceTest, AListenerHearsWhatItAskedForOnItsOwnStream) {
 TEST_F(McpFaceTest, ASessionLastsUntilItIsDeleted) {
   OpenSession();
   EXPECT_EQ(Legacy("ping")["result"], json::object());
-  EXPECT_EQ(Send("DELETE", "/mcp", "", {{"Mcp-Session-Id", session_}}).status, 200);
-  EXPECT_EQ(Send("POST", "/mcp", Body("ping"), {{"Mcp-Session-Id", session_}}).status, 404);
-  EXPECT_EQ(Send("GET", "/mcp").status, 405);
+  EXPECT_EQ(Ask("DELETE", "/mcp", "", {{"Mcp-Session-Id", session_}}).status, 200);
+  EXPECT_EQ(Ask("POST", "/mcp", Body("ping"), {{"Mcp-Session-Id", session_}}).status, 404);
+  EXPECT_EQ(Ask("GET", "/mcp").status, 405);
 }
 
 TEST_F(McpFaceTest, ASessionIsNobodyElses) {
   OpenSession();
-  EXPECT_EQ(Send("POST", "/mcp", Body("ping"), {{"Mcp-Session-Id", session_}, {"authorization", "Bearer the-admin-key"}}).status, 404);
+  EXPECT_EQ(Ask("POST", "/mcp", Body("ping"), {{"Mcp-Session-Id", session_}, {"authorization", "Bearer the-admin-key"}}).status, 404);
 }
 
 // Cancellation.
@@ -409,7 +299,7 @@ TEST_F(McpFaceTest, ANotificationCancelsACallOfASession) {
   Until([&] { return services_.running == 1; });
   const std::string cancelled =
       Dump({{"jsonrpc", "2.0"}, {"method", "notifications/cancelled"}, {"params", {{"requestId", 7}}}});
-  EXPECT_EQ(Send("POST", "/mcp", cancelled, {{"Mcp-Session-Id", session_}}).status, 202);
+  EXPECT_EQ(Ask("POST", "/mcp", cancelled, {{"Mcp-Session-Id", session_}}).status, 202);
   Until([&] { return services_.running == 0 && response; });
   EXPECT_EQ(response->body, "") << "a call that was cancelled has no answer";
 }
@@ -452,7 +342,7 @@ TEST_F(McpFaceTest, ASessionKeepsOnlySoMuchOfWhatItsClientSays) {
 TEST_F(McpFaceTest, EveryModernRequestSaysItsVersionAndRepeatsItInHeaders) {
   EXPECT_EQ(Modern("tools/list")["result"]["resultType"], "complete");
   const auto refused = [&](json params, http::Headers headers, int code) {
-    const http::Response response = Send("POST", "/mcp", Body("tools/list", std::move(params)), std::move(headers));
+    const http::Response response = Ask("POST", "/mcp", Body("tools/list", std::move(params)), std::move(headers));
     EXPECT_EQ(response.status, 400);
     EXPECT_EQ(json::parse(response.body)["error"]["code"], code) << response.body;
     EXPECT_EQ(json::parse(response.body)["id"], 1);
@@ -490,7 +380,7 @@ TEST_F(McpFaceTest, ACallThatTakesLongBecomesATaskThatCanBeCancelled) {
 
 TEST_F(McpFaceTest, MalformedMessagesGetTheProtocolsOwnErrors) {
   const auto refused = [&](const std::string& body, int code) {
-    const http::Response response = Send("POST", "/mcp", body, {{"content-type", "application/json"}});
+    const http::Response response = Ask("POST", "/mcp", body, {{"content-type", "application/json"}});
     EXPECT_EQ(response.status, 400) << body.substr(0, 100);
     EXPECT_EQ(json::parse(response.body)["error"]["code"], code) << response.body;
   };
@@ -508,19 +398,19 @@ TEST_F(McpFaceTest, MalformedMessagesGetTheProtocolsOwnErrors) {
   refused(R"({"jsonrpc":"2.0","id":1,"method":"ping","params":[]})", kInvalidRequest);
   refused(R"({"jsonrpc":"2.0","id":1})", kInvalidRequest);
   refused(R"({"jsonrpc":"2.0"})", kInvalidRequest);
-  EXPECT_EQ(Send("POST", "/mcp", Body("ping"), {{"content-type", "text/plain"}}).status, 415);
-  EXPECT_EQ(Send("PUT", "/mcp", Body("ping")).status, 405);
+  EXPECT_EQ(Ask("POST", "/mcp", Body("ping"), {{"content-type", "text/plain"}}).status, 415);
+  EXPECT_EQ(Ask("PUT", "/mcp", Body("ping")).status, 405);
 }
 
 TEST_F(McpFaceTest, TheEdgeRefusesInTheProtocolsOwnForm) {
-  const http::Response origin = Send("POST", "/mcp", Body("ping"), {{"origin", "http://evil.example"}});
+  const http::Response origin = Ask("POST", "/mcp", Body("ping"), {{"origin", "http://evil.example"}});
   EXPECT_EQ(origin.status, 403);
   EXPECT_EQ(json::parse(origin.body)["jsonrpc"], "2.0");
-  EXPECT_EQ(Send("POST", "/mcp", Body("ping"), {{"host", "evil.example"}}).status, 421);
-  const http::Response key = Send("POST", "/mcp", Body("ping"), {{"authorization", "Bearer wrong"}});
+  EXPECT_EQ(Ask("POST", "/mcp", Body("ping"), {{"host", "evil.example"}}).status, 421);
+  const http::Response key = Ask("POST", "/mcp", Body("ping"), {{"authorization", "Bearer wrong"}});
   EXPECT_EQ(key.status, 401);
   EXPECT_THAT(std::string(key.headers.Get("www-authenticate")), HasSubstr("resource_metadata=\"http://127.0.0.1"));
-  const http::Response metadata = Send("GET", "/.well-known/oauth-protected-resource/mcp");
+  const http::Response metadata = Ask("GET", "/.well-known/oauth-protected-resource/mcp");
   EXPECT_THAT(json::parse(metadata.body)["resource"].get<std::string>(), ::testing::EndsWith("/mcp"));
 }
 

@@ -157,13 +157,14 @@ void AddFixedPaths(const Catalogue& catalogue, Components& components, std::map<
       item["responses"]["304"] = RefTo("responses", "NotModified");
     }
     if (!parameters.empty()) item["parameters"] = std::move(parameters);
-    paths[path] = {{method, std::move(item)}};
+    paths[path][method] = std::move(item);
   };
   add("get", "/api/v2/operations", "operations.list", "Lists operations, the newest first", "operation.list");
   add("get", "/api/v2/operations/{operation_id}", "operations.get", "Returns one operation", "operation.get");
   add("get", "/api/v2/operations/{operation_id}/wait", "operations.wait", "Waits for the end of an operation", "operation.wait");
   add("get", "/api/v2/operations/{operation_id}/events", "operations.events", "Follows an operation to its end", "operation.wait");
   add("post", "/api/v2/operations/{operation_id}/cancel", "operations.cancel", "Ends an operation", "operation.cancel");
+  add("delete", "/api/v2/operations/{operation_id}", "operations.delete", "Forgets an operation", "operation.delete");
 }
 
 ordered_json FixedParameters() {
@@ -252,8 +253,9 @@ ordered_json ProblemExamples(const Catalogue& catalogue, const std::map<std::str
         const auto& reason = *file->enum_type(i)->value(j);
         if (!used.contains(reason.name()) || !reason.options().HasExtension(unit::v1::reason)) continue;
         const std::string text = CommentOf(reason);
-        const std::string problem = ErrorEnvelope(ErrorOf(&reason, text), meta);
-        examples[reason.name()] = {{"summary", text}, {"value", ordered_json::parse(problem)}};
+        ordered_json problem = ordered_json::parse(ErrorEnvelope(ErrorOf(&reason, text), meta));
+        problem["meta"]["duration_ms"] = 1;  // the document is the same whenever it is made
+        examples[reason.name()] = {{"summary", text}, {"value", std::move(problem)}};
       }
     }
   }

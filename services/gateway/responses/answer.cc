@@ -1,6 +1,5 @@
 #include "services/gateway/responses/answer.h"
 
-#include <absl/strings/ascii.h>
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 
@@ -8,6 +7,7 @@
 #include "libs/errors/errors.h"
 #include "libs/http/sse.h"
 #include "services/gateway/json_fields.h"
+#include "services/gateway/openai_error.h"
 
 namespace aima::gateway::responses {
 namespace {
@@ -117,28 +117,6 @@ Json ResponseOf(const Json& answer, const std::string& id, const Json& request) 
     add(std::move(item));
   }
   return response;
-}
-
-Json ErrorBody(const absl::Status& status, int http_status) {
-  const ErrorDetails details = DetailsOf(status);
-  const char* type = http_status == 401   ? "authentication_error"
-                     : http_status == 403 ? "permission_error"
-                     : http_status == 429 ? "rate_limit_error"
-                     : http_status < 500  ? "invalid_request_error"
-                                          : "server_error";
-  std::string code = absl::AsciiStrToLower(details.reason);
-  Json param;
-  if (details.reason == "INFERENCE_MODEL_NOT_FOUND") {
-    code = "model_not_found";
-    param = "model";
-  } else if (details.reason == "INFERENCE_CONTEXT_TOO_LONG") {
-    code = "context_length_exceeded";
-    param = "input";
-  } else if (!details.violations.empty()) {
-    param = details.violations[0].field;
-    if (details.violations[0].description == "is an unknown parameter") code = "unknown_parameter";
-  }
-  return {{"error", {{"message", MessageOf(status)}, {"type", type}, {"param", param}, {"code", code}}}};
 }
 
 ResponseStream::ResponseStream(std::string id, Json request)
@@ -271,7 +249,7 @@ void ResponseStream::End(std::string& out) {
 }
 
 void ResponseStream::Fail(const absl::Status& status, std::string& out) {
-  Json error = ErrorBody(status, HttpStatusOf(status))["error"];
+  Json error = OpenAiErrorBody(status, HttpStatusOf(status))["error"];
   Json event = {{"error", error}, {"code", error["code"]}, {"message", error["message"]}, {"param", error["param"]}};
   Event("error", std::move(event), out);
   Json response = Now("failed");

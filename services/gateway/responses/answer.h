@@ -13,9 +13,6 @@ namespace aima::gateway::responses {
 // The response to a whole answer. `request` is what it repeats of the request.
 nlohmann::json ResponseOf(const nlohmann::json& answer, const std::string& id, const nlohmann::json& request);
 
-// {"error": {"message", "type", "param", "code"}}
-nlohmann::json ErrorBody(const absl::Status& status, int http_status);
-
 // The events of a streamed response, numbered. Text, thoughts and the arguments of calls come as the model makes them.
 // A stream that fails ends with an `error` event, which clients raise, and with response.failed.
 class ResponseStream : public StreamForm {

@@ -6,8 +6,7 @@
 #include "libs/base/ids.h"
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
-#include "services/gateway/envelope.h"
-#include "services/gateway/json_fields.h"
+#include "services/gateway/openai_error.h"
 #include "services/gateway/responses/answer.h"
 #include "services/gateway/responses/request.h"
 
@@ -26,11 +25,7 @@ bool ResponsesApi::Owns(const http::Request&, std::string_view path) const {
 
 http::Response ResponsesApi::ErrorAnswer(const absl::Status& status, const std::string& request_id,
                                          int http_status) const {
-  http::Response response = ErrorResponse(status, {request_id, "", absl::Now()});
-  if (http_status != 0) response.status = http_status;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = DumpJson(ErrorBody(status, response.status));
-  return response;
+  return OpenAiErrorResponse(status, request_id, http_status);
 }
 
 Task<absl::Status> ResponsesApi::Serve(TranslatedVisit& visit) {

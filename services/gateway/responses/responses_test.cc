@@ -6,6 +6,7 @@
 #include "libs/http/sse.h"
 #include "libs/testing/status_matchers.h"
 #include "services/gateway/json_fields.h"
+#include "services/gateway/openai_error.h"
 #include "services/gateway/responses/answer.h"
 #include "services/gateway/responses/request.h"
 
@@ -167,7 +168,7 @@ TEST(ResponsesAnswer, WhatIsCutOffIsIncomplete) {
 }
 
 TEST(ResponsesAnswer, ErrorsNameParameterAndCode) {
-  const auto body = [](const absl::Status& status, int http) { return ErrorBody(status, http)["error"]; };
+  const auto body = [](const absl::Status& status, int http) { return OpenAiErrorBody(status, http)["error"]; };
   EXPECT_EQ(body(ReadResponse(With(R"({"nope": 1})")).status(), 400),
             Json::parse(R"({"message": "nope: is an unknown parameter", "type": "invalid_request_error", "param": "nope", "code": "unknown_parameter"})"));
   EXPECT_EQ(body(Error(inference::v1::INFERENCE_MODEL_NOT_FOUND, "no x"), 404)["code"], "model_not_found");

@@ -1,0 +1,265 @@
+// OpenAI's Videos API over real sockets and operations on a real PostgreSQL. What inference does, tests say.
+#include "services/gateway/videos/videos_api.h"
+
+#include <absl/strings/escaping.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+
+#include "libs/http/form.h"
+#include "libs/testing/postgres.h"
+#include "services/gateway/face_for_test.h"
+#include "services/gateway/unit_calls.h"
+
+namespace aima::gateway::videos {
+namespace {
+
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr char kQueued[] = R"({"phase": "queued", "percent": 0})";
+constexpr char kHalf[] = R"({"phase": "generating", "percent": 50.5})";
+constexpr char kDone[] = R"({"phase": "done", "percent": 100, "result": {"video": "TVA0AA==", "format": "mp4", "duration": 4}})";
+constexpr char kWaves[] = R"({"model": "wan", "prompt": "Waves.", "seconds": "4", "size": "832x480"})";
+
+class VideosTest : public FaceTest {
+ protected:
+  VideosTest() {
+    EXPECT_THAT(Await(db_->Migrate(AIMA_SOURCE_DIR "/libs/operations/migrations")), aima::testing::IsOk());
+    boost::asio::co_spawn(loop_, library_.Run(), boost::asio::detached);
+    Parts parts = PartsWith(kept_);
+    parts.translations = {&videos_};
+    Serve(std::move(parts));
+  }
+  void TearDown() override {
+    FaceTest::TearDown();
+    const auto stop = [this]() -> Task<bool> {
+      co_await library_.Stop();
+      co_return true;
+    };
+    Await(stop());
+  }
+
+  json Create(const std::string& body = kWaves, http::Headers headers = {}) {
+    const http::Response response = Ask("POST", "/v1/videos", body, std::move(headers));
+    EXPECT_EQ(response.status, 200) << response.body;
+    return json::parse(response.body);
+  }
+  json Show(const json& video) { return json::parse(Ask("GET", "/v1/videos/" + video["id"].get<std::string>()).body); }
+  json Reach(const char* status, json video) {
+    const auto is = [&](const char* other) { return video["status"] == other && video["status"] != status; };
+    while (is("queued") || is("in_progress")) video = Show(video);
+    EXPECT_EQ(video["status"], status) << video;
+    return video;
+  }
+  std::vector<std::string> List(const std::string& query = "") {
+    const json page = json::parse(Ask("GET", "/v1/videos" + query).body);
+    std::vector<std::string> ids;
+    for (const json& video : page["data"]) ids.push_back(video["id"]);
+    if (page["has_more"]) ids.push_back("more");
+    return ids;
+  }
+  // What the error says, of an answer with this status.
+  json ErrorOf(const http::Response& response, int status) {
+    EXPECT_EQ(response.status, status) << response.body;
+    const json body = json::parse(response.body, nullptr, false);
+    return body.is_object() && body.contains("error") ? body["error"] : json::object();
+  }
+
+  std::unique_ptr<pg::Database> db_ = testing::Postgres::Shared().Open(loop_, "gateway");
+  UnitCalls calls_{*catalogue_, services_};
+  operations::Operations library_{loop_, *db_, calls_, {.owner = "me", .first_pause = absl::Milliseconds(5)}};
+  OperationUnits kept_{{*catalogue_, runner_, keys_, &library_}, absl::Hours(1)};
+  VideosApi videos_{{loop_, runner_, edge_}, kept_, absl::Hours(24)};
+};
+
+TEST_F(VideosTest, AVideoIsQueuedMadeDownloadedAndDeleted) {
+  services_.stream = {kQueued, "", kHalf, "", kDone};
+  json video = Create();
+  EXPECT_EQ(video["object"], "video");
+  EXPECT_EQ(video["status"], "queued");
+  EXPECT_EQ(video["model"], "wan");
+  EXPECT_EQ(video["prompt"], "Waves.");
+  EXPECT_EQ(video["seconds"], "4");
+  EXPECT_EQ(video["size"], "832x480");
+  EXPECT_EQ(video["error"], nullptr);
+  EXPECT_EQ(services_.last_request["duration"], 4);
+  services_.Resume();
+  video = Reach("in_progress", video);
+  EXPECT_EQ(video["progress"], 50);
+  EXPECT_EQ(video["completed_at"], nullptr);
+  const std::string path = "/v1/videos/" + video["id"].get<std::string>();
+  EXPECT_THAT(ErrorOf(Ask("GET", path + "/content"), 404)["message"], HasSubstr("in_progress, 50 %"));
+  services_.Resume();
+  video = Reach("completed", video);
+  EXPECT_EQ(video["progress"], 100);
+  EXPECT_EQ(video["expires_at"].get<int64_t>() - video["completed_at"].get<int64_t>(), 24 * 60 * 60);
+  const http::Response content = Ask("GET", path + "/content");
+  EXPECT_EQ(content.headers.Get("content-type"), "video/mp4");
+  EXPECT_EQ(content.body, std::string("MP4\0", 4));
+  EXPECT_EQ(ErrorOf(Ask("GET", path + "/content?variant=thumbnail"), 400)["param"], "variant");
+  EXPECT_THAT(List(), ElementsAre(video["id"]));
+  EXPECT_EQ(json::parse(Ask("DELETE", path).body)["deleted"], true);
+  for (const std::string& gone : {path, path + "/content"}) EXPECT_EQ(ErrorOf(Ask("GET", gone), 404)["code"], "resource_not_found");
+  EXPECT_EQ(Ask("DELETE", path).status, 404);
+  EXPECT_THAT(List(), IsEmpty());
+}
+
+TEST_F(VideosTest, AFormIsReadAsTheObjectThatItStandsFor) {
+  services_.stream = {kQueued, ""};
+  http::FormWriter form;
+  form.Field("model", "wan");
+  form.Field("prompt", "Waves.");
+  form.Field("seconds", "4.5");
+  form.Field("seed", "7");
+  form.Field("engine_options[fps]", "24");
+  form.File("input_reference", "PNG", "a.png", "image/png");
+  const std::string type = form.content_type();
+  EXPECT_EQ(Create(std::move(form).Finish(), {{"content-type", type}})["seconds"], "4.5");
+  EXPECT_EQ(services_.last_request["duration"], 4.5);
+  EXPECT_EQ(services_.last_request["seed"], 7);
+  EXPECT_EQ(services_.last_request["engine_options"]["fps"], "24");
+  EXPECT_EQ(services_.last_request["input_reference"], absl::Base64Escape("PNG"));
+  Create(R"({"model": "wan", "prompt": "p", "seconds": 5, "input_reference": {"image_url": "data:image/png;base64,UE5H"}})");
+  EXPECT_EQ(services_.last_request["input_reference"], absl::Base64Escape("PNG"));
+  EXPECT_EQ(services_.last_request["duration"], 5);
+}
+
+TEST_F(VideosTest, WhatIsWrongWithAFormIsNamed) {
+  const auto refused = [&](const std::function<void(http::FormWriter&)>& fill) {
+    http::FormWriter form;
+    form.Field("model", "wan");
+    form.Field("prompt", "p");
+    fill(form);
+    const std::string type = form.content_type();
+    return ErrorOf(Ask("POST", "/v1/videos", std::move(form).Finish(), {{"content-type", type}}), 400)["param"];
+  };
+  EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("model", "twice"); }), "model");
+  EXPECT_EQ(refused([](http::FormWriter& form) { form.File("prompt", "x"); }), "prompt");
+  EXPECT_EQ(refused([](http::FormWriter& form) { form.File("other", "x"); }), "other");
+  EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("a[b", "x"); }), "a[b");
+  EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("a[]", "x"); }), "a[]");
+  EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("prompt[b]", "x"); }), "prompt[b]");
+  EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("seconds", "long"); }), "seconds");
+  EXPECT_EQ(ErrorOf(Ask("POST", "/v1/videos", "--x", {{"content-type", "multipart/form-data; boundary=x"}}), 400)["param"], "body");
+}
+
+TEST_F(VideosTest, WhatIsWrongWithARequestIsNamed) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"model": null})", "model"},
+      {R"({"prompt": ""})", "prompt"},
+      {R"({"prompt": 5})", "prompt"},
+      {R"({"seconds": "long"})", "seconds"},
+      {R"({"seconds": "nan"})", "seconds"},
+      {R"({"seconds": 1e9})", "seconds"},
+      {R"({"seconds": []})", "seconds"},
+      {R"({"size": "large"})", "size"},
+      {R"({"seed": -1})", "seed"},
+      {R"({"engine_options": 5})", "engine_options"},
+      {R"({"input_reference": "x"})", "input_reference"},
+      {R"({"input_reference": {"": "UE5H"}})", "input_reference"},
+      {R"({"input_reference": {"file_id": "f"}})", "input_reference.file_id"},
+      {R"({"input_reference": {"image_url": "http://example.org/a.png"}})", "input_reference.image_url"},
+      {R"({"input_reference": {"image_url": "data:image/png;base64,!"}})", "input_reference"},
+      {R"({"n": 2})", "n"}};
+  for (const auto& [members, param] : cases) {
+    json body = json::parse(kWaves);
+    body.update(json::parse(members));
+    const json error = ErrorOf(Ask("POST", "/v1/videos", body.dump()), 400);
+    EXPECT_EQ(error["param"], param) << members;
+    EXPECT_EQ(error["type"], "invalid_request_error");
+  }
+  for (const char* body : {"", "[]", "5", "{"}) ErrorOf(Ask("POST", "/v1/videos", body), 400);
+  EXPECT_THAT(List(), IsEmpty());
+}
+
+TEST_F(VideosTest, WhatCannotBeMadeAtAllIsTheAnswerAndNoVideo) {
+  services_.stream_end = Error(inference::v1::INFERENCE_NO_ENGINE, "install SGLang Diffusion");
+  const json error = ErrorOf(Ask("POST", "/v1/videos", kWaves), HttpStatusOf(services_.stream_end));
+  EXPECT_EQ(error["code"], "inference_no_engine");
+  EXPECT_EQ(error["message"], "install SGLang Diffusion");
+  EXPECT_THAT(List(), IsEmpty());
+}
+
+TEST_F(VideosTest, WhatFailsLaterIsAVideoThatSaysWhy) {
+  services_.stream = {kQueued, ""};
+  services_.stream_end = Error(inference::v1::INFERENCE_ENGINE_FAILED, "out of memory");
+  const json video = Create();
+  services_.Resume();
+  const json failed = Reach("failed", video);
+  EXPECT_EQ(failed["error"], json::parse(R"({"code": "inference_engine_failed", "message": "out of memory"})"));
+  EXPECT_EQ(failed["completed_at"], nullptr);
+}
+
+TEST_F(VideosTest, WhatIsDeletedWhileItIsMadeIsEnded) {
+  services_.stream = {kQueued, ""};
+  const json video = Create();
+  EXPECT_EQ(services_.open_streams, 1);
+  EXPECT_EQ(Ask("DELETE", "/v1/videos/" + video["id"].get<std::string>()).status, 200);
+  EXPECT_EQ(services_.open_streams, 0);
+  EXPECT_THAT(List(), IsEmpty());
+}
+
+TEST_F(VideosTest, ARepeatedKeyIsTheSameVideo) {
+  services_.stream = {kQueued, ""};
+  const json first = Create(kWaves, {{"idempotency-key", "k"}});
+  EXPECT_EQ(Create(kWaves, {{"idempotency-key", "k"}})["id"], first["id"]);
+  EXPECT_NE(Create()["id"], first["id"]);
+}
+
+TEST_F(VideosTest, ListsHavePagesInEitherOrder) {
+  services_.stream = {kQueued, ""};
+  std::vector<std::string> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back(Create()["id"]);
+  std::sort(ids.begin(), ids.end());
+  EXPECT_THAT(List("?limit=2"), ElementsAre(ids[2], ids[1], "more"));
+  EXPECT_THAT(List("?limit=2&after=" + ids[1]), ElementsAre(ids[0]));
+  EXPECT_THAT(List("?limit=1&order=asc&after=" + ids[0]), ElementsAre(ids[1], "more"));
+  const json page = json::parse(Ask("GET", "/v1/videos?order=asc").body);
+  EXPECT_EQ(page["object"], "list");
+  EXPECT_EQ(page["first_id"], ids[0]);
+  EXPECT_EQ(page["last_id"], ids[2]);
+  EXPECT_EQ(page["data"][0]["model"], "wan");
+  for (const char* query : {"?limit=0", "?limit=x", "?order=up", "?page=2"}) EXPECT_EQ(Ask("GET", std::string("/v1/videos") + query).status, 400) << query;
+}
+
+TEST_F(VideosTest, OnlyOnesOwnVideosAreThereAndNoOtherOperations) {
+  services_.stream = {kQueued, ""};
+  const http::Headers admin = {{"authorization", "Bearer the-admin-key"}};
+  const std::string admins = "/v1/videos/" + Create(kWaves, admin)["id"].get<std::string>();
+  EXPECT_EQ(Ask("GET", admins, "", admin).status, 200);
+  for (const char* method : {"GET", "DELETE"}) EXPECT_EQ(Ask(method, admins).status, 404);
+  EXPECT_THAT(List(), IsEmpty());
+  services_.answers["aima.model.v1.ListRequest"] = "{}";
+  const json other = json::parse(Ask("POST", "/api/v2/execute", R"({"unit": "model.list", "options": {"async": true}})").body)["data"];
+  EXPECT_EQ(ErrorOf(Ask("GET", "/v1/videos/" + other["id"].get<std::string>()), 404)["code"], "resource_not_found");
+  EXPECT_EQ(Ask("DELETE", "/v1/videos/" + other["id"].get<std::string>()).status, 404);
+  EXPECT_THAT(List(), IsEmpty());
+}
+
+TEST_F(VideosTest, WhatIsNotThereIsSaidInItsForm) {
+  for (const char* path : {"/v1/videos/v_1/remix", "/v1/videos/edits", "/v1/videos/"}) {
+    EXPECT_THAT(ErrorOf(Ask("POST", path, "{}"), 404)["message"], HasSubstr(path)) << path;
+  }
+  EXPECT_EQ(ErrorOf(Ask("POST", "/v1/videos", kWaves, {{"authorization", "Bearer wrong"}}), 401)["type"], "authentication_error");
+}
+
+class VideosWithoutADatabaseTest : public FaceTest {
+ protected:
+  VideosApi videos_{{loop_, runner_, edge_}, operations_, absl::Hours(24)};
+};
+
+TEST_F(VideosWithoutADatabaseTest, TheyAreUnavailable) {
+  Parts parts = PartsWith(operations_);
+  parts.translations = {&videos_};
+  Serve(std::move(parts));
+  for (const http::Response& response : {Ask("POST", "/v1/videos", kWaves), Ask("GET", "/v1/videos"), Ask("GET", "/v1/videos/op_1")}) {
+    EXPECT_EQ(response.status, 503);
+    EXPECT_THAT(json::parse(response.body)["error"]["message"], HasSubstr("database.url"));
+  }
+}
+
+}  // namespace
+}  // namespace aima::gateway::videos
