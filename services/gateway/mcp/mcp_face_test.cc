@@ -326,11 +326,9 @@ TEST_F(McpFaceTest, AClientThatLeavesHasCancelledUnlessItHasASession) {
   EXPECT_EQ(services_.running, 1) << "the client may come back for the answer";
 }
 
-// The era in which requests stand alone.
-
 TEST_F(McpFaceTest, ASessionKeepsOnlySoMuchOfWhatItsClientSays) {
   const auto open = [&](size_t bytes) {
-    return Send("POST", "/mcp", Body("initialize", {{"protocolVersion", "2025-11-25"}, {"capabilities", {{"x", std::string(bytes, 'x')}}}}));
+    return Ask("POST", "/mcp", Body("initialize", {{"protocolVersion", "2025-11-25"}, {"capabilities", {{"x", std::string(bytes, 'x')}}}}));
   };
   EXPECT_EQ(open(1000).status, 200);
   const http::Response refused = open(100'000);
@@ -338,6 +336,8 @@ TEST_F(McpFaceTest, ASessionKeepsOnlySoMuchOfWhatItsClientSays) {
   EXPECT_FALSE(refused.headers.Find("Mcp-Session-Id"));
   EXPECT_THAT(json::parse(refused.body)["error"]["message"].get<std::string>(), HasSubstr("params.capabilities has more than 65536 bytes"));
 }
+
+// The era in which requests stand alone.
 
 TEST_F(McpFaceTest, EveryModernRequestSaysItsVersionAndRepeatsItInHeaders) {
   EXPECT_EQ(Modern("tools/list")["result"]["resultType"], "complete");
