@@ -10,14 +10,17 @@
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdint>
+#include <random>
 
 #include "libs/http/connection.h"
 #include "libs/http/url.h"
 #include "libs/testing/fuzz_seeds.h"
 #include "services/gateway/anthropic/anthropic_api.h"
 #include "services/gateway/fuzz/answer_check.h"
+#include "services/gateway/fuzz/mutation.h"
 #include "services/gateway/fuzz/scripted_services.h"
 #include "services/gateway/fuzz/translation_seeds.h"
 #include "services/gateway/fuzz/world.h"
@@ -212,6 +215,18 @@ World& TheWorld() {
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   aima::testing::WriteSeeds(aima::gateway::Seeds(aima::gateway::TheWorld()));
   return 0;
+}
+
+extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned seed) {
+  std::mt19937 random(seed);
+  if (random() % 2 == 0) return LLVMFuzzerMutate(data, size, max_size);
+  const std::string mutated =
+      aima::gateway::MutateParts(std::string(reinterpret_cast<const char*>(data), size), random);
+  if (mutated.empty() || mutated.size() > max_size) return LLVMFuzzerMutate(data, size, max_size);
+  std::copy(mutated.begin(), mutated.end(), data);
+  return mutated.size();
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
