@@ -260,10 +260,11 @@ Task<absl::StatusOr<std::string>> Instance::ReserveOrMakeRoom(CallContext& call,
     // Others may have taken what was freed.
     const bool evict = order.evict_idle && rooms++ < kMostRooms;
     const absl::StatusOr<Neighbours::Room> room = co_await around_.neighbours.MakeRoom(call, missing, !evict);
-    if (!room.ok()) spdlog::warn("nobody can say who makes room: {}", std::string(room.status().message()));
-    if (!room.ok() || !evict || !room->enough) {
-      co_return TooLittle(slot.status(), room.ok() ? *room : Neighbours::Room(), order.evict_idle);
+    if (!room.ok()) {
+      spdlog::warn("nobody can say who makes room: {}", std::string(room.status().message()));
+      co_return slot;
     }
+    if (!evict || !room->enough) co_return TooLittle(slot.status(), *room, order.evict_idle);
     feed.Report(Progress("reserving", absl::StrCat("unloaded ", NamesOf(*room)), 5));
     freed_by = absl::Now() + around_.patience.freed;
   }

@@ -90,6 +90,9 @@ class Translation {
   // Headers that tell the request's id, under the name that the API has for it.
   virtual const char* request_id_header() const { return "X-Request-Id"; }
 
+  // Whether requests may have engines started.
+  bool auto_start() const { return parts_.auto_start; }
+
  private:
   const Parts parts_;
 };

@@ -155,7 +155,7 @@ Task<absl::Status> OllamaApi::Load(TranslatedVisit& visit, Kind kind, const Aske
 // Where this fails, such as for want of memory that others use, the question itself loads the model when it is its turn, or
 // says what is wrong.
 Task<void> OllamaApi::LoadAs(TranslatedVisit& visit, const std::string& id, const Asked& asked) {
-  if (asked.load.is_null() || !parts_.auto_start) co_return;
+  if (asked.load.is_null() || !auto_start()) co_return;
   const std::string unit = visit.unit;
   const absl::StatusOr<json> engines = co_await Run(visit, "engine.list", json::object());
   bool is_there = !engines.ok();
