@@ -93,7 +93,7 @@ TEST(YamlEdit, AListOfSeveralLinesKeepsItsComments) {
     # the other one
     # those at home
 )");
-  EXPECT_THAT(Edited("api:\n  allowed_hosts: [a,  # mine\n    b]\n", "api", "allowed_hosts", "[\"c\"]"),
+  EXPECT_THAT(Edited("api:\n  allowed_hosts: [a,\n    b,  # mine\n    c]\n", "api", "allowed_hosts", "[\"c\"]"),
               HasSubstr("line 2 begins allowed_hosts")) << "what cannot be kept is not thrown away";
   EXPECT_EQ(Edited("api:\n  allowed_hosts: [a,\n    b]\n", "api", "allowed_hosts", "[\"c\"]"),
             "api:\n  allowed_hosts: [\"c\"]\n");

@@ -243,12 +243,14 @@ TEST_F(TranslationTest, ASilentStreamGivesSignsOfLife) {
 }
 
 TEST_F(TranslationTest, AStreamWhoseClientDoesNotReadIsNotLookedAtAgainAndAgain) {
-  services_.stream = {json{{"content", std::string(32 << 20, 'x')}}.dump(), "", kEnd};
+  services_.stream = {json{{"content", std::string(6 << 20, 'x')}}.dump(), "", kEnd};
   services_.pause = absl::Hours(1);
   boost::asio::ip::tcp::socket client(loop_);
   const auto ask = [&]() -> Task<void> {
     const auto port = static_cast<uint16_t>(endpoint_.port);
     const boost::asio::ip::tcp::endpoint server(boost::asio::ip::make_address("127.0.0.1"), port);
+    client.open(server.protocol());
+    client.set_option(boost::asio::socket_base::receive_buffer_size(16 << 10));
     co_await client.async_connect(server, boost::asio::use_awaitable);
     const std::string request = absl::StrCat("POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nContent-Length: ",
                                              sizeof(kMessagesStream) - 1, "\r\n\r\n", kMessagesStream);

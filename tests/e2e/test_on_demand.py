@@ -40,7 +40,10 @@ def nothing_runs(request):
     yield
     for model in (cluster.chat_id, cluster.embedding_id):
         try:
+            before, ran = cluster.wait(lambda: (latest(cluster), model in running(cluster)), what="the engine service")
             cluster.wait(lambda: cluster.execute("engine.stop", {"name": model}, timeout=60), what="the stop")
+            if ran:  # events come a moment later, and the next test looks at those from its own beginning on
+                cluster.wait(lambda: events(cluster, "engine.stopped", before), what="the event of the stop")
         except AssertionError:
             pass
     assert marked_processes(cluster) == []
