@@ -9,6 +9,7 @@
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
 #include "services/engine/describe.h"
+#include "services/engine/retention.h"
 
 namespace aima::engine {
 namespace {
@@ -73,7 +74,7 @@ Task<absl::StatusOr<EngineUnits::Started>> EngineUnits::Begin(CallContext& call,
   }
   order.spec = *spec;
   if (installation) order.installation = *installation;
-  order.retention = RetentionOf(request, instance.get());
+  order.retention = RetentionOf(request, instance.get(), instances_.patience().idle);
   order.evict_idle = request.evict_idle();
   if (!instance) instance = instances_.At(id, *spec);
   Started started;
@@ -84,22 +85,6 @@ Task<absl::StatusOr<EngineUnits::Started>> EngineUnits::Begin(CallContext& call,
   CO_ASSIGN_OR_RETURN(started.feed, instance->Start(call, std::move(order)));
   if (joins) CO_RETURN_IF_ERROR(co_await instance->Keep(call, retention));
   co_return started;
-}
-
-Retention EngineUnits::RetentionOf(const v1::StartRequest& request, const Instance* instance) const {
-  // Who needs it for a request has no opinion on what somebody else has started.
-  if (request.on_demand() && instance &&
-      (instance->record().Live() || instance->record().wanted || instance->starting())) {
-    Retention kept = instance->wish();
-    if (kept.on_demand && request.has_idle_timeout()) kept.idle_timeout = request.idle_timeout();
-    return kept;
-  }
-  Retention retention;
-  retention.on_demand = request.on_demand();
-  retention.pinned = request.pinned();
-  if (request.on_demand()) retention.idle_timeout = absl::ToInt64Milliseconds(instances_.patience().idle);
-  if (request.has_idle_timeout()) retention.idle_timeout = request.idle_timeout();
-  return retention;
 }
 
 Task<absl::StatusOr<StartOrder>> EngineUnits::OrderAgain(CallContext& call, Record record) {
@@ -210,23 +195,16 @@ Task<absl::StatusOr<v1::UnloadResponse>> EngineUnits::Unload(CallContext& call, 
   const std::shared_ptr<Instance> instance = instances_.Find(request.instance_id());
   if (!instance) co_return NotFound(request.instance_id());
   const Record& record = instance->record();
-  const bool idle = request.reason() == v1::UNLOAD_REASON_IDLE;
   // A stop that is under way is joined; so is this one, when it is repeated.
   if (record.status != v1::INSTANCE_STATUS_STOPPING && (record.Live() || record.wanted || instance->starting())) {
-    std::string why;
-    if (record.generation != request.generation() || record.status != v1::INSTANCE_STATUS_RUNNING) {
-      why = "has been started again";
-    } else if (record.retention.pinned) {
-      why = "is pinned";
-    } else if (idle ? record.retention.idle_timeout == 0 : !record.retention.on_demand) {
-      why = "was started by somebody who wants it to stay";
-    }
-    if (!why.empty()) {
-      co_return Error(v1::ENGINE_INSTANCE_KEPT, absl::StrCat("instance '", record.instance_id, "' ", why),
+    const std::string reason = WhyItStays(record, request);
+    if (!reason.empty()) {
+      co_return Error(v1::ENGINE_INSTANCE_KEPT, absl::StrCat("instance '", record.instance_id, "' ", reason),
                       {{"instance_id", record.instance_id}});
     }
   }
-  const std::shared_ptr<StopFeed> feed = instance->Stop(call, {.why = idle ? "idle" : "room"});
+  const char* why = request.reason() == v1::UNLOAD_REASON_IDLE ? "idle" : "room";
+  const std::shared_ptr<StopFeed> feed = instance->Stop(call, {.why = why});
   CO_RETURN_IF_ERROR(co_await feed->Result());
   co_return v1::UnloadResponse();
 }
@@ -288,7 +266,8 @@ Task<absl::StatusOr<v1::RestartResponse>> EngineUnits::TryRestart(CallContext& c
 }
 
 Task<absl::StatusOr<v1::InstallResponse>> EngineUnits::Install(CallContext& call, const v1::InstallRequest& request) {
-  CO_ASSIGN_OR_RETURN(const std::shared_ptr<InstallFeed> feed, BeginInstall(request.name(), request.version()));
+  CO_ASSIGN_OR_RETURN(const v1::EngineSpec* spec, FindEngine(request.name()));
+  CO_ASSIGN_OR_RETURN(const std::shared_ptr<InstallFeed> feed, installs_.Begin(*spec, request.version()));
   CO_RETURN_IF_ERROR(co_await feed->Result());
   uint64_t cursor = 0;
   co_return (co_await feed->Next(cursor)).value().result();
@@ -296,7 +275,8 @@ Task<absl::StatusOr<v1::InstallResponse>> EngineUnits::Install(CallContext& call
 
 Task<absl::Status> EngineUnits::InstallStream(CallContext& call, const v1::InstallRequest& request,
                                               StreamWriter<v1::InstallProgress>& out) {
-  CO_ASSIGN_OR_RETURN(const std::shared_ptr<InstallFeed> feed, BeginInstall(request.name(), request.version()));
+  CO_ASSIGN_OR_RETURN(const v1::EngineSpec* spec, FindEngine(request.name()));
+  CO_ASSIGN_OR_RETURN(const std::shared_ptr<InstallFeed> feed, installs_.Begin(*spec, request.version()));
   uint64_t cursor = 0;
   for (;;) {
     const std::optional<v1::InstallProgress> step = co_await feed->Next(cursor);
@@ -306,42 +286,9 @@ Task<absl::Status> EngineUnits::InstallStream(CallContext& call, const v1::Insta
   co_return co_await feed->Result();
 }
 
-absl::StatusOr<std::shared_ptr<EngineUnits::InstallFeed>> EngineUnits::BeginInstall(const std::string& name,
-                                                                                    const std::string& version) {
-  ASSIGN_OR_RETURN(const v1::EngineSpec* spec, FindEngine(name));
-  const std::string there_is = installer_.VersionOf(*spec);
-  if (!version.empty() && version != there_is) {
-    return InvalidInput("version", there_is.empty() ? absl::StrCat("cannot be chosen for '", name, "'")
-                                                    : absl::StrCat("must be ", there_is, ", which is pinned"));
-  }
-  std::shared_ptr<InstallFeed>& feed = installs_[name];
-  if (feed && !feed->finished()) return feed;
-  feed = std::make_shared<InstallFeed>(loop_);
-  spawn_(RunInstall(*spec, feed));
-  return feed;
-}
-
-Task<void> EngineUnits::RunInstall(v1::EngineSpec spec, std::shared_ptr<InstallFeed> feed) {
-  const absl::StatusOr<Installation> installation =
-      co_await installer_.Install(spec, [feed](const v1::InstallProgress& step) { feed->Report(step); });
-  if (installation.ok()) {
-    v1::InstallProgress last;
-    last.set_phase("done");
-    last.set_message(absl::StrCat(spec.name(), " is installed"));
-    last.set_percent(100);
-    last.mutable_result()->set_success(true);
-    last.mutable_result()->set_path(installation->path);
-    last.mutable_result()->set_version(installation->version);
-    feed->Report(last);
-  }
-  feed->Finish(installation.status());
-}
-
 v1::EngineStatus EngineUnits::StatusOf(const v1::EngineSpec& spec) const {
-  const auto install = installs_.find(spec.name());
-  const bool installing = install != installs_.end() && !install->second->finished();
   if (ExternalOf(spec)) return v1::ENGINE_STATUS_RUNNING;
-  return EngineStatusOf(installing, installer_.Find(spec).has_value(), instances_.OfEngine(spec.name()));
+  return EngineStatusOf(installs_.UnderWay(spec.name()), installer_.Find(spec).has_value(), instances_.OfEngine(spec.name()));
 }
 
 const ExternalOllama* EngineUnits::ExternalOf(const v1::EngineSpec& spec) const {

@@ -3,7 +3,6 @@
 
 #include <absl/status/statusor.h>
 
-#include <map>
 #include <memory>
 #include <string>
 
@@ -11,6 +10,7 @@
 #include "libs/base/call_context.h"
 #include "libs/base/stream.h"
 #include "services/engine/external.h"
+#include "services/engine/installs.h"
 #include "services/engine/instances.h"
 
 namespace aima::engine {
@@ -25,7 +25,8 @@ class EngineUnits {
         installer_(installer),
         instances_(instances),
         neighbours_(neighbours),
-        spawn_(std::move(spawn)) {
+        spawn_(std::move(spawn)),
+        installs_(loop, installer, spawn_) {
     instances_.OrderAgainThrough(
         [this](CallContext& call, Record record) { return OrderAgain(call, std::move(record)); });
   }
@@ -48,7 +49,6 @@ class EngineUnits {
   Task<absl::StatusOr<v1::EndpointsResponse>> Endpoints(CallContext& call, const v1::EndpointsRequest& request);
 
  private:
-  using InstallFeed = Feed<v1::InstallProgress>;
   using RestartFeed = Feed<v1::RestartResponse>;
 
   // A start under way, or done.
@@ -68,10 +68,6 @@ class EngineUnits {
                         std::shared_ptr<RestartFeed> feed);
   Task<absl::StatusOr<v1::RestartResponse>> TryRestart(CallContext& call, std::shared_ptr<Instance> instance,
                                                        const std::string& key);
-  // What a start asks for, over what holds for the instance already.
-  Retention RetentionOf(const v1::StartRequest& request, const Instance* instance) const;
-  absl::StatusOr<std::shared_ptr<InstallFeed>> BeginInstall(const std::string& name, const std::string& version);
-  Task<void> RunInstall(v1::EngineSpec spec, std::shared_ptr<InstallFeed> feed);
   v1::EngineStatus StatusOf(const v1::EngineSpec& spec) const;
   // The external server, if it is of this engine and there.
   const ExternalOllama* ExternalOf(const v1::EngineSpec& spec) const;
@@ -86,7 +82,7 @@ class EngineUnits {
   Instances& instances_;
   Neighbours& neighbours_;
   const std::function<void(Task<void>)> spawn_;
-  std::map<std::string, std::shared_ptr<InstallFeed>> installs_;
+  Installs installs_;
   const ExternalOllama* ollama_ = nullptr;
 };
 
