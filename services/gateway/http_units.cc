@@ -299,7 +299,10 @@ Task<void> HttpFace::OpenAi(Visit& visit) {
     // Tokens are many and small: no coroutine for each.
     if (!visit.exchange.WriteNow(chunk.body()) && !(co_await visit.exchange.Flush()).ok()) co_return;
   }
-  if (begun) (co_await visit.exchange.Finish()).IgnoreError();
+  if (!begun) {
+    co_return co_await Fail(visit, Error(unit::v1::UNAVAILABLE, "the inference service ended its answer before it began"));
+  }
+  (co_await visit.exchange.Finish()).IgnoreError();
 }
 
 }  // namespace aima::gateway

@@ -199,6 +199,12 @@ TEST_F(TranslationTest, WhoMayCallIsDecidedAsForUnitsAndSaidInEachForm) {
   }
 }
 
+TEST_F(TranslationTest, AnAnswerThatEndsBeforeItBeginsIsNoDefectOfTheGateway) {
+  const http::Response response = Ask("POST", "/v1/chat/completions", R"({"model": "m", "messages": []})");
+  EXPECT_EQ(response.status, 503) << "/v1/* is passed on, and nothing comes back";
+  EXPECT_EQ(json::parse(response.body)["error"]["code"], "UNAVAILABLE");
+}
+
 TEST_F(TranslationTest, WhatIsNotThereIsSaidInEachForm) {
   for (const char* target : {"/v1/messages/batches", "/v1/responses/resp_1", "/api/create"}) {
     const http::Response response = Ask("GET", target, "", {{"anthropic-version", "2023-06-01"}});
