@@ -28,6 +28,7 @@
 #include "services/gateway/mcp/unit_source.h"
 #include "services/gateway/ollama/ollama_api.h"
 #include "services/gateway/responses/responses_api.h"
+#include "services/gateway/videos/videos_api.h"
 
 namespace aima::gateway {
 namespace {
@@ -39,7 +40,7 @@ struct World {
     config.mutable_gateway()->set_request_timeout(1000);
     face = std::make_unique<HttpFace>(Parts{config, *catalogue, services, runner, access, edge, watch, operations,
                                             units, health, registry, &mcp, &documents, &web,
-                                            {&anthropic, &ollama, &responses}});
+                                            {&anthropic, &ollama, &responses, &videos}});
   }
 
   Loop loop;
@@ -63,6 +64,7 @@ struct World {
   anthropic::AnthropicApi anthropic{{loop, runner, edge}};
   ollama::OllamaApi ollama{{loop, runner, edge}};
   responses::ResponsesApi responses{{loop, runner, edge}};
+  videos::VideosApi videos{{loop, runner, edge}, operations, absl::Hours(1)};
   std::unique_ptr<HttpFace> face;
 };
 

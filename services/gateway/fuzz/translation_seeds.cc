@@ -39,6 +39,8 @@ constexpr char kGenerateRaw[] = R"({"model":"library/m","prompt":"p","raw":true,
 constexpr char kLoad[] = R"({"model":"m","keep_alive":0})";
 constexpr char kEmbed[] = R"({"model":"m","input":["a","b"],"dimensions":3,"keep_alive":5})";
 constexpr char kName[] = R"({"model":"registry.ollama.ai/library/m:1b"})";
+constexpr char kVideo[] =
+    R"({"model":"m","prompt":"p","seconds":"4","size":"832x480","fps":24,"seed":3,"input_reference":{"image_url":"data:image/png;base64,AAAA"}})";
 constexpr char kOpenAi[] = R"({"model":"m","stream":true,"messages":[{"role":"user","content":"a"}]})";
 
 // What services answer.
@@ -116,6 +118,10 @@ std::vector<TranslationSeed> TranslationSeeds() {
       {"GET", "/api/version", "", ""},
       {"GET", "/v1/models?limit=1&after_id=a", "", models},
       {"GET", "/v1/models/m", "", model},
+      {"POST", "/v1/videos", kVideo, ""},
+      {"GET", "/v1/videos?limit=2&order=asc&after=op_a", "", ""},
+      {"GET", "/v1/videos/op_a/content?variant=video", "", ""},
+      {"DELETE", "/v1/videos/op_a", "", ""},
       {"POST", "/v1/chat/completions", kOpenAi, kEvents},
       {"POST", "/v1/chat/completions", kOpenAi, kBrokenEvents},
       {"POST", "/v1/embeddings", R"({"model":"m","input":"a"})", ">{\"data\":[]}\n~\n"},
