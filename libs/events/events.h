@@ -56,6 +56,7 @@ class EventOutbox : public Outbox {
   bool relaying_ = false;
   std::deque<std::unique_ptr<event::v1::Event>> told_;
   std::vector<std::unique_ptr<event::v1::Event>> spare_;  // published: their memory is used again
+  absl::Time rows_read_at_ = absl::InfinitePast();
   absl::Time told_at_ = absl::InfinitePast();  // when told events were last published
   int64_t dropped_ = 0;
   absl::Time replies_forgotten_ = absl::InfinitePast();

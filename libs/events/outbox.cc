@@ -121,8 +121,12 @@ Task<void> EventOutbox::Run() {
     work_ = false;
     relaying_ = true;
     absl::StatusOr<bool> done = true;
-    if (std::exchange(rows_, false)) done = co_await RelayRows();
-    if (!done.ok() || !*done) rows_ = true;
+    if (rows_ || absl::Now() - rows_read_at_ >= kUnannounced) {
+      rows_ = false;
+      rows_read_at_ = absl::Now();
+      done = co_await RelayRows();
+      if (!done.ok() || !*done) rows_ = true;
+    }
     if (done.ok() && *done) done = co_await RelayTold();
     relaying_ = false;
     if (!done.ok()) {
@@ -136,7 +140,6 @@ Task<void> EventOutbox::Run() {
     if (!*done || work_) continue;
     co_await ForgetOldReplies();
     if (!work_) co_await AwaitWork(kUnannounced);
-    if (!work_) rows_ = true;
   }
 }
 

@@ -277,6 +277,7 @@ Task<absl::Status> Connection::StartStream(int status, Headers headers) {
 }
 
 Task<absl::Status> Connection::Write(std::string_view bytes) {
+  if (answer_ != Answer::kStreaming) co_return absl::FailedPreconditionError("no stream is open");
   if (WriteNow(bytes)) co_return absl::OkStatus();
   co_return co_await Flush();
 }

@@ -69,7 +69,6 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   // Checks what is there of a request; 0 if nothing is wrong, else the status to answer.
   int Parse();
   int CheckHead();
-  void ForgetParsed(size_t size);
   // Reads once more into the buffer, in the background; a client that goes away meanwhile ends the handler.
   void StartRead();
   void ReadDone(net::Stream::Error error, size_t size);

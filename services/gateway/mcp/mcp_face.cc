@@ -16,6 +16,7 @@
 #include "libs/errors/errors.h"
 #include "libs/http/sse.h"
 #include "services/gateway/envelope.h"
+#include "services/gateway/stream_answer.h"
 
 namespace aima::gateway::mcp {
 namespace {
@@ -145,7 +146,7 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
   const std::shared_ptr<Session> session = request.session;
   const auto message = std::make_shared<const Message>(std::move(request.message));
   const auto finish = [this, message](const RunningCall& done, const Outcome& outcome) {
-    tasks_.Trim(done.caller().principal);
+    tasks_.Trim(done);
     return methods_.Answer(done, *message, outcome);
   };
   if (calls_.size() >= sweep_at_) {
@@ -156,8 +157,8 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
   if (knows_tasks && (work.tasks == TaskUse::kAlways || work.tasks == TaskUse::kRequired)) {
     Tasks::Task* task = tasks_.Create(request.caller.principal, call);
     if (!task) {
-      const std::string many = absl::StrCat("there are too many tasks that are not done, of at most ", Tasks::kMaxOfPrincipal);
-      co_return co_await SendError(visit, id, {kInternalError, many, json{{"reason", "OVERLOADED"}}, 429});
+      co_return co_await SendError(visit, id, {kInternalError, "there are too many tasks that are not done: let some end, or cancel them",
+                                               json{{"reason", "OVERLOADED"}}, 429});
     }
     call->ask = [this, task_id = task->id](RunningCall&, json requests) { return tasks_.Ask(task_id, std::move(requests)); };
     call->Start(std::move(work.work), finish);
@@ -177,11 +178,14 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
     session->streams[stream] = call;
     size_t kept = 0;
     for (const auto& [number, other] : session->streams) kept += other->bytes();
-    while (session->streams.size() > kMaxStreams || (kept > kMaxStreamBytes && session->streams.size() > 1)) {
-      const auto oldest = session->streams.begin();
-      kept -= oldest->second->bytes();
-      if (oldest->second->done()) session->calls.erase(Dump(oldest->second->id()));
-      session->streams.erase(oldest);
+    const auto drop = [&](auto place) {
+      kept -= place->second->bytes();
+      if (place->second->done()) session->calls.erase(Dump(place->second->id()));
+      return session->streams.erase(place);
+    };
+    while (session->streams.size() > kMaxStreams) drop(session->streams.begin());
+    for (auto place = session->streams.begin(); kept > kMaxStreamBytes && place != session->streams.end();) {
+      place = place->second->done() ? drop(place) : std::next(place);  // what goes on holds next to nothing
     }
   }
   call->Start(std::move(work.work), finish);
@@ -215,7 +219,7 @@ Task<void> McpFace::Run(Visit& visit, Request& request) {
 // Streams.
 
 Task<absl::Status> McpFace::Begin(Visit& visit) {
-  http::Headers headers = {{"Content-Type", "text/event-stream"}, {"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}};
+  http::Headers headers = StreamHeaders("text/event-stream");
   edge_.AllowOrigin(visit.request, headers);
   co_return co_await visit.exchange.StartStream(200, std::move(headers));
 }

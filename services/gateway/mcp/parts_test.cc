@@ -1,6 +1,8 @@
 // The parts that MCP is made of, each by itself.
 #include <gmock/gmock.h>
 
+#include <boost/asio/as_tuple.hpp>
+
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -109,18 +111,19 @@ TEST(Sessions, WhoHasTooManyLosesTheOldestOrIsRefused) {
 class TasksTest : public ::testing::Test {
  protected:
   // A task of this principal that is done with a result of so many bytes, or goes on.
-  std::string Add(const std::string& principal, int bytes) {
+  std::string Add(const std::string& principal, int bytes, bool waits = false) {
     const auto call = std::make_shared<RunningCall>(loop_, json(1), CallContext(), Caller{principal, Role::kOperate}, ClientTerms());
     const Tasks::Task* task = tasks_.Create(principal, call);
     if (!task) return "";
     const std::string id = task->id;
     call->Start(
-        [this, bytes](RunningCall&) -> Task<Outcome> {
+        [this, bytes, waits](RunningCall&) -> Task<Outcome> {
+          if (waits) co_await go_on_.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
           if (bytes < 0) co_await never_.async_wait(boost::asio::use_awaitable);
           co_return Outcome::Result(std::string(std::max(bytes, 0), 'x'));
         },
-        [this, principal](const RunningCall&, const Outcome&) {
-          tasks_.Trim(principal);
+        [this](const RunningCall& ended, const Outcome&) {
+          tasks_.Trim(ended);
           return std::string();
         });
     loop_.restart();
@@ -131,6 +134,7 @@ class TasksTest : public ::testing::Test {
 
   Loop loop_;
   boost::asio::steady_timer never_{loop_, boost::asio::steady_timer::time_point::max()};
+  boost::asio::steady_timer go_on_{loop_};
   Tasks tasks_{loop_};
 };
 
@@ -161,6 +165,18 @@ TEST_F(TasksTest, LargeResultsAreForgottenTheOldestFirst) {
   EXPECT_FALSE(Has(second, "alice"));
   EXPECT_TRUE(Has(working, "alice"));
   EXPECT_TRUE(Has(bobs, "bob"));
+}
+
+TEST_F(TasksTest, AResultThatTookLongIsNotForgottenForThoseThatCameSince) {
+  constexpr int kHalf = Tasks::kMaxBytesOfPrincipal / 2 + 1;
+  go_on_.expires_at(boost::asio::steady_timer::time_point::max());
+  const std::string slow = Add("alice", kHalf, /*waits=*/true);
+  const std::string quick = Add("alice", kHalf);
+  go_on_.cancel();
+  loop_.restart();
+  loop_.poll();
+  EXPECT_TRUE(Has(slow, "alice")) << "its client could not have it yet";
+  EXPECT_FALSE(Has(quick, "alice"));
 }
 
 // Toolsets.

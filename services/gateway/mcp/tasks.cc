@@ -6,6 +6,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
+#include <vector>
 
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/base/ids.h"
@@ -90,14 +91,20 @@ aima::Task<absl::StatusOr<json>> Tasks::Ask(std::string id, json requests) {
   co_return std::move(task->answers);
 }
 
-void Tasks::Trim(const std::string& principal) {
-  size_t bytes = 0;
-  bool newest = true;
-  for (auto task = tasks_.end(); task != tasks_.begin();) {
-    --task;
-    if (task->principal != principal || !task->call->done()) continue;
+void Tasks::Trim(const RunningCall& ended) {
+  std::vector<std::list<Task>::iterator> earlier;
+  size_t bytes = ended.bytes();
+  for (auto task = tasks_.begin(); task != tasks_.end(); ++task) {
+    if (task->principal != ended.caller().principal || task->call.get() == &ended || !task->call->done()) continue;
+    earlier.push_back(task);
     bytes += task->call->bytes();
-    if (!std::exchange(newest, false) && bytes > kMaxBytesOfPrincipal) task = tasks_.erase(task);
+  }
+  std::sort(earlier.begin(), earlier.end(),
+            [](const auto& a, const auto& b) { return a->call->changed() < b->call->changed(); });
+  for (const auto& task : earlier) {
+    if (bytes <= kMaxBytesOfPrincipal) return;
+    bytes -= task->call->bytes();
+    tasks_.erase(task);
   }
 }
 

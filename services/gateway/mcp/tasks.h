@@ -33,9 +33,9 @@ class Tasks {
 
   // Who has too many loses the oldest that is done; null if none is.
   Task* Create(const std::string& principal, std::shared_ptr<RunningCall> call);
-  // Forgets the oldest results of a principal until the rest has at most kMaxBytesOfPrincipal; the newest stays in any
-  // case, so that its client can have it. For when a call has ended.
-  void Trim(const std::string& principal);
+  // For when a call has ended: forgets the results of its principal that came first until the rest has at most
+  // kMaxBytesOfPrincipal. What has just come stays in any case, so that its client can have it.
+  void Trim(const RunningCall& ended);
   // Null if there is none of this id for this principal.
   Task* Find(const std::string& id, const std::string& principal);
 
