@@ -1,6 +1,7 @@
 #include "libs/runtime/notify.h"
 
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -20,9 +21,14 @@ void Notify(const std::string& state) {
   const int socket = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (socket < 0) return;
   const socklen_t size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
+  // A supervisor that is stopped reads nothing, and few messages fill its socket. A sign of life is soon followed by
+  // the next; any other message is worth a moment.
+  const timeval moment = {.tv_sec = 1, .tv_usec = 0};
+  ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &moment, sizeof moment);
+  const int flags = MSG_NOSIGNAL | (state == "WATCHDOG=1" ? MSG_DONTWAIT : 0);
   // Nobody listening is no reason to fail.
   [[maybe_unused]] const ssize_t sent =
-      ::sendto(socket, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address), size);
+      ::sendto(socket, state.data(), state.size(), flags, reinterpret_cast<sockaddr*>(&address), size);
   ::close(socket);
 }
 
