@@ -151,10 +151,10 @@ TEST_F(VideosTest, AFormIsReadAsTheObjectThatItStandsFor) {
 }
 
 TEST_F(VideosTest, WhatIsWrongWithAFormIsNamed) {
-  const auto refused = [&](const std::function<void(http::FormWriter&)>& fill) {
+  const auto refused = [&](const std::function<void(http::FormWriter&)>& fill, const char* prompt = "p") {
     http::FormWriter form;
     form.Field("model", "wan");
-    form.Field("prompt", "p");
+    form.Field("prompt", prompt);
     fill(form);
     const std::string type = form.content_type();
     return ErrorOf(Ask("POST", "/v1/videos", std::move(form).Finish(), {{"content-type", type}}), 400)["param"];
@@ -166,6 +166,7 @@ TEST_F(VideosTest, WhatIsWrongWithAFormIsNamed) {
   EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("a[]", "x"); }), "a[]");
   EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("prompt[b]", "x"); }), "prompt[b]");
   EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("seconds", "long"); }), "seconds");
+  EXPECT_EQ(refused([](http::FormWriter&) {}, "\xff"), "prompt");
   EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("engine_options[a]", "\xff"); }), "engine_options[a]");
   EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("engine_options[\xff]", "x"); }), "engine_options[\uFFFD]");
   EXPECT_EQ(refused([](http::FormWriter& form) { form.File("input_reference\xff", "x"); }), "input_reference\uFFFD");
