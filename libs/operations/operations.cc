@@ -213,7 +213,7 @@ Task<absl::Status> Operations::Renew() {
 Task<void> Operations::ForgetOld() {
   if (absl::Now() - forgot_ < kForgetEvery) co_return;
   forgot_ = absl::Now();
-  (co_await table_.Forget(OwnCall(), settings_.retention, settings_.most_ended,
+  (co_await table_.Forget(OwnCall(), settings_.retention, settings_.most_ended_of_principal,
                           settings_.most_bytes_of_principal)).IgnoreError();
 }
 
