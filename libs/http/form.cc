@@ -15,6 +15,8 @@ namespace aima::http {
 namespace {
 
 constexpr std::string_view kType = "multipart/form-data";
+// What is noted of a field is larger than the least that a client sends for one.
+constexpr size_t kMostFields = 1000;
 
 absl::string_view Abseil(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -95,6 +97,9 @@ absl::StatusOr<std::vector<FormField>> ReadForm(std::string_view body, std::stri
     const size_t head_end = line == std::string_view::npos ? line : body.find("\r\n\r\n", line);
     const size_t end = head_end == std::string_view::npos ? head_end : NextDelimiter(body, delimiter, head_end + 2);
     if (end == std::string_view::npos) return malformed();
+    if (fields.size() == kMostFields) {
+      return InvalidInput("body", absl::StrCat("has more than ", kMostFields, " fields"));
+    }
     FormField field;
     field.begin = head_end + 4;
     field.end = end;

@@ -21,7 +21,8 @@ struct FormField {
 
 bool IsForm(std::string_view content_type);
 
-// The fields in their order, of which nothing is copied. INVALID_INPUT says what is wrong with the form.
+// The fields in their order, of which nothing is copied. INVALID_INPUT says what is wrong with the form,
+// also where it has more than 1000 fields.
 absl::StatusOr<std::vector<FormField>> ReadForm(std::string_view body, std::string_view content_type);
 
 // Writes a form.

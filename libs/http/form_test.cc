@@ -56,5 +56,12 @@ TEST(Form, NoBeginningOfAFormIsAForm) {
   EXPECT_THAT(ReadForm(whole, "multipart/form-data"), FailsWith(unit::v1::INVALID_INPUT, "boundary"));
 }
 
+TEST(Form, AFormOfTooManyFieldsIsRefused) {
+  std::string body = "--b";
+  for (int i = 0; i < 1000; ++i) body += "\r\n\r\n\r\n--b";
+  EXPECT_EQ(Read(body + "--", kType).size(), 1000u);
+  EXPECT_THAT(ReadForm(body + "\r\n\r\n\r\n--b--", kType), FailsWith(unit::v1::INVALID_INPUT, "1000"));
+}
+
 }  // namespace
 }  // namespace aima::http

@@ -41,6 +41,7 @@ struct Operation {
   std::optional<absl::Time> started;
   std::optional<absl::Time> finished;
   absl::Time deadline;  // after it, the unit is not called again
+  bool repeated = false;  // what Start returns was recorded by an earlier call with the same key
 
   bool ended() const { return state != State::kPending && state != State::kRunning; }
 };

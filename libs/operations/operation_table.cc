@@ -77,8 +77,8 @@ constexpr pg::Statement kForgetOld = {
     "operation_forget_old", "DELETE FROM operation WHERE finished < now() - make_interval(secs => $1)"};
 constexpr pg::Statement kForgetMany = {
     "operation_forget_many",
-    "DELETE FROM operation WHERE id IN (SELECT id FROM operation WHERE finished IS NOT NULL "
-    "ORDER BY finished DESC OFFSET $1::bigint)"};
+    "DELETE FROM operation WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY principal "
+    "ORDER BY finished DESC, id DESC) AS place FROM operation WHERE finished IS NOT NULL) ended WHERE place > $1::bigint)"};
 
 // Lengths are known without reading what is long.
 constexpr pg::Statement kForgetLarge = {

@@ -137,13 +137,14 @@ Task<absl::StatusOr<Operation>> Operations::Start(const CallContext& call, Opera
   }
   CO_ASSIGN_OR_RETURN(const bool recorded, co_await table_.Insert(call, order));
   if (!recorded) {
-    CO_ASSIGN_OR_RETURN(const std::optional<Operation> earlier, co_await table_.FindByKey(call, order));
+    CO_ASSIGN_OR_RETURN(std::optional<Operation> earlier, co_await table_.FindByKey(call, order));
     if (!earlier) co_return Error(unit::v1::UNAVAILABLE, "the operation of this key is just being forgotten");
     if (earlier->input != order.input) {
       co_return Error(unit::v1::IDEMPOTENCY_KEY_REUSED,
                       absl::StrCat("the key '", order.idempotency_key, "' was used for another ", order.unit));
     }
-    co_return *earlier;
+    earlier->repeated = true;
+    co_return *std::move(earlier);
   }
   if (order.state == State::kRunning) {
     Launch(order);
@@ -212,7 +213,7 @@ Task<absl::Status> Operations::Renew() {
 Task<void> Operations::ForgetOld() {
   if (absl::Now() - forgot_ < kForgetEvery) co_return;
   forgot_ = absl::Now();
-  (co_await table_.Forget(OwnCall(), settings_.retention, settings_.most_ended,
+  (co_await table_.Forget(OwnCall(), settings_.retention, settings_.most_ended_of_principal,
                           settings_.most_bytes_of_principal)).IgnoreError();
 }
 

@@ -42,7 +42,7 @@ struct Settings {
   int most_active = 1000;                        // running and waiting; more are refused
   int most_active_of_principal = 250;            // where not all can run at once: nobody takes the places of everybody
   absl::Duration retention = absl::Hours(24);    // of those that have ended
-  int64_t most_ended = 10'000;
+  int64_t most_ended_of_principal = 10'000;      // the newest stay: nobody's calls forget another's
   int64_t most_bytes_of_principal = 1 << 30;     // inputs and results of those that have ended; the newest stay
 };
 

@@ -209,6 +209,29 @@ TEST_F(OperationsTest, LargeResultsOfOnePrincipalAreForgottenFirst) {
   EXPECT_EQ(Sql("SELECT string_agg(id, ' ' ORDER BY id) FROM operation"), bobs + " " + newest);
 }
 
+TEST_F(OperationsTest, ManyOperationsOfOneForgetNoneOfAnother) {
+  Operations& before = Process(service_);
+  const auto ended = [&](const char* principal) {
+    Operation order = Order();
+    order.principal = principal;
+    const std::string id = Start(before, order).value().id;
+    service_.Answer("x");
+    return End(before, id).id;
+  };
+  const std::string bobs = ended("bob");
+  ended("alice");
+  const std::string older = ended("alice");
+  const std::string newest = ended("alice");
+  Do(Stopped(before));
+  settings_.most_ended_of_principal = 2;
+  Process(service_);
+  while (Sql("SELECT count(*) FROM operation") == "4" && absl::Now() < call_.deadline) {
+    loop_.restart();
+    loop_.run_one();
+  }
+  EXPECT_EQ(Sql("SELECT string_agg(id, ' ' ORDER BY id) FROM operation"), bobs + " " + older + " " + newest);
+}
+
 TEST_F(OperationsTest, OneThatWaitsIsCancelledWithoutBeingBegun) {
   settings_.most_running = 1;
   Operations& process = Process(service_);
@@ -257,7 +280,7 @@ TEST_F(OperationsTest, OldOnesAreForgottenAndRunningOnesKept) {
   }
   Start(before, Order()).value();
   Do(Stopped(before));
-  settings_.most_ended = 2;
+  settings_.most_ended_of_principal = 2;
   Operations& process = Process(service_);
   Start(process, Order("demo.query")).value();
   while (Sql("SELECT count(*) FROM operation WHERE finished IS NOT NULL") != "2" && absl::Now() < call_.deadline) {

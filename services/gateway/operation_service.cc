@@ -35,7 +35,7 @@ operations::Settings SettingsOf(const config::v1::Gateway& gateway, const absl::
   operations::Settings settings;
   if (owner.ok()) settings.owner = owner->name();
   settings.retention = absl::Milliseconds(gateway.operation_retention());
-  settings.most_ended = gateway.max_operations();
+  settings.most_ended_of_principal = gateway.max_operations();
   return settings;
 }
 

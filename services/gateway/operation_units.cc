@@ -105,6 +105,12 @@ v1::Operation OperationUnits::ToMessage(const operations::Operation& operation) 
 
 Task<absl::StatusOr<v1::Operation>> OperationUnits::Begin(const CallContext& call, const UnitInfo& unit,
                                                           const json& input, RunOptions options) {
+  CO_ASSIGN_OR_RETURN(const operations::Operation operation, co_await Record(call, unit, input, std::move(options)));
+  co_return ToMessage(operation);
+}
+
+Task<absl::StatusOr<operations::Operation>> OperationUnits::Record(const CallContext& call, const UnitInfo& unit,
+                                                                   const json& input, RunOptions options) {
   if (!unit.unary) co_return InvalidInput("unit", absl::StrCat(unit.name, " streams, so it cannot be an operation"));
   if (unit.domain == "gateway") co_return InvalidInput("unit", absl::StrCat(unit.name, " is about operations and is none"));
   CO_ASSIGN_OR_RETURN(operations::Operations* const library, Library());
@@ -122,8 +128,7 @@ Task<absl::StatusOr<v1::Operation>> OperationUnits::Begin(const CallContext& cal
   order.idempotency_key = key ? request->GetReflection()->GetString(*request, key) : options.idempotency_key;
   order.deadline =
       absl::Now() + std::min(options.timeout > absl::ZeroDuration() ? options.timeout : own, kLongestTimeout);
-  CO_ASSIGN_OR_RETURN(const operations::Operation operation, co_await library->Start(call, std::move(order)));
-  co_return ToMessage(operation);
+  co_return co_await library->Start(call, std::move(order));
 }
 
 Task<absl::StatusOr<v1::Operation>> OperationUnits::Start(CallContext& call, const v1::StartRequest& request) {

@@ -32,6 +32,9 @@ class OperationUnits {
   // Starts `unit`, which the caller may use: the same as the unit `operation.start`, but for JSON as it came.
   Task<absl::StatusOr<v1::Operation>> Begin(const CallContext& call, const UnitInfo& unit, const nlohmann::json& input,
                                             RunOptions options);
+  // The same for faces that show operations as something else.
+  Task<absl::StatusOr<operations::Operation>> Record(const CallContext& call, const UnitInfo& unit,
+                                                     const nlohmann::json& input, RunOptions options);
 
   // A caller sees their own operations, an admin sees all. Who calls is found by the principal of the call.
   Task<absl::StatusOr<v1::Operation>> Start(CallContext& call, const v1::StartRequest& request);

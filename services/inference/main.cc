@@ -13,7 +13,10 @@ Task<absl::Status> Wire(runtime::Host& host) {
   auto& router = host.Own<Router>(host.loop(), models, engines, host.config().engine().auto_start());
   auto& http = host.Own<http::Client>(host.loop());
   auto& dispatcher = host.Own<Dispatcher>(host.loop(), router, http);
-  auto& units = host.Own<InferenceUnits>(router, dispatcher, host.Outbox(), LargeVideos{host.data_dir() + "/videos"});
+  // A file goes with the operation that names it.
+  const LargeVideos videos{.directory = host.data_dir() + "/videos",
+                           .keep = absl::Milliseconds(host.config().gateway().operation_retention())};
+  auto& units = host.Own<InferenceUnits>(router, dispatcher, host.Outbox(), videos);
   auto& token_count = host.Own<TokenCount>(dispatcher, host.Outbox());
   auto& changes = host.Own<Changes>(router, [&host] { return host.BackgroundCall("follow models and engines"); });
   host.Events().On(
@@ -21,6 +24,7 @@ Task<absl::Status> Wire(runtime::Host& host) {
       [&changes] { return changes.ReadAnew(); });
 
   host.Spawn(router.loader().UnloadIdle(host.BackgroundCall("unload what is idle")));
+  host.Spawn(SweepVideos(videos));
 
   host.Serve("aima.inference.v1.InferenceService")
       .Bind<&InferenceUnits::Chat>(units)

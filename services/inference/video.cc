@@ -1,17 +1,11 @@
 #include "services/inference/video.h"
 
 #include <absl/strings/str_cat.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <filesystem>
 #include <optional>
 #include <utility>
 
-#include "libs/base/ids.h"
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
 
@@ -62,53 +56,6 @@ class Job {
   const VideoDialect& videos_;
 };
 
-// Takes a video that no answer can hold; gone with this object unless it is kept.
-class VideoFile {
- public:
-  explicit VideoFile(const std::string& directory) : path_(absl::StrCat(directory, "/", NewId("video_"))) {
-    std::error_code error;
-    std::filesystem::create_directories(directory, error);
-    file_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (file_ < 0) error_ = errno;
-  }
-  ~VideoFile() {
-    if (file_ >= 0) close(file_);
-    if (!kept_) unlink(path_.c_str());
-  }
-  VideoFile(const VideoFile&) = delete;
-  VideoFile& operator=(const VideoFile&) = delete;
-
-  void Write(std::string_view bytes) {
-    while (error_ == 0 && !bytes.empty()) {
-      const ssize_t written = write(file_, bytes.data(), bytes.size());
-      if (written < 0 && errno != EINTR) error_ = errno;
-      if (written < 0) continue;
-      bytes.remove_prefix(static_cast<size_t>(written));
-      size_ += written;
-    }
-  }
-  // Under a name that ends as files of this format do.
-  absl::Status Keep(std::string_view format) {
-    const bool plain = std::all_of(format.begin(), format.end(), [](unsigned char c) { return isalnum(c) || c == '-'; });
-    const std::string name = absl::StrCat(path_, ".", plain ? std::string(format) : "video");
-    if (error_ == 0 && rename(path_.c_str(), name.c_str()) != 0) error_ = errno;
-    if (error_ != 0) return absl::ErrnoToStatus(error_, absl::StrCat("cannot write ", path_));
-    path_ = name;
-    kept_ = true;
-    return absl::OkStatus();
-  }
-
-  const std::string& path() const { return path_; }
-  int64_t size() const { return size_; }
-
- private:
-  std::string path_;
-  int file_ = -1;
-  int error_ = 0;
-  int64_t size_ = 0;
-  bool kept_ = false;
-};
-
 // Reads the video, into a file if no answer can hold it.
 Task<absl::StatusOr<v1::GenerateVideoResponse>> ReadVideo(Job& job, const Dialect& dialect,
                                                           const Exchange<v1::GenerateVideoResponse>& fetch,
@@ -117,6 +64,7 @@ Task<absl::StatusOr<v1::GenerateVideoResponse>> ReadVideo(Job& job, const Dialec
   if (answer.status() / 100 != 2) co_return co_await ReadWhole(job.dispatched(), dialect, fetch);
   std::string body;  // or how it begins
   std::optional<VideoFile> file;
+  absl::Status stored;
   while (true) {
     const absl::StatusOr<std::optional<std::string>> bytes = co_await answer.Next();
     if (!bytes.ok()) co_return co_await job.dispatched().Broken(bytes.status());
@@ -125,18 +73,20 @@ Task<absl::StatusOr<v1::GenerateVideoResponse>> ReadVideo(Job& job, const Dialec
       body += **bytes;
       continue;
     }
-    if (!file) file.emplace(large.directory).Write(body);
-    file->Write(**bytes);
+    if (!file) stored = file.emplace(large).Write(body);
     if (body.empty()) body = **bytes;
+    if (stored.ok()) stored = file->Write(**bytes);
+    if (!stored.ok()) break;
   }
   CO_ASSIGN_OR_RETURN(v1::GenerateVideoResponse response, fetch.read({answer.headers(), body}));
   response.set_size_bytes(static_cast<int64_t>(body.size()));
   if (!file) co_return response;
   response.clear_video();
-  if (const absl::Status kept = file->Keep(response.format()); !kept.ok()) {
+  if (stored.ok()) stored = file->Keep(response.format());
+  if (!stored.ok()) {
     job.over = true;  // the engine's copy is the only one
     co_return Error(v1::INFERENCE_VIDEO_NOT_STORED,
-                    absl::StrCat(kept.message(), "; engine '", job.dispatched().engine().instance_id, "' has it as video ",
+                    absl::StrCat(stored.message(), "; engine '", job.dispatched().engine().instance_id, "' has it as video ",
                                  job.state.id),
                     {{"instance_id", job.dispatched().engine().instance_id}, {"video", job.state.id}});
   }

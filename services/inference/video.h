@@ -2,18 +2,11 @@
 #pragma once
 
 #include <functional>
-#include <string>
 
 #include "services/inference/dispatcher.h"
-#include "services/inference/exchange.h"
+#include "services/inference/large_videos.h"
 
 namespace aima::inference {
-
-// Where videos are put that no answer can hold.
-struct LargeVideos {
-  std::string directory;
-  size_t above = kMaxWholeAnswer;
-};
 
 // Begins a job, looks at it until it is done, and fetches the video. `progress` hears of each step; an error from it,
 // like a caller that leaves, ends the job.

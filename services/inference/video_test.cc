@@ -14,6 +14,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
 using testing::FailsWith;
 using Step = ScriptedEngine::Step;
 
@@ -118,6 +119,85 @@ TEST_F(VideoTest, AVideoThatCannotBePutIntoAFileStaysWithTheEngine) {
   loop_.run_for(std::chrono::milliseconds(100));  // in which a request to delete it would come
   EXPECT_EQ(engine_.requests().size(), 2u) << RequestLine(engine_.requests().size() - 1);
   std::filesystem::remove(directory);
+}
+
+// A folder with files of 100 kB, and how old each is.
+class LargeVideosTest : public VideoTest {
+ protected:
+  LargeVideosTest() {
+    std::filesystem::create_directories(large_.directory);
+    for (int i = 0; i < 2; ++i) {
+      engine_.Then(Recorded("sglang-video-completed"));
+      engine_.Then(ScriptedEngine::Answer(200, "video/webm", std::string(100'000, 'v')));
+      engine_.Then(Recorded("sglang-video-deleted"));
+    }
+  }
+  ~LargeVideosTest() override { std::filesystem::remove_all(large_.directory); }
+
+  void Put(const std::string& name, std::chrono::minutes age) {
+    const std::string path = large_.directory + "/" + name;
+    std::ofstream(path) << std::string(100'000, 'v');
+    std::filesystem::last_write_time(path, std::filesystem::file_time_type::clock::now() - age);
+  }
+  std::vector<std::string> Names() const {
+    std::vector<std::string> names;
+    for (const auto& file : std::filesystem::directory_iterator(large_.directory)) names.push_back(file.path().filename());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+  // Twice at most.
+  absl::StatusOr<v1::GenerateVideoResponse> MakeLarge() {
+    InferenceUnits units(router_, dispatcher_, outbox_, large_);
+    const size_t before = engine_.requests().size();
+    absl::StatusOr<v1::GenerateVideoResponse> made = Run(units.GenerateVideo(call_, video_));
+    if (made.ok()) Until([&] { return engine_.requests().size() == before + 3; });  // the engine's own copy is deleted
+    return made;
+  }
+
+  LargeVideos large_{.directory = ::testing::TempDir() + "/" + NewId("videos-"), .above = 10};
+};
+
+TEST_F(LargeVideosTest, AVideoWithoutEndIsGivenUpAndLeavesNoFile) {
+  large_.most_bytes = 100'000;
+  EXPECT_THAT(MakeLarge(), IsOk());
+  EXPECT_EQ(Names().size(), 1u);
+  large_.most_bytes = 99'999;
+  EXPECT_THAT(MakeLarge(), FailsWith(v1::INFERENCE_VIDEO_NOT_STORED, "more than 99999 bytes"));
+  EXPECT_EQ(Names().size(), 1u);
+}
+
+TEST_F(LargeVideosTest, TheOldestMakeRoomForANewOne) {
+  Put("video_1.mp4", std::chrono::hours(3));
+  Put("video_2.webm", std::chrono::hours(2));
+  Put("video_3.mp4", std::chrono::hours(1));
+  Put("video_4", std::chrono::hours(4));  // is being written
+  Put("film.mp4", std::chrono::hours(100));  // nobody asked us to
+  large_.most_bytes_together = 300'000;
+  const auto made = MakeLarge();
+  ASSERT_THAT(made, IsOk());
+  EXPECT_THAT(Names(), UnorderedElementsAre("film.mp4", "video_3.mp4", "video_4",
+                                            std::filesystem::path(made->path()).filename().string()));
+  large_.most_bytes_together = 10;
+  const auto alone = MakeLarge();
+  ASSERT_THAT(alone, IsOk());
+  EXPECT_TRUE(std::filesystem::exists(alone->path())) << "what is told must be there";
+}
+
+TEST_F(LargeVideosTest, WhatIsOldIsSweptAway) {
+  Put("video_1.mp4", std::chrono::hours(3));
+  Put("video_2.mp4", std::chrono::minutes(20));
+  Put("video_3", std::chrono::hours(3));       // whoever wrote it has died
+  Put("video_4", std::chrono::minutes(40));
+  Put("film.mp4", std::chrono::hours(100));
+  large_.keep = absl::Minutes(30);
+  boost::asio::cancellation_signal stop;
+  bool ended = false;
+  boost::asio::co_spawn(loop_, SweepVideos(large_),
+                        boost::asio::bind_cancellation_slot(stop.slot(), [&](std::exception_ptr) { ended = true; }));
+  Until([&] { return Names().size() == 3; });
+  EXPECT_THAT(Names(), ElementsAre("film.mp4", "video_2.mp4", "video_4"));
+  stop.emit(boost::asio::cancellation_type::terminal);
+  Until([&] { return ended; });
 }
 
 TEST_F(VideoTest, AVideoThatComesToNothingSaysWhy) {

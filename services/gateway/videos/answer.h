@@ -9,7 +9,8 @@
 
 namespace aima::gateway::videos {
 
-// The job that an operation is to this API. What has ended is there for `retention`.
+// The job that an operation is to this API. What has ended is there for `retention`, unless too much of
+// the same principal comes after it.
 nlohmann::json VideoOf(const operations::Operation& operation, absl::Duration retention);
 
 }  // namespace aima::gateway::videos

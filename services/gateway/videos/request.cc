@@ -10,6 +10,7 @@
 
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/base/status_macros.h"
+#include "libs/base/utf8.h"
 #include "libs/errors/errors.h"
 #include "libs/http/form.h"
 #include "libs/http/message.h"
@@ -25,6 +26,8 @@ constexpr char kReference[] = "input_reference";
 // Where ObjectOf puts a file, in base64; nobody can give a member this name.
 constexpr char kFile[] = "";
 
+bool IsUtf8(std::string_view text) { return ValidUtf8(std::string(text)) == text; }
+
 // A form as the object that it stands for: `a[b]` is a member of a member.
 absl::StatusOr<json> ObjectOf(std::string_view body, std::string_view content_type) {
   ASSIGN_OR_RETURN(const std::vector<http::FormField> fields, http::ReadForm(body, content_type));
@@ -34,6 +37,10 @@ absl::StatusOr<json> ObjectOf(std::string_view body, std::string_view content_ty
     const std::string name = field.name.substr(0, bracket);
     std::string member = bracket == std::string::npos ? "" : field.name.substr(bracket + 1);
     if (name.empty()) return InvalidInput("body", "has a field without a name");
+    const std::string_view value = field.ValueIn(body);
+    if (!IsUtf8(field.name) || (!field.is_file && !IsUtf8(value))) {
+      return InvalidInput(ValidUtf8(field.name.substr(0, 200)), "is not in UTF-8");
+    }
     if (bracket != std::string::npos) {
       if (member.size() < 2 || member.back() != ']' || absl::StrContains(member, '[')) {
         return InvalidInput(field.name.substr(0, 200), "is no name of a field");
@@ -48,7 +55,6 @@ absl::StatusOr<json> ObjectOf(std::string_view body, std::string_view content_ty
     if (!place.is_null() && (!nested || !place.is_object() || place.contains(member))) {
       return InvalidInput(field.name.substr(0, 200), "is given twice");
     }
-    const std::string_view value = field.ValueIn(body);
     (nested ? place[member] : place) =
         field.is_file ? absl::Base64Escape({value.data(), value.size()}) : std::string(value);
   }

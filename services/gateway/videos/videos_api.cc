@@ -10,6 +10,7 @@
 #include "services/gateway/openai_error.h"
 #include "services/gateway/videos/answer.h"
 #include "services/gateway/videos/request.h"
+#include "services/gateway/videos/video_file.h"
 
 namespace aima::gateway::videos {
 namespace {
@@ -91,11 +92,11 @@ Task<absl::Status> VideosApi::Create(TranslatedVisit& visit) {
   CO_ASSIGN_OR_RETURN(const UnitInfo* unit, parts().runner.Find(kUnit, "", visit.caller));
   RunOptions options;
   options.idempotency_key = std::string(visit.request.headers.Get("Idempotency-Key"));
-  const absl::StatusOr<v1::Operation> begun = co_await operations_.Begin(call, *unit, input, std::move(options));
+  const absl::StatusOr<Operation> begun = co_await operations_.Record(call, *unit, input, std::move(options));
   if (!begun.ok()) co_return InItsWords(begun.status());
-  CO_ASSIGN_OR_RETURN(const Operation operation, co_await FirstSign(call, begun->id()));
-  if (operation.state == State::kFailed) {
-    // Then nothing was begun that anybody could look at.
+  CO_ASSIGN_OR_RETURN(const Operation operation, co_await FirstSign(call, begun->id));
+  if (operation.state == State::kFailed && !begun->repeated) {
+    // Then nothing was begun that anybody could look at; what an earlier request began, somebody looks at.
     v1::DeleteRequest forget;
     forget.set_operation_id(operation.id);
     (co_await operations_.Delete(call, forget)).IgnoreError();
@@ -121,7 +122,9 @@ Task<absl::Status> VideosApi::List(TranslatedVisit& visit) {
   for (const Operation& brief : found) {
     // Lists do not have what was asked for.
     const absl::StatusOr<Operation> whole = co_await Find(call, brief.id, /*with_result=*/false);
-    if (whole.ok()) data.push_back(VideoOf(*whole, retention_));
+    if (!whole.ok() && HasReason(whole.status(), unit::v1::RESOURCE_NOT_FOUND)) continue;  // deleted meanwhile
+    if (!whole.ok()) co_return whole.status();
+    data.push_back(VideoOf(*whole, retention_));
   }
   json list = {{"object", "list"}, {"first_id", nullptr}, {"last_id", nullptr}, {"has_more", more}};
   if (!data.empty()) {
@@ -162,8 +165,30 @@ Task<absl::Status> VideosApi::Content(TranslatedVisit& visit, std::string id) {
   http::Response response;
   response.headers.Add("Content-Type", "video/" + made.format());
   response.headers.Add("Content-Disposition", absl::StrCat("attachment; filename=\"", id, ".", made.format(), "\""));
+  if (!made.path().empty()) co_return co_await SendFile(visit, made.path(), std::move(response.headers));
   response.body = std::move(*made.mutable_video());
   co_return co_await Send(visit, std::move(response));
+}
+
+Task<absl::Status> VideosApi::SendFile(TranslatedVisit& visit, std::string path, http::Headers headers) {
+  const absl::StatusOr<VideoFile> file = VideoFile::Open(path);
+  if (!file.ok()) {
+    co_return Error(unit::v1::RESOURCE_NOT_FOUND,
+                    absl::StrCat("the video lies in ", path, " on the machine where inference runs, if it is still kept; "
+                                 "here it cannot be read: ", file.status().message()),
+                    {{"path", path}});
+  }
+  headers.Add(request_id_header(), visit.context.request_id);
+  parts().edge.AllowOrigin(visit.request, headers);
+  http::Exchange& exchange = visit.exchange;
+  CO_RETURN_IF_ERROR(co_await exchange.StartStream(200, std::move(headers)));
+  while (true) {
+    // Without an end, an answer that breaks off is not taken for a whole one.
+    CO_ASSIGN_OR_RETURN(const std::string piece, file->Next());
+    if (piece.empty()) break;
+    CO_RETURN_IF_ERROR(co_await exchange.Write(piece));
+  }
+  co_return co_await exchange.Finish();
 }
 
 Task<absl::Status> VideosApi::Delete(TranslatedVisit& visit, std::string id) {

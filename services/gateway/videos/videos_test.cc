@@ -5,7 +5,10 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <filesystem>
+#include <fstream>
 
+#include "libs/base/ids.h"
 #include "libs/http/form.h"
 #include "libs/testing/postgres.h"
 #include "services/gateway/face_for_test.h"
@@ -68,7 +71,8 @@ class VideosTest : public FaceTest {
     return body.is_object() && body.contains("error") ? body["error"] : json::object();
   }
 
-  std::unique_ptr<pg::Database> db_ = testing::Postgres::Shared().Open(loop_, "gateway");
+  const pg::Options options_ = testing::Postgres::Shared().FreshOptions("gateway");
+  std::unique_ptr<pg::Database> db_ = pg::Open(loop_, options_);
   UnitCalls calls_{*catalogue_, services_};
   operations::Operations library_{loop_, *db_, calls_, {.owner = "me", .first_pause = absl::Milliseconds(5)}};
   OperationUnits kept_{{*catalogue_, runner_, keys_, &library_}, absl::Hours(1)};
@@ -107,6 +111,25 @@ TEST_F(VideosTest, AVideoIsQueuedMadeDownloadedAndDeleted) {
   EXPECT_THAT(List(), IsEmpty());
 }
 
+TEST_F(VideosTest, AVideoThatNoAnswerHoldsIsReadFromItsFile) {
+  const std::string path = ::testing::TempDir() + "/" + NewId("video_") + ".webm";
+  std::string bytes;
+  while (bytes.size() < 3'000'000) bytes += std::to_string(bytes.size());
+  std::ofstream(path, std::ios::binary) << bytes;
+  const json made = {{"format", "webm"}, {"path", path}, {"size_bytes", bytes.size()}};
+  services_.stream = {kQueued, json{{"phase", "done"}, {"percent", 100}, {"result", made}}.dump()};
+  const std::string target = "/v1/videos/" + Reach("completed", Create())["id"].get<std::string>() + "/content";
+  const http::Response content = Ask("GET", target);
+  EXPECT_EQ(content.status, 200);
+  EXPECT_EQ(content.headers.Get("content-type"), "video/webm");
+  EXPECT_TRUE(content.body == bytes) << content.body.size();
+  std::filesystem::remove(path);
+  EXPECT_THAT(ErrorOf(Ask("GET", target), 404)["message"], HasSubstr(path));
+  std::filesystem::create_directory(path);
+  EXPECT_THAT(ErrorOf(Ask("GET", target), 404)["message"], HasSubstr(path));
+  std::filesystem::remove(path);
+}
+
 TEST_F(VideosTest, AFormIsReadAsTheObjectThatItStandsFor) {
   services_.stream = {kQueued, ""};
   http::FormWriter form;
@@ -115,23 +138,23 @@ TEST_F(VideosTest, AFormIsReadAsTheObjectThatItStandsFor) {
   form.Field("seconds", "4.5");
   form.Field("seed", "7");
   form.Field("engine_options[fps]", "24");
-  form.File("input_reference", "PNG", "a.png", "image/png");
+  form.File("input_reference", "\x89PNG", "a.png", "image/png");
   const std::string type = form.content_type();
   EXPECT_EQ(Create(std::move(form).Finish(), {{"content-type", type}})["seconds"], "4.5");
   EXPECT_EQ(services_.last_request["duration"], 4.5);
   EXPECT_EQ(services_.last_request["seed"], 7);
   EXPECT_EQ(services_.last_request["engine_options"]["fps"], "24");
-  EXPECT_EQ(services_.last_request["input_reference"], absl::Base64Escape("PNG"));
+  EXPECT_EQ(services_.last_request["input_reference"], absl::Base64Escape("\x89PNG"));
   Create(R"({"model": "wan", "prompt": "p", "seconds": 5, "input_reference": {"image_url": "data:image/png;base64,UE5H"}})");
   EXPECT_EQ(services_.last_request["input_reference"], absl::Base64Escape("PNG"));
   EXPECT_EQ(services_.last_request["duration"], 5);
 }
 
 TEST_F(VideosTest, WhatIsWrongWithAFormIsNamed) {
-  const auto refused = [&](const std::function<void(http::FormWriter&)>& fill) {
+  const auto refused = [&](const std::function<void(http::FormWriter&)>& fill, const char* prompt = "p") {
     http::FormWriter form;
     form.Field("model", "wan");
-    form.Field("prompt", "p");
+    form.Field("prompt", prompt);
     fill(form);
     const std::string type = form.content_type();
     return ErrorOf(Ask("POST", "/v1/videos", std::move(form).Finish(), {{"content-type", type}}), 400)["param"];
@@ -143,6 +166,10 @@ TEST_F(VideosTest, WhatIsWrongWithAFormIsNamed) {
   EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("a[]", "x"); }), "a[]");
   EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("prompt[b]", "x"); }), "prompt[b]");
   EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("seconds", "long"); }), "seconds");
+  EXPECT_EQ(refused([](http::FormWriter&) {}, "\xff"), "prompt");
+  EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("engine_options[a]", "\xff"); }), "engine_options[a]");
+  EXPECT_EQ(refused([](http::FormWriter& form) { form.Field("engine_options[\xff]", "x"); }), "engine_options[\uFFFD]");
+  EXPECT_EQ(refused([](http::FormWriter& form) { form.File("input_reference\xff", "x"); }), "input_reference\uFFFD");
   EXPECT_EQ(ErrorOf(Ask("POST", "/v1/videos", "--x", {{"content-type", "multipart/form-data; boundary=x"}}), 400)["param"], "body");
 }
 
@@ -181,6 +208,8 @@ TEST_F(VideosTest, WhatCannotBeMadeAtAllIsTheAnswerAndNoVideo) {
   EXPECT_EQ(error["code"], "inference_no_engine");
   EXPECT_EQ(error["message"], "install SGLang Diffusion");
   EXPECT_THAT(List(), IsEmpty());
+  ErrorOf(Ask("POST", "/v1/videos", kWaves, {{"idempotency-key", "k"}}), HttpStatusOf(services_.stream_end));
+  EXPECT_THAT(List(), IsEmpty()) << "the same key may try again";
 }
 
 TEST_F(VideosTest, WhatFailsLaterIsAVideoThatSaysWhy) {
@@ -207,6 +236,30 @@ TEST_F(VideosTest, ARepeatedKeyIsTheSameVideo) {
   const json first = Create(kWaves, {{"idempotency-key", "k"}});
   EXPECT_EQ(Create(kWaves, {{"idempotency-key", "k"}})["id"], first["id"]);
   EXPECT_NE(Create()["id"], first["id"]);
+}
+
+TEST_F(VideosTest, ARepeatedKeyShowsWhatHasFailedAndForgetsNothing) {
+  services_.stream = {kQueued, ""};
+  services_.stream_end = Error(inference::v1::INFERENCE_ENGINE_FAILED, "out of memory");
+  const json first = Create(kWaves, {{"idempotency-key", "k"}});
+  services_.Resume();
+  Reach("failed", first);
+  const json again = Create(kWaves, {{"idempotency-key", "k"}});
+  EXPECT_EQ(again["id"], first["id"]);
+  EXPECT_EQ(again["status"], "failed");
+  EXPECT_THAT(List(), ElementsAre(first["id"]));
+}
+
+TEST_F(VideosTest, AListThatCannotBeReadIsNotAShorterOne) {
+  services_.stream = {kQueued, ""};
+  const json video = Create();
+  const auto sql = [&](const char* text) {
+    testing::Postgres::Shared().Execute(options_.url, std::string("SET search_path = gateway; ") + text);
+  };
+  sql("ALTER TABLE operation RENAME input TO elsewhere");  // lists do without it
+  ErrorOf(Ask("GET", "/v1/videos"), 500);
+  sql("ALTER TABLE operation RENAME elsewhere TO input");
+  EXPECT_THAT(List(), ElementsAre(video["id"]));
 }
 
 TEST_F(VideosTest, ListsHavePagesInEitherOrder) {
