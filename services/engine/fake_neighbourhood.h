@@ -2,6 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <map>
 #include <set>
 #include <string>
@@ -27,6 +30,11 @@ class FakeNeighbourhood : public rpc::Client {
   int late = 0;  // allocations that are refused after memory was freed: that takes a moment to be seen
   std::map<std::string, int64_t> idle;  // instances that inference would unload, with their bytes
   bool idle_is_enough = true;
+  std::set<std::string> wanted;  // of these: somebody keeps them after all
+  bool frees = true;             // what is unloaded
+  bool room_takes_forever = false;
+  bool room_answer_is_lost = false;
+  int rooms = 0;  // times that room was asked for, not only looked at
   std::vector<std::string> unloaded;
   std::vector<event::v1::Event> events;  // published
 
@@ -71,17 +79,24 @@ class FakeNeighbourhood : public rpc::Client {
       }
     } else if (const auto* room = dynamic_cast<const inference::v1::MakeRoomRequest*>(&request)) {
       auto& answer = static_cast<inference::v1::MakeRoomResponse&>(response);
+      const bool unloads = !room->only_look() && !idle.empty() && idle_is_enough;
+      if (!room->only_look()) ++rooms;
+      if (!room->only_look() && room_takes_forever) {
+        boost::asio::steady_timer forever(co_await boost::asio::this_coro::executor,
+                                          boost::asio::steady_timer::time_point::max());
+        co_await forever.async_wait(boost::asio::use_awaitable);
+      }
       for (const auto& [id, bytes] : idle) {
-        auto& engine = *answer.add_engines();
+        if (unloads && wanted.contains(id)) continue;
+        auto& engine = unloads ? *answer.add_unloaded() : *answer.add_engines();
         engine.set_instance_id(id);
         engine.set_memory_bytes(bytes);
-        if (!room->only_look() && idle_is_enough) unloaded.push_back(id);
+        if (unloads) unloaded.push_back(id);
       }
-      answer.set_enough(!idle.empty() && idle_is_enough);
-      if (answer.enough() && !room->only_look()) {
-        idle.clear();
-        no_memory = false;
-      }
+      answer.set_enough(!idle.empty() && idle_is_enough && !(unloads && !wanted.empty()));
+      if (unloads) idle.clear();
+      if (unloads && frees) no_memory = false;
+      if (!room->only_look() && room_answer_is_lost) co_return absl::UnavailableError("inference was killed");
     } else if (resource_is_down) {
       co_return absl::UnavailableError("resource is down");
     } else if (const auto* allocate = dynamic_cast<const resource::v1::AllocateRequest*>(&request)) {

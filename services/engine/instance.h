@@ -129,6 +129,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
                       std::shared_ptr<StartFeed> feed);
   Task<absl::Status> TryStart(CallContext& call, const StartOrder& order, StartFeed& feed);
   Task<absl::Status> Reserve(CallContext& call, const StartOrder& order, StartFeed& feed);
+  Task<void> UntilStopping();
   Task<absl::StatusOr<std::string>> ReserveOrMakeRoom(CallContext& call, const StartOrder& order, StartFeed& feed);
   Task<absl::Status> Launch(CallContext& call, const StartOrder& order);
   Task<void> ResumeStart(std::shared_ptr<Instance> self, CallContext call, std::shared_ptr<StartFeed> feed);

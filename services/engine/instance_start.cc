@@ -71,22 +71,24 @@ int64_t MissingMemory(const absl::Status& refused) {
   return known ? std::max<int64_t>(1, needed - available) : 0;
 }
 
-std::string NamesOf(const Neighbours::Room& room) {
-  return absl::StrJoin(room.engines, ", ", [](std::string* out, const auto& engine) {
+std::string NamesOf(const Neighbours::Room::Engines& engines) {
+  return absl::StrJoin(engines, ", ", [](std::string* out, const auto& engine) {
     absl::StrAppend(out, "'", engine.first, "' (", engine.second, " bytes)");
   });
 }
 
-// Why it was refused, and who could be unloaded.
-absl::Status TooLittle(const absl::Status& refused, const Neighbours::Room& room, bool evict_idle) {
+// Why it was refused, who could be unloaded, and who was although it did not help.
+absl::Status TooLittle(const absl::Status& refused, const Neighbours::Room& room, bool evict_idle,
+                       const Neighbours::Room::Engines& unloaded) {
   ErrorDetails details = DetailsOf(refused);
   std::string hint = "no engine that is idle could be unloaded instead";
   if (!room.engines.empty() && !room.enough) {
-    hint = absl::StrCat("all that is idle and could be unloaded is too little: ", NamesOf(room));
+    hint = absl::StrCat("all that is idle and could be unloaded is too little: ", NamesOf(room.engines));
   } else if (!room.engines.empty()) {
-    hint = absl::StrCat("idle, and enough if unloaded: ", NamesOf(room), "; ",
+    hint = absl::StrCat("idle, and enough if unloaded: ", NamesOf(room.engines), "; ",
                         evict_idle ? "others take what is freed" : "evict_idle unloads them");
   }
+  if (!unloaded.empty()) hint = absl::StrCat("unloaded for it: ", NamesOf(unloaded), "; ", hint);
   details.metadata["evictable"] = absl::StrJoin(room.engines, ",", [](std::string* out, const auto& engine) {
     absl::StrAppend(out, engine.first);
   });
@@ -245,6 +247,7 @@ Task<absl::Status> Instance::Reserve(CallContext& call, const StartOrder& order,
 Task<absl::StatusOr<std::string>> Instance::ReserveOrMakeRoom(CallContext& call, const StartOrder& order,
                                                               StartFeed& feed) {
   int rooms = 0;
+  Neighbours::Room::Engines unloaded;
   absl::Time freed_by = absl::InfinitePast();
   for (;;) {
     absl::StatusOr<std::string> slot =
@@ -259,15 +262,27 @@ Task<absl::StatusOr<std::string>> Instance::ReserveOrMakeRoom(CallContext& call,
     }
     // Others may have taken what was freed.
     const bool evict = order.evict_idle && rooms++ < kMostRooms;
-    const absl::StatusOr<Neighbours::Room> room = co_await around_.neighbours.MakeRoom(call, missing, !evict);
+    absl::StatusOr<Neighbours::Room> room = absl::CancelledError();
+    const auto ask = [&]() -> Task<void> { room = co_await around_.neighbours.MakeRoom(call, missing, !evict); };
+    // Others take minutes to end, and need this service for it; a stop, which waits for this start, does not wait for them.
+    co_await (ask() || UntilStopping());
+    if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StoppedEarly();
     if (!room.ok()) {
       spdlog::warn("nobody can say who makes room: {}", std::string(room.status().message()));
-      co_return slot;
+      if (!evict) co_return slot;
+      rooms = kMostRooms;  // it may have been made all the same, but not twice
+    } else if (room->unloaded.empty()) {
+      co_return TooLittle(slot.status(), *room, order.evict_idle, unloaded);
+    } else {
+      feed.Report(Progress("reserving", absl::StrCat("unloaded ", NamesOf(room->unloaded)), 5));
+      unloaded.insert(unloaded.end(), room->unloaded.begin(), room->unloaded.end());
     }
-    if (!evict || !room->enough) co_return TooLittle(slot.status(), *room, order.evict_idle);
-    feed.Report(Progress("reserving", absl::StrCat("unloaded ", NamesOf(*room)), 5));
     freed_by = absl::Now() + around_.patience.freed;
   }
+}
+
+Task<void> Instance::UntilStopping() {
+  while (record_.status != v1::INSTANCE_STATUS_STOPPING) co_await PauseOrEnd(kWaitingStep);
 }
 
 absl::Status Instance::StoppedEarly() const {

@@ -88,6 +88,7 @@ Task<absl::StatusOr<Neighbours::Room>> Neighbours::MakeRoom(const CallContext& c
                           Hurried(call, only_look ? kPatience : kRoomPatience), request)));
   Room room;
   for (const auto& engine : response.engines()) room.engines.emplace_back(engine.instance_id(), engine.memory_bytes());
+  for (const auto& engine : response.unloaded()) room.unloaded.emplace_back(engine.instance_id(), engine.memory_bytes());
   room.enough = response.enough();
   co_return room;
 }

@@ -39,10 +39,12 @@ class Neighbours {
 
   // Engines that were loaded on demand and that nobody uses.
   struct Room {
-    std::vector<std::pair<std::string, int64_t>> engines;  // instance ids, bytes
-    bool enough = false;                                   // together they hold as much as is missing
+    using Engines = std::vector<std::pair<std::string, int64_t>>;  // instance ids, bytes
+    Engines engines;      // that are there still
+    bool enough = false;  // what was unloaded, or would be, held as much as is missing
+    Engines unloaded;     // also if they are not enough after all
   };
-  // Has as many of them unloaded as it takes to free `bytes`, or only named.
+  // Has as many of them unloaded as hold `bytes`, or only named. After a failure they may have been unloaded.
   Task<absl::StatusOr<Room>> MakeRoom(const CallContext& call, int64_t bytes, bool only_look);
 
   // OK also if the slot is gone already.

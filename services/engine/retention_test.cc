@@ -6,6 +6,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "libs/unit/catalogue.h"
 #include "services/engine/engine_units_for_test.h"
 
 namespace aima::engine {
@@ -32,6 +33,25 @@ class RetentionTest : public EngineUnitsTest {
     request.set_generation(1);
     request.set_reason(v1::UNLOAD_REASON_ROOM);
     (void)co_await service_->units.Unload(call, request);
+  }
+  Task<void> StartInPlaceOfIdleOnes(std::string model, std::optional<absl::StatusOr<v1::StartResponse>>* result) {
+    CallContext call;
+    v1::StartRequest request;
+    request.set_model_id(model);
+    request.set_evict_idle(true);
+    absl::StatusOr<v1::StartResponse> response = co_await service_->units.Start(call, request);
+    *result = std::move(response);
+  }
+  Task<void> StopInBackground(std::string instance, bool* stopped) {
+    CallContext call;
+    v1::StopRequest request;
+    request.set_name(instance);
+    EXPECT_THAT(co_await service_->units.Stop(call, request), IsOk());
+    *stopped = true;
+  }
+  Task<void> DrainInBackground(bool* drained) {
+    co_await service_->instances.Drain();
+    *drained = true;
   }
   // Keeps everybody from writing until it is told to let go.
   Task<void> HoldRows(pg::Database& db, bool& held, const bool& release) {
@@ -165,6 +185,58 @@ TEST_F(RetentionTest, WhoAsksForItStartsAnEngineInPlaceOfIdleOnes) {
   EXPECT_THAT(around_.unloaded, ::testing::ElementsAre("old"));
   EXPECT_EQ(around_.late, -1) << "what is freed is waited for, not taken from others";
   EXPECT_EQ(Get("smol").status(), v1::INSTANCE_STATUS_RUNNING);
+}
+
+TEST_F(RetentionTest, WhereOneOfThoseThatWereToGoIsKeptWhatTheOthersFreedIsUsed) {
+  Model("smol", "");
+  around_.no_memory = true;
+  around_.idle = {{"old", 5}, {"older", 7}};
+  around_.wanted = {"older"};
+  EXPECT_THAT(Start("smol", "evict_idle: true"), IsOk());
+  EXPECT_THAT(around_.unloaded, ::testing::ElementsAre("old"));
+}
+
+TEST_F(RetentionTest, WhoIsRefusedAlthoughOthersWereUnloadedIsToldOfThem) {
+  patience_.freed = absl::Milliseconds(1);
+  Restart();
+  Model("smol", "");
+  around_.no_memory = true;
+  around_.frees = false;
+  around_.idle = {{"old", 5}};
+  EXPECT_THAT(Start("smol", "evict_idle: true"),
+              FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "unloaded for it: 'old' (5 bytes); no engine that is idle"));
+}
+
+TEST_F(RetentionTest, RoomWhoseMakerDiesBeforeItAnswersIsNotMadeTwiceButUsed) {
+  const auto* make_room = inference::v1::MakeRoomRequest::descriptor()->file()->service(0)->FindMethodByName("MakeRoom");
+  EXPECT_FALSE(UnitOptions(*make_room).idempotent()) << "or the client would repeat it, and others would be unloaded";
+  Model("smol", "");
+  around_.no_memory = true;
+  around_.room_answer_is_lost = true;
+  around_.idle = {{"old", 5}};
+  EXPECT_THAT(Start("smol", "evict_idle: true"), IsOk());
+  EXPECT_EQ(around_.rooms, 1);
+}
+
+TEST_F(RetentionTest, AStopAndTheEndOfTheServiceDoNotWaitForOthersToMakeRoom) {
+  Model("smol", "");
+  around_.no_memory = true;
+  around_.room_takes_forever = true;
+  std::optional<absl::StatusOr<v1::StartResponse>> started;
+  service_->spawn(StartInPlaceOfIdleOnes("smol", &started));
+  ASSERT_TRUE(Eventually([&] { return around_.rooms == 1; }));
+  bool stopped = false;
+  service_->spawn(StopInBackground("smol", &stopped));
+  EXPECT_TRUE(Eventually([&] { return stopped && started.has_value(); }, absl::Seconds(30)));
+  EXPECT_THAT(started.value_or(absl::UnknownError("")), FailsWith(v1::ENGINE_START_FAILED, "was stopped"));
+
+  started.reset();
+  service_->spawn(StartInPlaceOfIdleOnes("smol", &started));
+  ASSERT_TRUE(Eventually([&] { return around_.rooms == 2; }));
+  bool drained = false;
+  service_->spawn(DrainInBackground(&drained));
+  EXPECT_TRUE(Eventually([&] { return drained && started.has_value(); }, absl::Seconds(30)));
+  EXPECT_EQ(started.value_or(absl::UnknownError("")).status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(RetentionTest, WhatWasLoadedOnDemandAndHasDiedIsNotBroughtBackIntoMemoryThatAnotherHas) {

@@ -45,6 +45,7 @@ class FakeEngines : public EngineDirectory {
  public:
   Task<absl::StatusOr<std::vector<Endpoint>>> Endpoints(const CallContext&) override {
     ++reads;
+    if (reading) co_await reading();
     if (!failure.ok()) co_return failure;
     co_return endpoints;
   }
@@ -61,6 +62,7 @@ class FakeEngines : public EngineDirectory {
     co_return absl::OkStatus();
   }
 
+  std::function<Task<void>()> reading;  // which takes so long
   std::vector<Endpoint> endpoints;
   std::vector<std::pair<std::string, UnloadReason>> unloads;
   std::function<Task<absl::Status>(std::string, int64_t)> unload;

@@ -170,11 +170,15 @@ Task<absl::StatusOr<v1::MakeRoomResponse>> InferenceUnits::MakeRoom(CallContext&
   CO_ASSIGN_OR_RETURN(const Loader::Room room, co_await router_.loader().MakeIdleRoom(call, request.memory_bytes(),
                                                                                       request.only_look()));
   v1::MakeRoomResponse response;
-  for (const EngineTable::Used& one : room.engines) {
-    v1::IdleEngine& engine = *response.add_engines();
-    engine.set_instance_id(one.instance_id);
-    engine.set_memory_bytes(one.memory);
-  }
+  const auto fill = [](const std::vector<EngineTable::Used>& from, auto& to) {
+    for (const EngineTable::Used& one : from) {
+      v1::IdleEngine& engine = *to.Add();
+      engine.set_instance_id(one.instance_id);
+      engine.set_memory_bytes(one.memory);
+    }
+  };
+  fill(room.engines, *response.mutable_engines());
+  fill(room.unloaded, *response.mutable_unloaded());
   response.set_enough(room.enough);
   co_return response;
 }

@@ -138,10 +138,7 @@ Task<absl::Status> Loader::Run(CallContext call, std::string model_id) {
 Task<absl::Status> Loader::Start(CallContext& call, Demand& demand) {
   absl::Time away_since = absl::InfiniteFuture();
   while (true) {
-    // Memory that was freed for another is the other's.
-    while (taking_ != nullptr && taking_ != &demand && absl::Now() < taking_until_) {
-      co_await Await(in_line_, std::min(taking_until_, absl::Now() + settings_.try_again));
-    }
+    co_await AwaitTaking(demand);
     const absl::Time begun = absl::Now();
     absl::Status status = co_await engines_.Start(call, demand.model);
     if (taking_ == &demand) taking_ = nullptr;
@@ -171,18 +168,21 @@ Task<absl::Status> Loader::MakeRoom(CallContext& call, Demand& demand, int64_t m
   demand.missing = absl::StrCat("model '", demand.model, "' needs ", Megabytes(missing), " more memory than is free");
   const absl::Time try_again = absl::Now() + settings_.try_again;
   bool read = false;
+  bool waited = false;
   while (true) {
     if (waiting_[demand.model] == 0) co_return Error(unit::v1::CANCELLED, "nobody waits for the model any more");
     if (absl::Now() >= call.deadline) co_return NoRoom(demand);
     if (absl::Now() >= try_again) co_return absl::OkStatus();
-    if (line_.front() != &demand) {
+    if (line_.front() != &demand || IsTaken(demand)) {
+      waited = true;
       co_await Await(in_line_, try_again);
       continue;
     }
     const std::vector<EngineTable::Used> engines = Look();
     const EvictionPlan plan = PlanEviction({engines.begin(), engines.end()}, missing, settings_.turns, absl::Now());
     if (!plan.possible && demands_.size() == line_.size()) {
-      // Nobody is being loaded who will have to make room in turn.
+      // Nobody is being loaded who will have to make room in turn. What was waited for may have freed memory as it went.
+      if (waited) co_return absl::OkStatus();
       if (read && demand.patience == 0) co_return NoRoom(demand);
       if (read) {
         // What an engine has freed may take a moment to be seen.
@@ -204,16 +204,19 @@ Task<absl::Status> Loader::MakeRoom(CallContext& call, Demand& demand, int64_t m
     if (!plan.unload.empty()) {
       taking_ = &demand;
       taking_until_ = absl::InfiniteFuture();
-      const bool done = co_await UnloadAll(call, Chosen(engines, plan), demand.closed);
-      if (done) {
-        for (const std::string& instance : plan.unload) std::erase(demand.closed, instance);
+      const std::vector<EngineTable::Used> gone = co_await UnloadAll(call, Chosen(engines, plan), demand.closed);
+      for (const EngineTable::Used& engine : gone) {
+        std::erase(demand.closed, engine.instance_id);
+        missing -= engine.memory;
+      }
+      if (gone.size() == plan.unload.size()) {
         demand.patience = kTriesAfterUnload;
         demand.missing.clear();
         // Enough for a start to take what is free; how long the model then loads is nobody else's affair.
         taking_until_ = absl::Now() + settings_.try_again;
         co_return absl::OkStatus();
       }
-      taking_ = nullptr;
+      if (taking_ == &demand) taking_ = nullptr;
       Wake(in_line_);
       continue;
     }
@@ -221,6 +224,7 @@ Task<absl::Status> Loader::MakeRoom(CallContext& call, Demand& demand, int64_t m
       table_.Close(instance);
       demand.closed.push_back(instance);
     }
+    waited = true;
     co_await Await(in_line_, std::min(plan.look_again, try_again));
   }
 }
@@ -234,41 +238,71 @@ Task<absl::StatusOr<Loader::Room>> Loader::MakeIdleRoom(CallContext call, int64_
 }
 
 // Who asks for this is no request that can wait for others to end: what is in use counts as taken.
-Task<absl::Status> Loader::FindIdleRoom(CallContext call, int64_t bytes, bool only_look, std::shared_ptr<Room> found) {
+Task<absl::Status> Loader::FindIdleRoom(CallContext call, int64_t bytes, bool only_look, std::weak_ptr<Room> asked) {
   Demand demand(*this, "");
   (co_await table_.ReadAnew(call)).IgnoreError();
-  Room& room = *found;
-  for (const EngineTable::Used& engine : Look()) {
-    const bool used = engine.closed || engine.in_flight > 0 || engine.queued > 0;  // closed: it makes room for another
-    if (engine.evictable && engine.memory > 0 && !used) room.engines.push_back(engine);
-  }
   TurnPolicy at_once = settings_.turns;
   at_once.shortest_linger = at_once.longest_linger = absl::ZeroDuration();
-  const EvictionPlan plan = PlanEviction({room.engines.begin(), room.engines.end()}, bytes, at_once, absl::Now());
-  room.enough = plan.possible;
-  if (!plan.possible) co_return absl::OkStatus();
-  room.engines = Chosen(room.engines, plan);
-  if (only_look) co_return absl::OkStatus();
-  taking_ = &demand;
-  taking_until_ = absl::InfiniteFuture();
-  room.enough = co_await UnloadAll(call, room.engines, {});
-  co_return absl::OkStatus();
+  while (true) {
+    if (!only_look) co_await AwaitTaking(demand);
+    const std::shared_ptr<Room> room = asked.lock();
+    if (room == nullptr) co_return Error(unit::v1::CANCELLED, "nobody waits for room any more");
+    const std::vector<EngineTable::Used> idle = Idle();
+    const EvictionPlan plan = PlanEviction({idle.begin(), idle.end()}, bytes, at_once, absl::Now());
+    room->enough = !plan.unload.empty();
+    if (!room->enough || only_look) {
+      room->engines = room->enough ? Chosen(idle, plan) : idle;
+      co_return absl::OkStatus();
+    }
+    taking_ = &demand;
+    taking_until_ = absl::InfiniteFuture();
+    for (EngineTable::Used& engine : co_await UnloadAll(call, Chosen(idle, plan), {})) {
+      bytes -= engine.memory;
+      room->unloaded.push_back(std::move(engine));
+    }
+    if (bytes <= 0) co_return absl::OkStatus();
+  }
+}
+
+// What may go at once: nobody uses it, or has had it loaded and is about to.
+std::vector<EngineTable::Used> Loader::Idle() {
+  std::vector<EngineTable::Used> idle;
+  for (EngineTable::Used& engine : Look()) {
+    const bool wanted = std::any_of(engine.models.begin(), engine.models.end(), [this](const std::string& model) {
+      const auto waiting = waiting_.find(model);
+      return waiting != waiting_.end() && waiting->second > 0;
+    });
+    const bool used = engine.closed || engine.in_flight > 0 || engine.queued > 0;  // closed: it makes room for another
+    if (engine.evictable && engine.memory > 0 && !used && !wanted) idle.push_back(std::move(engine));
+  }
+  return idle;
+}
+
+// Memory that was freed for another is the other's.
+bool Loader::IsTaken(const Demand& demand) const {
+  return taking_ != nullptr && taking_ != &demand && absl::Now() < taking_until_;
+}
+
+Task<void> Loader::AwaitTaking(const Demand& demand) {
+  while (IsTaken(demand)) co_await Await(in_line_, std::min(taking_until_, absl::Now() + settings_.try_again));
 }
 
 // All at once: while the first one stops, the others get nothing in hand. Ends with the first that is not unloaded; those
-// after it serve on, unless they are to stay closed.
-Task<bool> Loader::UnloadAll(CallContext call, std::vector<EngineTable::Used> engines,
-                             const std::vector<std::string>& stay_closed) {
+// after it serve on, unless they are to stay closed. Returns what is gone.
+Task<std::vector<EngineTable::Used>> Loader::UnloadAll(CallContext call, std::vector<EngineTable::Used> engines,
+                                                       const std::vector<std::string>& stay_closed) {
   for (const EngineTable::Used& engine : engines) table_.Close(engine.instance_id);
+  std::vector<EngineTable::Used> gone;
   bool done = true;
   for (const EngineTable::Used& engine : engines) {
     if (done) {
       done = co_await Unload(call, engine.instance_id, engine.generation, UnloadReason::kRoom);
+      if (done) gone.push_back(engine);
     } else if (std::find(stay_closed.begin(), stay_closed.end(), engine.instance_id) == stay_closed.end()) {
       table_.Reopen(engine.instance_id);
     }
   }
-  co_return done;
+  co_return gone;
 }
 
 // False if it is not, because somebody wants to keep it.

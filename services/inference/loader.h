@@ -61,10 +61,11 @@ class Loader {
   Task<absl::Status> Load(CallContext call, std::string model_id);
 
   // Unloads, or only names, as many engines as it takes of those that make room and are not in use; none, but names them
-  // all, if they are not enough.
+  // all, if they are not enough. The place of one that turns out to be wanted is taken by others.
   struct Room {
-    std::vector<EngineTable::Used> engines;
-    bool enough = false;
+    std::vector<EngineTable::Used> engines;   // that are there still
+    bool enough = false;                      // what was unloaded, or would be
+    std::vector<EngineTable::Used> unloaded;  // also if they are not enough after all
   };
   Task<absl::StatusOr<Room>> MakeIdleRoom(CallContext call, int64_t bytes, bool only_look);
 
@@ -98,10 +99,14 @@ class Loader {
   Task<absl::Status> Run(CallContext call, std::string model_id);
   Task<absl::Status> Start(CallContext& call, Demand& demand);
   Task<absl::Status> MakeRoom(CallContext& call, Demand& demand, int64_t missing);
-  Task<absl::Status> FindIdleRoom(CallContext call, int64_t bytes, bool only_look, std::shared_ptr<Room> room);
+  Task<absl::Status> FindIdleRoom(CallContext call, int64_t bytes, bool only_look, std::weak_ptr<Room> asked);
+  std::vector<EngineTable::Used> Idle();
+  // Others have just made room for somebody else, or are about to.
+  bool IsTaken(const Demand& demand) const;
+  Task<void> AwaitTaking(const Demand& demand);
   Task<bool> Unload(CallContext call, std::string instance_id, int64_t generation, UnloadReason reason);
-  Task<bool> UnloadAll(CallContext call, std::vector<EngineTable::Used> engines,
-                       const std::vector<std::string>& stay_closed);
+  Task<std::vector<EngineTable::Used>> UnloadAll(CallContext call, std::vector<EngineTable::Used> engines,
+                                                 const std::vector<std::string>& stay_closed);
   using Waiters = std::list<Waiter*>;
   Task<void> Await(Waiters& waiters, absl::Time until);
   static void Wake(const Waiters& waiters);
@@ -122,7 +127,7 @@ class Loader {
   std::map<std::string, absl::Time> kept_;                           // not to be tried before
   std::list<Demand*> demands_;                                       // all
   std::list<Demand*> line_;                                          // those that find no memory
-  Demand* taking_ = nullptr;                                         // for whom room has just been made
+  Demand* taking_ = nullptr;                                         // for whom room has just been made, or is being
   absl::Time taking_until_;                                          // how long others leave it to that one
   Waiters in_line_;
   Waiters watching_;  // for engines that are idle

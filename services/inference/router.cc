@@ -50,6 +50,8 @@ absl::Status NotReady(const ModelRecord& model) {
                {{"model", model.id}, {"engine", model.engine}});
 }
 
+absl::Status ProcessEnds() { return absl::CancelledError("the process ends"); }
+
 }  // namespace
 
 Router::Lease& Router::Lease::operator=(Lease&& other) noexcept {
@@ -154,7 +156,11 @@ Task<absl::Status> Router::EnsureReplica(const CallContext& call, const ModelRec
 
 // A reading that is under way may be from before now.
 Task<absl::Status> Router::ReadAnew(CallContext call) {
-  if (reading_ != nullptr && !reading_->done()) (co_await Refresh(call)).IgnoreError();
+  if (reading_ != nullptr && !reading_->done()) {
+    const std::weak_ptr<Router*> alive = self_;
+    (co_await Refresh(call)).IgnoreError();
+    if (alive.expired()) co_return ProcessEnds();
+  }
   co_return co_await Refresh(call);
 }
 
@@ -177,6 +183,7 @@ Task<absl::Status> Router::ReadUntilKnown(CallContext call) {
     if (alive.expired()) break;
     lost_ = false;
     read = co_await ReadAnew(call);
+    if (alive.expired()) break;
     pause = read.ok() ? pause_ : std::min(pause * 2, kLongestPause);
   }
   co_return read;
@@ -254,7 +261,9 @@ Task<absl::Status> Router::Refresh(CallContext call) {
 }
 
 Task<absl::Status> Router::Read(CallContext call) {
+  const std::weak_ptr<Router*> alive = self_;
   CO_ASSIGN_OR_RETURN(std::vector<Endpoint> endpoints, co_await engines_.Endpoints(call));
+  if (alive.expired()) co_return ProcessEnds();
   Apply(std::move(endpoints));
   co_return absl::OkStatus();
 }

@@ -288,6 +288,26 @@ TEST_F(RouterTest, ModelsThatRunAreServedWhileTheModelServiceIsAway) {
   EXPECT_EQ(Acquire("nope").status().message(), "down");
 }
 
+TEST_F(RouterTest, WhoReadsWhichEnginesRunMayOutliveTheRouter) {
+  auto router = std::make_unique<Router>(loop_, models_, engines_, true, LoaderSettings{.pause = absl::Milliseconds(1)});
+  engines_.endpoints = {EndpointOf("a", "chatty")};
+  Leased lease = testing::Run(loop_, router->Acquire(call_, "chatty", Ask::kChat));
+  ASSERT_THAT(lease, IsOk());
+  const int reads = engines_.reads;
+  Waiter answered(loop_), longer(loop_);
+  engines_.reading = [&]() -> Task<void> { co_await answered.Wait(absl::InfiniteFuture()); };
+  boost::asio::co_spawn(loop_, router->Refresh(call_), boost::asio::detached);
+  RunUntil([&] { return engines_.reads == reads + 1; });
+  lease->MarkLost();  // asks as soon as this reading is over
+  lease->Release();
+  testing::Run(loop_, longer.Wait(absl::Now() + absl::Milliseconds(50)));
+  router.reset();
+  answered.Wake();
+  loop_.restart();
+  loop_.run();
+  EXPECT_EQ(engines_.reads, reads + 1);
+}
+
 TEST_F(RouterTest, ALeaseMayOutliveTheRouter) {
   auto router = std::make_unique<Router>(loop_, models_, engines_, true);
   engines_.endpoints = {EndpointOf("a", "chatty")};
