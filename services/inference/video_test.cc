@@ -194,7 +194,8 @@ TEST_F(LargeVideosTest, WhatIsOldIsSweptAway) {
   bool ended = false;
   boost::asio::co_spawn(loop_, SweepVideos(large_),
                         boost::asio::bind_cancellation_slot(stop.slot(), [&](std::exception_ptr) { ended = true; }));
-  Until([&] { return Names().size() == 3; });
+  loop_.restart();
+  loop_.poll();  // it begins with a look
   EXPECT_THAT(Names(), ElementsAre("film.mp4", "video_2.mp4", "video_4"));
   stop.emit(boost::asio::cancellation_type::terminal);
   Until([&] { return ended; });

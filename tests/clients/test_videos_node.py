@@ -1,7 +1,9 @@
 """Videos through OpenAI's official client for Node, from a stand-in for an engine (support/video_engine): the ones that are
 real need a GPU."""
 import json
+import os
 import pathlib
+import time
 
 import pytest
 
@@ -41,6 +43,10 @@ def cinema():
             "name: cinema\ntype: cinema\ndescription: Makes videos.\ndialect: openai\nmodel_types: [video]\nown_models: true\n"
             f"models: [{{name: reel, type: video}}]\ninstall: {{detect: [{ENGINE}]}}\nlaunch: {{args: ['{{port}}']}}\nmemory: 1MB\n"
             "health: {path: /health}\n")
+        old = cluster.data_dir / "videos" / "video_of_last_week.mp4"
+        old.parent.mkdir()
+        old.write_bytes(b"old")
+        os.utime(old, (0, time.time() - 7 * 24 * 3600))
         cluster.start()
         yield cluster
 
@@ -68,6 +74,22 @@ tell([first, last, seen, content.headers.get("content-type"), await content.text
     assert ["in_progress", 50] in seen, seen
     assert content == "video/mp4"
     assert json.loads(bytes_of) == {"model": "reel", "prompt": "Waves on a beach.", "seconds": "4", "size": "1280x720"}
+
+
+def test_the_files_of_last_week_are_gone_after_a_start(cinema):
+    assert list((cinema.data_dir / "videos").iterdir()) == []
+
+
+def test_a_video_that_no_message_holds_is_downloaded_from_its_file(cinema):
+    size, asked = runner(cinema)("""
+const [video] = await ended(await client.videos.create({ model, prompt: "A long film." }));
+const bytes = Buffer.from(await (await client.videos.downloadContent(video.id)).arrayBuffer());
+tell([bytes.length, JSON.parse(bytes.toString())]);
+""")
+    assert size > 61 << 20
+    assert asked == {"model": "reel", "prompt": "A long film."}
+    [file] = (cinema.data_dir / "videos").iterdir()
+    assert file.stat().st_size == size
 
 
 def test_a_picture_to_begin_from_arrives_as_a_file(program):
