@@ -202,7 +202,7 @@ TEST_F(TranslationTest, WhoMayCallIsDecidedAsForUnitsAndSaidInEachForm) {
 TEST_F(TranslationTest, AnAnswerThatEndsBeforeItBeginsIsNoDefectOfTheGateway) {
   const http::Response response = Ask("POST", "/v1/chat/completions", R"({"model": "m", "messages": []})");
   EXPECT_EQ(response.status, 503) << "/v1/* is passed on, and nothing comes back";
-  EXPECT_EQ(json::parse(response.body)["error"]["code"], "UNAVAILABLE");
+  EXPECT_EQ(json::parse(response.body)["error"]["code"], "unavailable");
 }
 
 TEST_F(TranslationTest, WhatIsNotThereIsSaidInEachForm) {
