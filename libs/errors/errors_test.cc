@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "aima/resource/v1/resource.pb.h"
+#include "libs/errors/missing_memory.h"
+
 namespace aima {
 namespace {
 
@@ -20,6 +23,21 @@ TEST(Errors, AReasonKeepsItsCodeRemedyAndMetadataAcrossTheWire) {
   EXPECT_THAT(details.remedy, testing::HasSubstr("try again"));
   EXPECT_EQ(details.metadata.at("limit"), "8");
   EXPECT_EQ(HttpStatusOf(received), 429);
+}
+
+TEST(Errors, HowMuchMemoryIsMissingIsKnownWhereTheLedgerSaysIt) {
+  using resource::v1::RESOURCE_INSUFFICIENT;
+  const auto missing = [](Metadata metadata) {
+    return MissingMemory(Error(RESOURCE_INSUFFICIENT, "full", std::move(metadata)));
+  };
+  EXPECT_EQ(missing({{"class", "memory_bytes"}, {"needed", "7"}, {"available", "4"}}), 3);
+  EXPECT_EQ(missing({{"class", "memory_bytes"}, {"needed", "7"}, {"available", "9"}}), 1) << "it was refused all the same";
+  EXPECT_EQ(missing({{"class", "gpus"}, {"needed", "7"}, {"available", "4"}}), std::nullopt);
+  EXPECT_EQ(missing({{"class", "memory_bytes"}, {"needed", "7"}}), std::nullopt);
+  EXPECT_EQ(missing({{"class", "memory_bytes"}, {"needed", "7"}, {"available", "some"}}), std::nullopt);
+  EXPECT_EQ(MissingMemory(Error(OVERLOADED, "busy", {{"class", "memory_bytes"}, {"needed", "7"}, {"available", "4"}})),
+            std::nullopt);
+  EXPECT_EQ(MissingMemory(absl::OkStatus()), std::nullopt);
 }
 
 TEST(Errors, InvalidInputNamesEveryWrongField) {

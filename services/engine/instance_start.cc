@@ -1,5 +1,4 @@
 // How an instance is started (instance.h).
-#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
@@ -16,6 +15,7 @@
 #include "libs/base/ids.h"
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "libs/errors/missing_memory.h"
 #include "libs/process/log_file.h"
 #include "libs/process/port.h"
 #include "services/engine/instance.h"
@@ -29,6 +29,9 @@ using namespace boost::asio::experimental::awaitable_operators;  // NOLINT: oper
 constexpr absl::Duration kStoreAgain = absl::Seconds(1);
 constexpr absl::Duration kWaitingStep = absl::Milliseconds(100);
 constexpr int kPortTries = 5;
+// How a request wanted to have its model loaded is remembered for this long when there is no memory; inference tries more
+// often than that.
+constexpr absl::Duration kUnmetFor = absl::Minutes(1);
 // So often idle engines are unloaded for one start.
 constexpr int kMostRooms = 3;
 constexpr int kDefaultContext = 4096;
@@ -58,17 +61,6 @@ v1::InstanceConfig FillIn(const StartOrder& order) {
     config.set_context_length(std::min(wanted, kDefaultContext));
   }
   return config;
-}
-
-// Bytes; 0 if it is not memory that is missing.
-int64_t MissingMemory(const absl::Status& refused) {
-  if (!HasReason(refused, resource::v1::RESOURCE_INSUFFICIENT)) return 0;
-  Metadata metadata = DetailsOf(refused).metadata;
-  int64_t needed = 0;
-  int64_t available = 0;
-  const bool known = metadata["class"] == "memory_bytes" && absl::SimpleAtoi(metadata["needed"], &needed) &&
-                     absl::SimpleAtoi(metadata["available"], &available);
-  return known ? std::max<int64_t>(1, needed - available) : 0;
 }
 
 std::string NamesOf(const Neighbours::Room::Engines& engines) {
@@ -161,6 +153,8 @@ Task<bool> Instance::WithdrawQuietly(CallContext& call, const Record& before, co
     record_.next_start_at.reset();
     co_return false;
   }
+  unmet_ = record_.requested;
+  unmet_until_ = absl::Now() + kUnmetFor;
   const std::string run = record_.run;
   record_ = before;
   record_.run = run;
@@ -253,8 +247,8 @@ Task<absl::StatusOr<std::string>> Instance::ReserveOrMakeRoom(CallContext& call,
     absl::StatusOr<std::string> slot =
         co_await around_.neighbours.Reserve(call, record_.instance_id, record_.memory_bytes, record_.run);
     const bool for_a_request = order.retention.on_demand && !order.evict_idle;
-    const int64_t missing = slot.ok() || for_a_request ? 0 : MissingMemory(slot.status());
-    if (missing == 0) co_return slot;
+    const std::optional<int64_t> missing = MissingMemory(slot.status());
+    if (!missing || for_a_request) co_return slot;
     if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StoppedEarly();
     if (absl::Now() < freed_by) {
       co_await PauseOrEnd(kWaitingStep);
@@ -263,7 +257,7 @@ Task<absl::StatusOr<std::string>> Instance::ReserveOrMakeRoom(CallContext& call,
     // Others may have taken what was freed.
     const bool evict = order.evict_idle && rooms++ < kMostRooms;
     absl::StatusOr<Neighbours::Room> room = absl::CancelledError();
-    const auto ask = [&]() -> Task<void> { room = co_await around_.neighbours.MakeRoom(call, missing, !evict); };
+    const auto ask = [&]() -> Task<void> { room = co_await around_.neighbours.MakeRoom(call, *missing, !evict); };
     // Others take minutes to end, and need this service for it; a stop, which waits for this start, does not wait for them.
     co_await (ask() || UntilStopping());
     if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StoppedEarly();

@@ -159,6 +159,22 @@ TEST_F(RetentionTest, WhatIsToBeLoadedOnDemandAndFindsNoMemoryIsNotAFailedInstan
   EXPECT_EQ(Get("other").status(), v1::INSTANCE_STATUS_FAILED) << "somebody wanted this one";
 }
 
+TEST_F(RetentionTest, HowARequestThatFoundNoMemoryWantedItsModelHoldsWhenInferenceHasMadeRoom) {
+  Model("smol", "");
+  around_.no_memory = true;
+  around_.idle = {{"old", 5}};
+  EXPECT_THAT(Start("smol", "on_demand: true config { context_length: 768 }"),
+              FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "full"));
+  EXPECT_THAT(Start("smol", "on_demand: true"), FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "full"));
+  EXPECT_EQ(around_.rooms, 0);
+  around_.no_memory = false;
+  ASSERT_THAT(Start("smol", "on_demand: true"), IsOk());
+  EXPECT_EQ(Get("smol").config().context_length(), 768);
+  ASSERT_THAT(Stop("smol"), IsOk());
+  ASSERT_THAT(Start("smol", "on_demand: true"), IsOk());
+  EXPECT_EQ(Get("smol").config().context_length(), 4096) << "as any other: nobody has asked for anything else";
+}
+
 TEST_F(RetentionTest, WhoStartsAnEngineAndFindsNoMemoryIsToldWhoCouldBeUnloaded) {
   Model("smol", "");
   around_.no_memory = true;

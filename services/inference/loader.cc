@@ -1,6 +1,5 @@
 #include "services/inference/loader.h"
 
-#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 #include <absl/time/clock.h>
@@ -10,9 +9,9 @@
 #include <optional>
 
 #include "aima/engine/v1/engine.pb.h"
-#include "aima/resource/v1/resource.pb.h"
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "libs/errors/missing_memory.h"
 
 namespace aima::inference {
 namespace {
@@ -34,21 +33,6 @@ absl::Time ShortOf(absl::Time deadline) {
 // The engine service, or something that it needs, is away for a moment. What it was told may have been done.
 bool IsAway(const absl::Status& status) {
   return HasReason(status, unit::v1::UNAVAILABLE) || HasReason(status, unit::v1::OUTCOME_UNKNOWN);
-}
-
-int64_t Number(const Metadata& metadata, const std::string& key) {
-  const auto found = metadata.find(key);
-  int64_t value = 0;
-  return found != metadata.end() && absl::SimpleAtoi(found->second, &value) ? value : 0;
-}
-
-// Bytes; nothing if it is not memory that is missing.
-std::optional<int64_t> MissingMemory(const absl::Status& status) {
-  if (!HasReason(status, resource::v1::RESOURCE_INSUFFICIENT)) return std::nullopt;
-  const Metadata metadata = DetailsOf(status).metadata;
-  const auto what = metadata.find("class");
-  if (what == metadata.end() || what->second != "memory_bytes") return std::nullopt;
-  return std::max<int64_t>(1, Number(metadata, "needed") - Number(metadata, "available"));
 }
 
 std::vector<EngineTable::Used> Chosen(const std::vector<EngineTable::Used>& engines, const EvictionPlan& plan) {

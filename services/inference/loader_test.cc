@@ -287,22 +287,24 @@ TEST_F(LoaderTest, WhereNoOtherCanTakeThePlaceOfAnEngineThatIsWantedWhatIsGoneIs
 }
 
 TEST_F(LoaderTest, WhatAnEvictionThatIsCutShortHasFreedIsNotFreedAgain) {
-  memory_ = 300;
-  for (const char* model : {"a", "b", "c"}) ASSERT_THAT(Acquire(model), IsOk());
-  models_.Add("d", v1::MODEL_TYPE_LLM);
+  for (const char* model : {"d", "large"}) models_.Add(model, v1::MODEL_TYPE_LLM);
+  Restart();
+  memory_ = 400;
   engines_.start = [this](std::string model) -> Task<absl::Status> {
     const int64_t free = memory_ - 100 * static_cast<int64_t>(engines_.endpoints.size());
-    if (free >= 200) co_return co_await StartModel(model);
-    co_return Error(resource::v1::RESOURCE_INSUFFICIENT, "too little",
-                    {{"class", "memory_bytes"}, {"needed", "200"}, {"available", absl::StrCat(free)}});
+    if (model == "large" && free < 200) {
+      co_return Error(resource::v1::RESOURCE_INSUFFICIENT, "too little",
+                      {{"class", "memory_bytes"}, {"needed", "200"}, {"available", absl::StrCat(free)}});
+    }
+    co_return co_await StartModel(model);
   };
   engines_.unload = [&](std::string instance, int64_t) -> Task<absl::Status> {
     if (instance == "b") co_return Error(engine::v1::ENGINE_INSTANCE_KEPT, "it is pinned");
     Remove(instance);
     co_return absl::OkStatus();
   };
-  Restart();  // which knows of `d`
-  EXPECT_THAT(Acquire("d"), IsOk());
+  for (const char* model : {"a", "b", "c", "d"}) ASSERT_THAT(Acquire(model), IsOk());
+  EXPECT_THAT(Acquire("large"), IsOk());
   EXPECT_THAT(engines_.unloads, ElementsAre(Pair("a", UnloadReason::kRoom), Pair("b", UnloadReason::kRoom),
                                             Pair("c", UnloadReason::kRoom)));
 }

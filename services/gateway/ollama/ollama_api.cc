@@ -152,18 +152,19 @@ Task<absl::Status> OllamaApi::Load(TranslatedVisit& visit, Kind kind, const Aske
   co_return co_await Answer(visit, EmptyAnswer(kind, asked.model, "load"));
 }
 
-// Where this fails, such as for want of memory that others use, the question itself loads the model when it is its turn, or
-// says what is wrong.
+// Says how a model is to be loaded that is not. Nobody is unloaded for that: the question itself has inference make room
+// when it is its turn, and the engine service remembers until then what was asked for here. What has failed to start is left
+// to inference, too, which tries less and less often and says what is wrong; it loads such a model as it loads any.
 Task<void> OllamaApi::LoadAs(TranslatedVisit& visit, const std::string& id, const Asked& asked) {
   if (asked.load.is_null() || !parts().auto_start) co_return;
   const std::string unit = visit.unit;
   const absl::StatusOr<json> engines = co_await Run(visit, "engine.list", json::object());
-  bool is_there = !engines.ok();
+  bool is_there = !engines.ok();  // or was a moment ago, and failed
   for (const json& engine : engines.ok() ? engines->value("items", json::array()) : json::array()) {
     for (const json& instance : engine.value("instances", json::array())) {
       const std::string status = instance.value("status", "");
-      const bool live = status == "starting" || status == "running" || status == "stopping";
-      is_there = is_there || (live && instance.value("model_id", "") == id);
+      const bool startable = status != "starting" && status != "running" && status != "stopping" && status != "failed";
+      is_there = is_there || (!startable && instance.value("model_id", "") == id);
     }
   }
   if (!is_there) {
@@ -179,7 +180,7 @@ Task<void> OllamaApi::LoadAs(TranslatedVisit& visit, const std::string& id, cons
     const json details = model->value("details", json::object());
     const auto made_for = details.value("context_length", int64_t{0});
     if (made_for > 0 && config.value("context_length", int64_t{0}) > made_for) config["context_length"] = made_for;
-    json input = {{"model_id", id}, {"on_demand", true}, {"evict_idle", true}, {"config", std::move(config)}};
+    json input = {{"model_id", id}, {"on_demand", true}, {"config", std::move(config)}};
     (co_await Run(visit, "engine.start", std::move(input))).status().IgnoreError();
   }
   visit.unit = unit;
