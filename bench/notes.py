@@ -6,7 +6,7 @@ LIMITS = {
           "aima-inference are spread over the reading of server-sent events and their JSON. An engine takes thousands of times as "
           "long to make them.",
     "TTFT": "while it reads a prompt the engine has both cores, and what passes its first token on waits for its turn: rounds of one "
-            "run scatter from -0.3 to +3 ms. Five rounds right after the table's three gave +1.4 ms, a run earlier that day +0.7 ms.",
+            "run scatter from -0.3 to +3 ms. Three runs of five rounds right after the table's one of three: +1.4, +0.9, +1.2 ms.",
     "G13": "two thirds of the samples of aima-gateway and aima-inference lie in the kernel: each token is received and sent by "
            "two processes where nginx does so once, at 50 tokens/s per stream with little to gather. The ratio moves with what "
            "else runs, for nginx then sends several tokens at a time.",
