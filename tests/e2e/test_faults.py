@@ -2,7 +2,9 @@
 import concurrent.futures
 import json
 import os
+import pathlib
 import signal
+import socket
 import time
 
 import pytest
@@ -62,6 +64,29 @@ def test_a_killed_service_loses_nothing_and_comes_back(own_cluster, victim):
             after = page["next_after"]
 
     cluster.wait(all_told, what="the events of all allocations")
+
+
+def test_services_serve_on_while_what_started_them_is_stopped(own_cluster):
+    """As Ctrl-Z of `aima start` does it."""
+    cluster = own_cluster
+    pid = cluster.processes()["engine"]
+    environment = dict(entry.split("=", 1) for entry in
+                       pathlib.Path(f"/proc/{pid}/environ").read_bytes().decode().rstrip("\0").split("\0"))
+    supervisor = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
+            with pytest.raises(BlockingIOError):
+                while True:  # until nobody's sign of life finds room
+                    full.sendto(b"STATUS=", socket.MSG_DONTWAIT, environment["NOTIFY_SOCKET"])
+        end = time.monotonic() + 12  # each service gives two signs of life in this time
+        while time.monotonic() < end:
+            for unit in ("engine.list", "model.list", "resource.status", "device.info"):
+                cluster.execute(unit, options={"timeout": "4s"})
+            time.sleep(0.2)
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    cluster.wait(lambda: cluster.http("GET", "/api/v2/health").status == 200, what="health")
 
 
 def test_the_others_keep_serving_while_one_is_away(own_cluster):
