@@ -4,9 +4,8 @@
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
 #include "libs/unit/json_codec.h"
-#include "services/inference/fakes.h"
-#include "services/inference/inference_units.h"
 #include "services/inference/recordings.h"
+#include "services/inference/units_for_test.h"
 
 namespace aima::inference {
 namespace {
@@ -17,7 +16,7 @@ using testing::FailsWith;
 using testing::IsOk;
 using Step = ScriptedEngine::Step;
 
-class DialectTest : public ::testing::Test {
+class DialectTest : public UnitsTest {
  protected:
   explicit DialectTest(const std::string& dialect) {
     call_.deadline = absl::Now() + absl::Minutes(2);
@@ -47,16 +46,6 @@ class DialectTest : public ::testing::Test {
   // An answer of these lines.
   void Lines(const std::string& lines) { engine_.Then(ScriptedEngine::Answer(200, "application/x-ndjson", lines)); }
 
-  Loop loop_;
-  ScriptedEngine engine_{loop_};
-  FakeModels models_;
-  FakeEngines engines_;
-  FakeOutbox outbox_;
-  Router router_{loop_, models_, engines_, /*auto_start=*/true};
-  http::Client http_{loop_};
-  Dispatcher dispatcher_{loop_, router_, http_};
-  InferenceUnits units_{router_, dispatcher_, outbox_};
-  CallContext call_;
   v1::ChatRequest chat_;
   v1::CompleteRequest complete_;
   v1::EmbedRequest embed_;

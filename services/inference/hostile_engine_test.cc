@@ -6,9 +6,8 @@
 #include "libs/errors/errors.h"
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
-#include "services/inference/fakes.h"
-#include "services/inference/inference_units.h"
 #include "services/inference/scripted_engine.h"
+#include "services/inference/units_for_test.h"
 
 namespace aima::inference {
 namespace {
@@ -19,7 +18,7 @@ using testing::IsOk;
 
 constexpr char kFinish[] = R"({"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]})";
 
-class HostileEngineTest : public ::testing::Test {
+class HostileEngineTest : public UnitsTest {
  protected:
   HostileEngineTest() {
     call_.deadline = absl::Now() + absl::Minutes(2);
@@ -46,16 +45,6 @@ class HostileEngineTest : public ::testing::Test {
     return Message().ParseFromString(message.SerializeAsString());
   }
 
-  Loop loop_;
-  ScriptedEngine engine_{loop_};
-  FakeModels models_;
-  FakeEngines engines_;
-  FakeOutbox outbox_;
-  Router router_{loop_, models_, engines_, /*auto_start=*/true};
-  http::Client http_{loop_};
-  Dispatcher dispatcher_{loop_, router_, http_};
-  InferenceUnits units_{router_, dispatcher_, outbox_};
-  CallContext call_;
   v1::ChatRequest chat_;
 };
 

@@ -1,4 +1,3 @@
-#include "services/inference/inference_units.h"
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -9,8 +8,8 @@
 
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
-#include "services/inference/fakes.h"
 #include "services/inference/scripted_engine.h"
+#include "services/inference/units_for_test.h"
 
 namespace aima::inference {
 namespace {
@@ -25,7 +24,7 @@ using testing::IsOk;
 constexpr char kFinish[] = R"({"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]})";
 constexpr char kUsage[] = R"({"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}})";
 
-class InferenceUnitsTest : public ::testing::Test {
+class InferenceUnitsTest : public UnitsTest {
  protected:
   InferenceUnitsTest() {
     call_.request_id = "r1";
@@ -68,16 +67,6 @@ class InferenceUnitsTest : public ::testing::Test {
     return router_.LoadOf("chatty").replicas.empty() ? 0 : router_.LoadOf("chatty").replicas[0]->in_flight;
   }
 
-  Loop loop_;
-  ScriptedEngine engine_{loop_};
-  FakeModels models_;
-  FakeEngines engines_;
-  FakeOutbox outbox_;
-  Router router_{loop_, models_, engines_, /*auto_start=*/true};
-  http::Client http_{loop_};
-  Dispatcher dispatcher_{loop_, router_, http_};
-  InferenceUnits units_{router_, dispatcher_, outbox_};
-  CallContext call_;
   v1::ChatRequest request_;
   v1::ChatRequest stream_request_;
   FakeWriter<v1::ChatChunk> chunks_;

@@ -7,16 +7,15 @@
 
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
-#include "services/inference/fakes.h"
-#include "services/inference/inference_units.h"
 #include "services/inference/recordings.h"
+#include "services/inference/units_for_test.h"
 
 namespace aima::inference {
 
 using Json = nlohmann::json;
 using testing::IsOk;
 
-class MediaUnitsTest : public ::testing::Test {
+class MediaUnitsTest : public UnitsTest {
  protected:
   MediaUnitsTest() {
     call_.request_id = "r1";
@@ -84,16 +83,6 @@ class MediaUnitsTest : public ::testing::Test {
     EXPECT_TRUE(done());
   }
 
-  Loop loop_;
-  ScriptedEngine engine_{loop_};
-  FakeModels models_;
-  FakeEngines engines_;
-  FakeOutbox outbox_;
-  Router router_{loop_, models_, engines_, /*auto_start=*/true};
-  http::Client http_{loop_};
-  Dispatcher dispatcher_{loop_, router_, http_};
-  InferenceUnits units_{router_, dispatcher_, outbox_};
-  CallContext call_;
   v1::SynthesizeRequest speech_ = [] {
     v1::SynthesizeRequest request;
     request.set_model("voice");
