@@ -1,5 +1,6 @@
 #include "libs/base/ids.h"
 
+#include <absl/numeric/int128.h>
 #include <absl/strings/escaping.h>
 #include <absl/time/clock.h>
 #include <sys/random.h>
@@ -17,11 +18,23 @@ void FillRandom(void* out, size_t size) {
   if (getrandom(out, size, 0) != static_cast<ssize_t>(size)) std::abort();
 }
 
-// Random bytes for ids, each of which needs few: a call of the kernel for many of them. A child of fork that does not call
-// exec would repeat its parent's.
+// 128 bits: those of an id.
+using Number = absl::uint128;
+constexpr int kRandomBits = 80;
+constexpr int kStepBits = 40;
+
+// Random numbers for ids, each of which needs few bytes: a call of the kernel for many of them. A child of fork that does
+// not call exec would repeat its parent's.
 class RandomBytes {
  public:
-  unsigned char Next() {
+  Number Next(int bits) {
+    Number number = 0;
+    for (; bits > 0; bits -= 8) number = number << 8 | Byte();
+    return number;
+  }
+
+ private:
+  unsigned char Byte() {
     if (next_ == sizeof(bytes_)) {
       FillRandom(bytes_, sizeof(bytes_));
       next_ = 0;
@@ -29,7 +42,6 @@ class RandomBytes {
     return bytes_[next_++];
   }
 
- private:
   unsigned char bytes_[256];
   size_t next_ = sizeof(bytes_);
 };
@@ -38,12 +50,16 @@ class RandomBytes {
 
 std::string NewId(absl::string_view prefix) {
   static thread_local RandomBytes random;
+  static thread_local Number last = 0;
+  const uint64_t now = absl::ToUnixMillis(absl::Now());
+  // The next in the same millisecond is the last one and a random step, so that ids can be told apart and not foretold.
+  // A clock that was set back counts as the same millisecond.
+  last = now > static_cast<uint64_t>(last >> kRandomBits) ? Number{now} << kRandomBits | random.Next(kRandomBits)
+                                                          : last + 1 + random.Next(kStepBits);
   std::string id;
   id.reserve(prefix.size() + 26);
   id.append(prefix.data(), prefix.size());
-  const uint64_t now = absl::ToUnixMillis(absl::Now());
-  for (int shift = 45; shift >= 0; shift -= 5) id += kAlphabet[(now >> shift) & 31];
-  for (int i = 0; i < 16; ++i) id += kAlphabet[random.Next() & 31];
+  for (int shift = 125; shift >= 0; shift -= 5) id += kAlphabet[static_cast<int>(last >> shift) & 31];
   return id;
 }
 

@@ -4,20 +4,47 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <string>
+#include <thread>
+#include <vector>
 
 namespace aima {
 namespace {
 
-TEST(Ids, NoTwoAreTheSame) {
-  std::set<std::string> seen;
-  for (int i = 0; i < 10'000; ++i) EXPECT_TRUE(seen.insert(NewId("x_")).second);
+TEST(Ids, TheySortByAgeWithinAMillisecondToo) {
+  std::string last;
+  for (int i = 0; i < 10'000; ++i) {
+    const std::string id = NewId("evt_");
+    ASSERT_LT(last, id);
+    ASSERT_EQ(id.size(), std::string("evt_").size() + 26);
+    last = id;
+  }
 }
 
-TEST(Ids, TheySortByAge) {
-  const std::string older = NewId("evt_");
-  absl::SleepFor(absl::Milliseconds(2));
-  EXPECT_LT(older, NewId("evt_"));
-  EXPECT_EQ(older.size(), std::string("evt_").size() + 26);
+TEST(Ids, NoTwoThreadsMakeTheSame) {
+  constexpr int kThreads = 4;
+  constexpr int kIds = 2'500;
+  std::vector<std::vector<std::string>> made(kThreads);
+  std::vector<std::thread> threads;
+  for (std::vector<std::string>& ids : made) {
+    threads.emplace_back([&ids] {
+      for (int i = 0; i < kIds; ++i) ids.push_back(NewId("x_"));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::set<std::string> seen;
+  for (const std::vector<std::string>& ids : made) seen.insert(ids.begin(), ids.end());
+  EXPECT_EQ(seen.size(), size_t{kThreads * kIds});
+}
+
+TEST(Ids, TheyBeginWithTheirMillisecond) {
+  const std::string alphabet = "0123456789abcdefghjkmnpqrstvwxyz";
+  const int64_t before = absl::ToUnixMillis(absl::Now());
+  const std::string id = NewId("");
+  int64_t told = 0;
+  for (const char c : id.substr(0, 10)) told = told * 32 + static_cast<int64_t>(alphabet.find(c));
+  EXPECT_GE(told, before);
+  EXPECT_LE(told, absl::ToUnixMillis(absl::Now()));
 }
 
 TEST(Ids, SecretsHaveTwoDigitsPerByte) {
