@@ -186,7 +186,8 @@ class ServerCall : public rpc::Receiver,
     call_.unit = method_.unit;
     call_.trace_id = HeaderOf(*stream_, rpc::kTraceHeader);
     call_.request_id = HeaderOf(*stream_, rpc::kRequestHeader);
-    if (call_.principal.empty()) call_.principal = HeaderOf(*stream_, rpc::kPrincipalHeader);
+    // Services believe each other. Where callers are admitted, nobody says who he is by himself.
+    if (!server_.admission_) call_.principal = HeaderOf(*stream_, rpc::kPrincipalHeader);
     if (call_.request_id.empty()) call_.request_id = call_.trace_id.empty() ? NewId("req_") : call_.trace_id;
     if (call_.trace_id.empty()) call_.trace_id = call_.request_id;
     call_.idempotency_key = IdempotencyKeyOf(*request_);

@@ -30,7 +30,8 @@ using Middleware = std::function<Task<absl::Status>(CallContext& call, const Met
                                                     google::protobuf::Message* response,
                                                     std::function<Task<absl::Status>()> next)>;
 
-// Decides about a call before anything else is done for it; may fill in who calls. An error ends the call.
+// Decides about a call before anything else is done for it, and fills in who calls: what the caller's headers say of that
+// counts only where there is no admission. An error ends the call.
 using Admission = std::function<absl::Status(const rpc::Stream& stream, CallContext& call)>;
 
 // Serves rpcs that are not bound; returns null for those that it does not know either.

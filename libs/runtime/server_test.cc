@@ -129,6 +129,18 @@ TEST_F(ServerTest, ACallReachesItsUnitWithDefaultsAndContext) {
   EXPECT_LT(units_.last_call.TimeLeft(), absl::Seconds(11));
 }
 
+TEST_F(ServerTest, WhoIsAdmittedCannotNameItselfSomebodyElse) {
+  server_.SetAdmission([](const rpc::Stream&, CallContext&) { return absl::OkStatus(); });
+  ASSERT_THAT(Query(""), IsOk());
+  EXPECT_EQ(units_.last_call.principal, "");
+  server_.SetAdmission([](const rpc::Stream&, CallContext& call) {
+    call.principal = "key-2";
+    return absl::OkStatus();
+  });
+  ASSERT_THAT(Query(""), IsOk());
+  EXPECT_EQ(units_.last_call.principal, "key-2");
+}
+
 TEST_F(ServerTest, ABrokenRuleIsRefusedBeforeTheHandlerRuns) {
   EXPECT_THAT(Query(std::string(65, 'x')), FailsWith(unit::v1::INVALID_INPUT, "domain: has 65 bytes"));
   EXPECT_EQ(units_.started, 0);

@@ -90,6 +90,22 @@ def test_wrong_and_revoked_keys_are_refused(cluster):
     assert cluster.http("GET", "/api/v2/units", key=created["key"]).status == 401
 
 
+def test_nobody_is_who_his_headers_say(cluster):
+    """The header by which services tell each other who asks is no word of a caller's."""
+    created = json.loads(cluster.cli("key", "create", "--role", "admin", "-o", "json").stdout)
+    answer = cluster.http("POST", "/api/v2/execute", {"unit": "device.info", "options": {"async": True}}, key=created["key"])
+    operation = answer.json()["data"]["id"]
+    with GrpcClient(cluster.grpc_port) as client:
+        def ask(key=None, metadata=()):
+            return client.call("aima.gateway.v1.AIMAService.Execute", key=key, metadata=metadata, unit="operation.get",
+                               input={"operation_id": operation})
+        assert ask(key=created["key"]).success
+        claimed = ask(metadata=[("aima-principal", created["id"])])
+        assert claimed.error.code == "OPERATION_NOT_FOUND"
+        claimed = ask(key=cluster.new_key("operate"), metadata=[("aima-principal", created["id"])])
+        assert claimed.error.code == "OPERATION_NOT_FOUND"
+
+
 def test_no_secret_is_stored_or_logged(cluster):
     secret = cluster.new_key("operate")
     cluster.http("GET", "/api/v2/units", key=secret)

@@ -93,11 +93,11 @@ class GrpcClient:
     def _metadata(key):
         return [("authorization", f"Bearer {key}")] if key else []
 
-    def call(self, rpc, key=None, timeout=30, **fields):
+    def call(self, rpc, key=None, timeout=30, metadata=(), **fields):
         path, request, response = self._messages(rpc)
         method = self.channel.unary_unary(path, request_serializer=request.SerializeToString,
                                           response_deserializer=response.FromString)
-        return method(json_format.ParseDict(fields, request()), timeout=timeout, metadata=self._metadata(key))
+        return method(json_format.ParseDict(fields, request()), timeout=timeout, metadata=[*self._metadata(key), *metadata])
 
     def stream(self, rpc, key=None, timeout=30, **fields):
         path, request, response = self._messages(rpc)
