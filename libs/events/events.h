@@ -70,7 +70,7 @@ struct StoredReply {
   std::string response;     // serialized
 };
 
-// The reply to the command of the call's unit with the call's idempotency key, if there is one.
+// The reply that the call's principal got for the call's unit and idempotency key, if there is one.
 Task<absl::StatusOr<std::optional<StoredReply>>> FindReply(pg::Database& db, const CallContext& call);
 
 // Keeps a reply that the handler has not committed with its change. Replies are kept for two days. A failure is

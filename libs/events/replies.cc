@@ -8,16 +8,15 @@
 namespace aima::events {
 namespace {
 
-constexpr pg::Statement kRemember{
-    "idempotency_remember", "INSERT INTO idempotency (unit, key, fingerprint, response) VALUES ($1, $2, $3, $4)"};
-constexpr pg::Statement kKeep{"idempotency_keep",
-                              "INSERT INTO idempotency (unit, key, fingerprint, response) VALUES ($1, $2, $3, $4) "
-                              "ON CONFLICT DO NOTHING"};
-constexpr pg::Statement kFind{"idempotency_find",
-                              "SELECT unit, fingerprint, response FROM idempotency WHERE unit = $1 AND key = $2"};
+#define REPLY_INSERT "INSERT INTO idempotency (principal, unit, key, fingerprint, response) VALUES ($1, $2, $3, $4, $5)"
+
+constexpr pg::Statement kRemember{"idempotency_remember", REPLY_INSERT};
+constexpr pg::Statement kKeep{"idempotency_keep", REPLY_INSERT " ON CONFLICT DO NOTHING"};
+constexpr pg::Statement kFind{
+    "idempotency_find", "SELECT unit, fingerprint, response FROM idempotency WHERE principal = $1 AND unit = $2 AND key = $3"};
 
 pg::Values ValuesOf(const CallContext& call, const google::protobuf::Message& response) {
-  return {call.unit, call.idempotency_key, call.fingerprint, pg::Bytes{response.SerializeAsString()}};
+  return {call.principal, call.unit, call.idempotency_key, call.fingerprint, pg::Bytes{response.SerializeAsString()}};
 }
 
 }  // namespace
@@ -28,7 +27,7 @@ pg::Operation EventOutbox::Remember(const CallContext& call, const google::proto
 }
 
 Task<absl::StatusOr<std::optional<StoredReply>>> FindReply(pg::Database& db, const CallContext& call) {
-  CO_ASSIGN_OR_RETURN(const pg::Result rows, co_await db.Query(call, kFind, {call.unit, call.idempotency_key}));
+  CO_ASSIGN_OR_RETURN(const pg::Result rows, co_await db.Query(call, kFind, {call.principal, call.unit, call.idempotency_key}));
   if (rows.empty()) co_return std::nullopt;
   StoredReply reply;
   reply.unit = rows[0].Get<std::string>(0);

@@ -66,7 +66,7 @@ Task<absl::Status> UnitMiddleware::operator()(CallContext& call, const Method& m
 
 Task<absl::Status> UnitMiddleware::Once(CallContext& call, const Message& request, Message& response,
                                         std::function<Task<absl::Status>()> next) {
-  const std::string name = absl::StrCat(call.unit, "\n", call.idempotency_key);
+  const std::string name = absl::StrCat(call.principal, "\n", call.unit, "\n", call.idempotency_key);
   while (keys_.count(name)) {
     const std::shared_ptr<asio::steady_timer> first = keys_[name];
     co_await first->async_wait(asio::as_tuple(asio::use_awaitable));

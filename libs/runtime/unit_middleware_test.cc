@@ -32,6 +32,7 @@ class UnitMiddlewareTest : public ::testing::Test {
   absl::StatusOr<int64_t> Run(std::string key, std::string id, absl::Status outcome = absl::OkStatus()) {
     CallContext call;
     call.unit = method_.unit;
+    call.principal = principal_;
     call.idempotency_key = std::move(key);
     PublishRequest request;
     request.add_events()->set_id(std::move(id));
@@ -51,6 +52,7 @@ class UnitMiddlewareTest : public ::testing::Test {
   std::unique_ptr<pg::Database> db_ = testing::Postgres::Shared().Open(loop_, "event");
   UnitMiddleware middleware_{loop_, registry_, *db_};
   Method method_;
+  std::string principal_;
   int64_t applied_ = 0;
 };
 
@@ -69,6 +71,16 @@ TEST_F(UnitMiddlewareTest, AKeyBelongsToOneCommand) {
   EXPECT_THAT(Run("key", "a"), IsOk());
   EXPECT_THAT(Run("key", "b"), FailsWith(unit::v1::IDEMPOTENCY_KEY_REUSED, "'key' was used for another event.publish"));
   EXPECT_EQ(applied_, 1);
+}
+
+TEST_F(UnitMiddlewareTest, AKeyOfOneCallerIsNotThatOfAnother) {
+  EXPECT_EQ(*Run("key", "a"), 1);
+  principal_ = "alice";
+  EXPECT_EQ(*Run("key", "a"), 2);
+  principal_ = "bob";
+  EXPECT_EQ(*Run("key", "b"), 3);
+  principal_ = "alice";
+  EXPECT_EQ(*Run("key", "a"), 2);
 }
 
 TEST_F(UnitMiddlewareTest, ACommandWithAMapIsTheSameCommandInWhateverOrderItCame) {
