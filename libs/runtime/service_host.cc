@@ -16,6 +16,7 @@
 #include "libs/rpc/wire.h"
 #include "libs/runtime/notify.h"
 #include "libs/runtime/reflection.h"
+#include "libs/runtime/self_watch.h"
 #include "libs/telemetry/log.h"
 #include "libs/unit/catalogue.h"
 
@@ -29,8 +30,6 @@ namespace {
 constexpr absl::Duration kDrainTime = absl::Seconds(25);
 constexpr absl::Duration kFlushTime = absl::Seconds(2);  // what is not published stays in the outbox
 constexpr int kStartDials = 4;
-constexpr auto kDialInterval = std::chrono::seconds(5);
-constexpr int kExitDeadListener = 70;  // EX_SOFTWARE: start me again
 
 Task<void> Sleep(Loop& loop, absl::Duration time) {
   asio::steady_timer timer(loop, absl::ToChronoMilliseconds(time));
@@ -96,11 +95,11 @@ Task<absl::Status> ServiceHost::Run(std::function<Task<absl::Status>(Host&)> wir
   const std::string address = rpc::Channels::AddressOf(run_dir_, domain_);
   CO_RETURN_IF_ERROR(server_->Start(address));
   health_.SetServing(true);
-  absl::Status dialled = co_await Dial();
-  for (int i = 1; i < kStartDials && !dialled.ok(); ++i) dialled = co_await Dial();  // a busy machine needs patience
+  absl::Status dialled = co_await DialSelf(*rpc_, domain_);
+  for (int i = 1; i < kStartDials && !dialled.ok(); ++i) dialled = co_await DialSelf(*rpc_, domain_);  // a busy machine needs patience
   CO_RETURN_IF_ERROR(dialled);
   Spawn(outbox_->Run());
-  Spawn(Watch());
+  Spawn(WatchSelf(loop_, *rpc_, domain_, [this] { return draining_; }));
   spdlog::info("serving address={}", address);
   Notify("READY=1\nSTATUS=serving");
   serving = true;
@@ -142,28 +141,6 @@ Task<void> ServiceHost::Drain() {
   co_await outbox_->Flush(absl::Now() + kFlushTime);
   const auto running = background_;  // each that ends takes itself out
   for (auto& signal : running) signal->emit(asio::cancellation_type::terminal);
-}
-
-Task<void> ServiceHost::Watch() {
-  for (int failures = 0;;) {
-    asio::steady_timer timer(loop_, kDialInterval);
-    co_await timer.async_wait(asio::use_awaitable);
-    const absl::Status dialled = co_await Dial();
-    if (draining_) co_return;  // the listener is closed on purpose
-    failures = dialled.ok() ? 0 : failures + 1;
-    if (dialled.ok()) Notify("WATCHDOG=1");
-    if (failures == 2) {
-      spdlog::critical("the listener does not answer: {}", std::string(dialled.message()));
-      std::_Exit(kExitDeadListener);
-    }
-  }
-}
-
-Task<absl::Status> ServiceHost::Dial() {
-  CallContext call = BackgroundCall("self-dial");
-  call.deadline = absl::Now() + absl::Seconds(5);
-  grpc::health::v1::HealthCheckResponse response;
-  co_return co_await rpc_->CallDomain(domain_, call, grpc::health::v1::HealthCheckRequest(), response);
 }
 
 CallContext ServiceHost::BackgroundCall(std::string_view what) {

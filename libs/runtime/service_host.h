@@ -53,9 +53,6 @@ class ServiceHost : public Host {
   Task<absl::Status> Prepare();
   Task<absl::Status> Migrate(const std::string& owner);
   Task<void> Drain();
-  // Dials its own listener, as a client would: a process whose listener is dead ends, so that it is started anew.
-  Task<void> Watch();
-  Task<absl::Status> Dial();
   absl::Status CheckBindings() const;
 
   Loop& loop_;

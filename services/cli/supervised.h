@@ -29,7 +29,8 @@ struct Supervised {
   State state = State::kWaiting;
   std::unique_ptr<process::Process> process;
   absl::Time since;     // when it was started, or ended
-  absl::Time progress;  // when it last said something
+  absl::Time progress;  // when it last said something new
+  absl::Time heard;     // when it last gave a sign of life
   int restarts = 0;
   std::string status_text;  // what it last said about itself
   std::string last_exit;    // how it last ended

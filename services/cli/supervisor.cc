@@ -102,6 +102,7 @@ Task<absl::Status> Supervisor::Start() {
   if (!api.grpc_addr().empty()) CO_RETURN_IF_ERROR(CheckFree("api.grpc_addr", api.grpc_addr()));
   CO_ASSIGN_OR_RETURN(notify_, NotifySocket::Open(loop_, run_dir_ + "/notify.sock"));
   Spawn(ReceiveNotifications());
+  Spawn(EndSilent());
   Spawn(RotateLogs());
   absl::Status status = co_await StartPostgres();
   if (status.ok()) status = co_await StartServices();
@@ -261,7 +262,7 @@ absl::Status Supervisor::Launch(Supervised& item) {
   item.command.env = EnvironmentWith({{"NOTIFY_SOCKET", run_dir_ + "/notify.sock"}, {"AIMA_DATA_DIR", data_dir_}});
   item.log_begin = FileSize(item.command.log_path);
   item.status_text.clear();
-  item.since = item.progress = absl::Now();
+  item.since = item.progress = item.heard = absl::Now();
   item.state = State::kStarting;
   absl::StatusOr<std::unique_ptr<process::Process>> process = process::Process::Spawn(loop_, item.command);
   RETURN_IF_ERROR(process.status());
@@ -298,17 +299,37 @@ Task<void> Supervisor::ReceiveNotifications() {
 void Supervisor::Heed(const Notification& notification) {
   for (const auto& item : processes_) {
     if (!item->process || item->process->identity().pid != notification.pid) continue;
+    item->heard = absl::Now();
+    bool changed = false;
     const auto text = notification.values.find("STATUS");
     // To say the same again is no progress.
     if (text != notification.values.end() && item->status_text != text->second) {
       item->progress = absl::Now();
       item->status_text = text->second;
+      changed = true;
     }
     if (notification.values.contains("READY") && item->state == State::kStarting) {
       item->state = State::kReady;
       options_.report(absl::StrCat(item->name, " is ready"));
+      changed = true;
     }
-    Changed();
+    if (changed) Changed();
+  }
+}
+
+Task<void> Supervisor::EndSilent() {
+  absl::Time looked = absl::Now();
+  while (!co_await Until([this] { return ended_; }, options_.silence / 8)) {
+    const absl::Time now = absl::Now();
+    // Was it this process that slept, or the machine? Then there are words that it has not read yet.
+    const bool slept = now - looked > options_.silence / 2;
+    looked = now;
+    for (const auto& item : processes_) {
+      if (slept) item->heard = now;
+      if (item->name == kPostgres || item->state != State::kReady || now - item->heard < options_.silence) continue;
+      if (!item->process || !process::SendSignal(item->process->identity(), SIGKILL)) continue;
+      options_.report(absl::StrCat(item->name, " gave no sign of life for ", absl::FormatDuration(options_.silence), " and is killed"));
+    }
   }
 }
 

@@ -27,6 +27,7 @@ struct SupervisorOptions {
   std::function<Task<void>()> before_stop;              // awaited before anything is stopped
 
   absl::Duration start_timeout = absl::Seconds(60);  // without news from a process that starts
+  absl::Duration silence = absl::Seconds(60);        // until a service that gives no sign of life is killed
   absl::Duration stop_timeout = absl::Seconds(30);   // until a process that does not end is killed
   absl::Duration idle_stop_timeout = absl::Seconds(3);  // the same for one that never served
   absl::Duration restart_base = absl::Seconds(1);
@@ -66,6 +67,8 @@ class Supervisor {
   Task<void> End(std::vector<Supervised*> group);
   Task<void> ReceiveNotifications();
   void Heed(const Notification& notification);
+  // Kills services that fell silent, so that they are started again.
+  Task<void> EndSilent();
   Task<void> RotateLogs();
   // Returns true as soon as `condition` holds, false after `timeout`.
   Task<bool> Until(std::function<bool()> condition, absl::Duration timeout);

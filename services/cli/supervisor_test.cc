@@ -177,6 +177,32 @@ TEST_F(SupervisorTest, AServiceThatDiesIsStartedAgainAndAgain) {
   Stop(*supervisor);
 }
 
+TEST_F(SupervisorTest, AServiceThatFallsSilentIsKilledAndStartedAgain) {
+  AddService("alpha", "ready");
+  AddService("beta", "lively");
+  options_.silence = absl::Milliseconds(800);
+  const auto supervisor = NewSupervisor();
+  ASSERT_EQ(Await(loop_, supervisor->Start()), absl::OkStatus());
+  const Supervised& alpha = Find(*supervisor, "alpha");
+  ASSERT_TRUE(RunUntil([&] { return alpha.restarts >= 2 && alpha.state == State::kReady; }));
+  EXPECT_THAT(alpha.last_exit, HasSubstr("signal 9"));
+  EXPECT_THAT(reports_, ::testing::Contains("alpha gave no sign of life for 800ms and is killed"));
+  EXPECT_EQ(Find(*supervisor, "beta").restarts, 0) << "it gave one all the time";
+  Stop(*supervisor);
+}
+
+TEST_F(SupervisorTest, ASignOfLifeAloneWritesNoState) {
+  AddService("beta", "lively");
+  const auto supervisor = NewSupervisor();
+  ASSERT_EQ(Await(loop_, supervisor->Start()), absl::OkStatus());
+  const Supervised& beta = Find(*supervisor, "beta");
+  const absl::Time heard = beta.heard;
+  fs::remove(StateFile(root_ / "data"));
+  ASSERT_TRUE(RunUntil([&] { return beta.heard > heard + absl::Milliseconds(100); }));
+  EXPECT_FALSE(fs::exists(StateFile(root_ / "data")));
+  Stop(*supervisor);
+}
+
 TEST_F(SupervisorTest, AServiceThatIgnoresItsSignalIsKilledInTheEnd) {
   AddService("mule", "stubborn");
   options_.stop_timeout = absl::Milliseconds(200);

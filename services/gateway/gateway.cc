@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/signal_set.hpp>
 
 #include "libs/base/ids.h"
@@ -13,6 +14,7 @@
 #include "libs/net/listener.h"
 #include "libs/rpc/client.h"
 #include "libs/runtime/notify.h"
+#include "libs/runtime/self_watch.h"
 #include "libs/telemetry/log.h"
 #include "services/gateway/anthropic/anthropic_api.h"
 #include "services/gateway/grpc_face.h"
@@ -103,9 +105,12 @@ class Gateway {
     if (!api.grpc_addr().empty()) CO_RETURN_IF_ERROR(grpc_.Start(api.grpc_addr(), tls));
     spdlog::info("serving http={} grpc={}", api.listen_addr(), api.grpc_addr());
     runtime::Notify("READY=1\nSTATUS=serving");
+    asio::co_spawn(loop_, runtime::WatchSelf(loop_, *rpc_, OperationService::kDomain, [this] { return draining_; }),
+                   asio::detached);
     co_await signals.async_wait(asio::use_awaitable);
     runtime::Notify("STOPPING=1\nSTATUS=draining");
     spdlog::info("draining");
+    draining_ = true;
     const absl::Time deadline = absl::Now() + kDrainTime;
     co_await operations_.Stop();
     asio::steady_timer grpc_ended(loop_, asio::steady_timer::time_point::max());
@@ -147,6 +152,7 @@ class Gateway {
   responses::ResponsesApi responses_;
   videos::VideosApi videos_;
   HttpFace face_;
+  bool draining_ = false;
 };
 
 }  // namespace

@@ -20,8 +20,6 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr char kDomain[] = "gateway";
-
 // The directory of sockets, which the first process makes.
 std::string RunDir(const config::v1::Config& config) {
   const std::string dir = config.general().data_dir() + "/run";
@@ -43,7 +41,7 @@ std::unique_ptr<pg::Database> OpenDatabase(Loop& loop, const std::string& url, b
   if (url.empty() || !usable) return nullptr;
   pg::Options options;
   options.url = url;
-  options.schema = kDomain;
+  options.schema = OperationService::kDomain;
   return pg::Open(loop, std::move(options));
 }
 

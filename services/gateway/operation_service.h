@@ -20,6 +20,8 @@ namespace aima::gateway {
 // UNAVAILABLE. Used on the loop.
 class OperationService {
  public:
+  static constexpr char kDomain[] = "gateway";
+
   OperationService(Loop& loop, const config::v1::Config& config, std::string share_dir, const Catalogue& catalogue,
                    const UnitRunner& runner, rpc::Client& rpc, KeyRing& keys);
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import socket
+import struct
 import time
 
 import pytest
@@ -177,3 +178,21 @@ def test_postgres_goes_away_and_comes_back(own_cluster):
     cluster.wait(lambda: cluster.execute("model.get", {"model_id": model})["id"] == model, what="model.get")
     assert {name: pid for name, pid in cluster.processes().items() if name != "postgres"} == \
            {name: pid for name, pid in before.items() if name != "postgres"}
+
+
+def test_every_service_gives_signs_of_life(own_cluster):
+    """Without them whoever started it, such as systemd, kills it."""
+    cluster = own_cluster
+    wanted = {pid: name for name, pid in cluster.processes().items() if name != "postgres"}
+    assert "gateway" in wanted.values()
+    os.kill(int((cluster.data_dir / "run" / "supervisor.pid").read_text().split()[0]), signal.SIGKILL)
+    path = cluster.data_dir / "run" / "notify.sock"
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        ours.bind(str(path))
+        ours.settimeout(60)
+        while wanted:
+            text, [(_, _, credentials)], _, _ = ours.recvmsg(4096, socket.CMSG_SPACE(12))
+            if b"WATCHDOG=1" in text:
+                wanted.pop(struct.unpack("3i", credentials)[0], None)

@@ -1,5 +1,6 @@
 // A service as the supervisor sees one, for its tests. Its manner is the first line of <program>.manner:
 //   ready          says that it is ready, ends on SIGTERM
+//   lively         the same, and gives a sign of life every 20 ms
 //   stubborn       says that it is ready, ignores SIGTERM
 //   silent         never says anything, ends on SIGTERM
 //   deaf           never says anything, ignores SIGTERM
@@ -49,6 +50,11 @@ int main(int, char** argv) {
     std::ofstream(program.parent_path().parent_path() / "order", std::ios::app)
         << program.filename().string() << "\n";
     Notify("READY=1\nSTATUS=serving");
+  }
+  if (manner == "lively") {
+    const timespec pause = {0, 20'000'000};
+    while (sigtimedwait(&term, nullptr, &pause) < 0) Notify("WATCHDOG=1");
+    return 0;
   }
   for (int signal = 0; sigwait(&term, &signal) == 0;) {
     if (manner != "stubborn" && manner != "deaf") break;
