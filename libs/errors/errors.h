@@ -24,6 +24,9 @@ struct FieldViolation {
   std::string description;  // what is wrong with it
 };
 
+// Of one input at most so many are told, and looked for: a caller can send millions of them.
+inline constexpr size_t kMaxViolations = 20;
+
 // An error with the declared reason `value`. `message` says what happened and names the thing; the reason's
 // declared remedy is appended when the error is shown.
 absl::Status ErrorOf(const google::protobuf::EnumValueDescriptor* value, absl::string_view message,

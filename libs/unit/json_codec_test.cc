@@ -82,6 +82,31 @@ TEST(JsonCodec, AllWrongFieldsAreNamedAtOnce) {
   EXPECT_THAT(by_field["since"], HasSubstr("2026-01-31T12:00:00Z"));
 }
 
+TEST(JsonCodec, OfManyWrongFieldsTheFirstAreNamed) {
+  nlohmann::json input;
+  for (int i = 0; i < 1000; ++i) input["wrong" + std::to_string(i)] = i;
+  event::v1::QueryRequest request;
+  EXPECT_EQ(DetailsOf(ParseJson(input, request)).violations.size(), kMaxViolations);
+  inference::v1::RerankRequest rerank;
+  input = {{"documents", nlohmann::json(500, 1)}};
+  EXPECT_EQ(DetailsOf(ParseJson(input, rerank)).violations.size(), kMaxViolations);
+}
+
+TEST(JsonCodec, AListThatIsTooLongIsRefusedBeforeItsEntriesAreMade) {
+  inference::v1::ChatRequest request;
+  const nlohmann::json input = {{"messages", nlohmann::json(10'001, nlohmann::json::object())}};
+  EXPECT_THAT(ParseJson(input, request),
+              FailsWith(INVALID_INPUT, "messages: has 10001 entries, at most 10000 are allowed"));
+  EXPECT_EQ(request.messages_size(), 0);
+}
+
+TEST(JsonCodec, AKeyThatIsNoFieldIsToldByItsBeginning) {
+  event::v1::QueryRequest request;
+  const absl::Status status = Parse(absl::StrCat(R"({")", std::string(100'000, 'x'), R"(": 1})"), request);
+  EXPECT_THAT(status, FailsWith(INVALID_INPUT, "is not a field"));
+  EXPECT_LT(status.message().size(), 1000u);
+}
+
 TEST(JsonCodec, IntegersOutsideTheirTypeAreRefused) {
   event::v1::QueryRequest request;
   EXPECT_THAT(Parse(R"({"limit": 2147483648})", request), FailsWith(INVALID_INPUT, "limit: must be at most 2147483647"));

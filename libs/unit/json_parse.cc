@@ -16,6 +16,7 @@
 #include "libs/unit/catalogue.h"
 #include "libs/unit/json_codec.h"
 #include "libs/unit/quantity.h"
+#include "libs/unit/rules.h"
 
 namespace aima {
 namespace {
@@ -84,9 +85,11 @@ class Reader {
   void Object(const json& object, Message& message, const std::string& prefix) {
     const Descriptor& type = *message.GetDescriptor();
     for (const auto& [key, value] : object.items()) {
+      if (Enough()) return;
       const FieldDescriptor* field = type.FindFieldByName(key);
       if (!field) {
-        Add(prefix + key, UnknownText(key, type));
+        const std::string name = key.substr(0, kMaxKey);
+        Add(prefix + name, UnknownText(name, type));
       } else if (!value.is_null()) {
         Field(value, *field, message, prefix + key);
       }
@@ -114,6 +117,10 @@ class Reader {
   std::vector<FieldViolation> violations;
 
  private:
+  static constexpr size_t kMaxKey = 100;  // bytes of a key that is not a field's
+
+  bool Enough() const { return violations.size() >= kMaxViolations; }
+
   static std::string UnknownText(const std::string& key, const Descriptor& type) {
     std::vector<std::string> names;
     for (int i = 0; i < type.field_count(); ++i) names.push_back(type.field(i)->name());
@@ -127,13 +134,19 @@ class Reader {
     if (field.is_map()) return Map(value, field, message, path);
     if (!field.is_repeated()) return Single(value, field, message, path);
     if (!value.is_array()) return Single(value, field, message, path);
-    for (size_t i = 0; i < value.size(); ++i) Single(value[i], field, message, absl::StrCat(path, "[", i, "]"));
+    // A message takes many times the bytes of its JSON: those that are too many are not made.
+    const unit::v1::Rules& rules = RulesOf(field);
+    if (rules.has_max_items() && value.size() > rules.max_items()) return Add(path, TooManyText(value.size(), rules));
+    for (size_t i = 0; i < value.size() && !Enough(); ++i) {
+      Single(value[i], field, message, absl::StrCat(path, "[", i, "]"));
+    }
   }
 
   void Map(const json& value, const FieldDescriptor& field, Message& message, const std::string& path) {
     if (!value.is_object()) return Add(path, Expected("an object", value));
     const FieldDescriptor& key = *field.message_type()->map_key();
     for (const auto& [name, item] : value.items()) {
+      if (Enough()) return;
       Message* entry = message.GetReflection()->AddMessage(&message, &field);
       Single(key.cpp_type() == FieldDescriptor::CPPTYPE_STRING ? json(name) : json::parse(name, nullptr, false), key,
              *entry, path);

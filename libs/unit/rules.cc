@@ -97,7 +97,9 @@ struct Path {
 class Checker {
  public:
   void Check(const Message& message, const Plan& plan, const Path* parent) {
-    for (const Plan::Field& field : plan.checked) CheckField(message, field, parent);
+    for (const Plan::Field& field : plan.checked) {
+      if (violations.size() < kMaxViolations) CheckField(message, field, parent);
+    }
   }
 
   std::vector<FieldViolation> violations;
@@ -115,9 +117,9 @@ class Checker {
         return Add(path, absl::StrCat("needs at least ", rules.min_items(), " entries"));
       }
       if (rules.has_max_items() && size > static_cast<int>(rules.max_items())) {
-        return Add(path, absl::StrCat("has ", size, " entries, at most ", rules.max_items(), " are allowed"));
+        return Add(path, TooManyText(size, rules));
       }
-      for (int i = 0; i < size; ++i) {
+      for (int i = 0; i < size && violations.size() < kMaxViolations; ++i) {
         const Path item{parent, &field.name(), field.is_map() ? -1 : i};
         if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
           if (planned.inner) Check(reflection.GetRepeatedMessage(message, &field, i), *planned.inner, &item);
@@ -231,6 +233,10 @@ void ApplyPlanned(Message& message, const Plan& plan) {
 void ApplyDefaults(Message& message) {
   Plans fresh;
   ApplyPlanned(message, *Plans::Of(*message.GetDescriptor(), fresh));
+}
+
+std::string TooManyText(size_t size, const Rules& rules) {
+  return absl::StrCat("has ", size, " entries, at most ", rules.max_items(), " are allowed");
 }
 
 std::vector<FieldViolation> BrokenRules(const Message& message) {

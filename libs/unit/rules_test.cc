@@ -44,6 +44,12 @@ TEST(Rules, EveryBrokenRuleIsReportedWithItsPath) {
               ElementsAre("types[1] has 129 bytes, at most 128 are allowed", "after must be at least 0"));
 }
 
+TEST(Rules, OfManyBrokenOnesTheFirstAreReported) {
+  event::v1::SubscribeRequest request;
+  for (int i = 0; i < 90; ++i) request.add_types(std::string(129, 'x'));
+  EXPECT_EQ(Broken(request).size(), kMaxViolations);
+}
+
 TEST(Rules, PatternsMatchTheWholeText) {
   config::v1::Config config;
   config.mutable_api()->set_listen_addr("nowhere");
