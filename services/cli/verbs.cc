@@ -1,8 +1,9 @@
-// Verbs that are one unit each (UnitVerb), and aima pull, which is one with a shorter way to write where from.
+// Verbs that are one unit each: UnitVerb, and those that take or tell something in words of their own.
 #include <absl/strings/str_cat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
 
 #include "libs/base/status_macros.h"
@@ -24,6 +25,17 @@ struct Reading {
   ordered_json description;
   UnitCall call;
 };
+
+// Where this program stands, the gateway does not.
+void MakePathsAbsolute(const Command& command, ordered_json& input) {
+  for (size_t i = 0; i < command.fields.size() && i < command.takes.size(); ++i) {
+    const std::string path = Text(input, command.fields[i].c_str());
+    if (command.takes[i] != "file" || path.empty() || path[0] == '/') continue;
+    std::error_code error;
+    const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+    if (!error) input[command.fields[i]] = absolute.lexically_normal().string();
+  }
+}
 
 // The unit's input from the words and flags of session.command. Fields that are not given are not in it.
 absl::StatusOr<Reading> Read(Session& session) {
@@ -47,6 +59,7 @@ absl::StatusOr<Reading> Read(Session& session) {
     words.push_back(absl::StrCat("--", command.fields[i], "=", plain[i]));
   }
   RETURN_IF_ERROR(ApplyFlags(schema, words, reading.call.input));
+  MakePathsAbsolute(command, reading.call.input);
   for (const ordered_json& required : schema.value("required", ordered_json::array())) {
     const std::string field = required.get<std::string>();
     if (!reading.call.input.contains(field)) return UsageOf(command, absl::StrCat("needs its ", field));
