@@ -144,7 +144,8 @@ std::vector<Command> EngineCommands() {
        .takes = {"instance"},
        .flags = {{"force", "", "with a name: kill it at once", "", 'f'},
                  {"keep-engines", "", "without a name: leave inference engines running"}},
-       .details = "NAME is an engine's as `aima ps` shows it, or a model's.",
+       .details = "NAME is an engine's as `aima ps` shows it, or a model's. The next `aima start` takes over the engines "
+                  "that were left running.",
        .examples = {{"aima stop smollm2", "one engine"}, {"aima stop", "everything on this machine"}}},
       {.name = "install",
        .group = kEngines,
