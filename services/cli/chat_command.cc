@@ -141,9 +141,10 @@ absl::Status RunCommand(Session& session) {
   const bool yes = session.arguments.Flag("yes", 'y');
   const bool no_pull = session.arguments.Flag("no-pull");
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
-  ASSIGN_OR_RETURN(const ordered_json unit, Await(session.loop, client->Get("units/inference.chat")));
-  ASSIGN_OR_RETURN(const ChatFlags flags, TakeChatFlags(session, unit));
+  ASSIGN_OR_RETURN(const KnownUnit unit, Describe(session, *client, "inference.chat"));
+  ASSIGN_OR_RETURN(const ChatFlags flags, TakeChatFlags(session, unit.description));
   if (flags.words.empty()) return UsageOf(*session.command, "needs a model; `aima ls` shows those that are here");
+  RETURN_IF_ERROR(unit.reached);
   std::string prompt = Joined(flags.words, 1);
   const std::string piped = PipedText();
   if (!piped.empty()) absl::StrAppend(&prompt, prompt.empty() ? "" : "\n\n", piped);
@@ -166,8 +167,9 @@ absl::Status RunCommand(Session& session) {
 
 absl::Status ChatCommand(Session& session) {
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
-  ASSIGN_OR_RETURN(const ordered_json unit, Await(session.loop, client->Get("units/inference.chat")));
-  ASSIGN_OR_RETURN(const ChatFlags flags, TakeChatFlags(session, unit));
+  ASSIGN_OR_RETURN(const KnownUnit unit, Describe(session, *client, "inference.chat"));
+  ASSIGN_OR_RETURN(const ChatFlags flags, TakeChatFlags(session, unit.description));
+  RETURN_IF_ERROR(unit.reached);
   std::optional<std::string> model;
   if (!flags.words.empty()) model = flags.words[0];
   std::string prompt = Joined(flags.words, 1);

@@ -23,6 +23,14 @@ struct UnitCall {
   std::function<std::string(const nlohmann::ordered_json& last)> on_leave;
 };
 
+// A unit as the gateway describes it or, while none answers, as this installation knows it: what was typed wrong is told
+// before that nobody answers.
+struct KnownUnit {
+  nlohmann::ordered_json description;
+  absl::Status reached;  // to be returned once nothing is wrong with the words
+};
+absl::StatusOr<KnownUnit> Describe(Session& session, GatewayClient& client, const std::string& unit);
+
 // A unit that works for long streams {phase, message, percent} and at last {result}.
 bool TellsProgress(const nlohmann::ordered_json& description);
 

@@ -1,5 +1,7 @@
 // Verbs that are one unit each: UnitVerb, and those that take or tell something in words of their own.
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_replace.h>
+#include <absl/strings/str_split.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +28,23 @@ struct Reading {
   UnitCall call;
 };
 
+// What the usage calls a field: MODEL rather than model_id.
+std::string WordFor(const Command& command, const std::string& field) {
+  const auto at = std::find(command.fields.begin(), command.fields.end(), field);
+  const std::vector<std::string> words = absl::StrSplit(command.usage, ' ');
+  const size_t index = static_cast<size_t>(at - command.fields.begin());
+  if (at == command.fields.end() || index >= words.size()) return absl::StrCat("--", absl::StrReplaceAll(field, {{"_", "-"}}));
+  // Without what may be left out: NAME of [SOURCE:]NAME[:TAG].
+  std::string word;
+  int depth = 0;
+  for (const char c : words[index]) {
+    depth += c == '[' ? 1 : 0;
+    if (depth == 0) word += c;
+    depth -= c == ']' ? 1 : 0;
+  }
+  return word;
+}
+
 // Where this program stands, the gateway does not.
 void MakePathsAbsolute(const Command& command, ordered_json& input) {
   for (size_t i = 0; i < command.fields.size() && i < command.takes.size(); ++i) {
@@ -43,7 +62,8 @@ absl::StatusOr<Reading> Read(Session& session) {
   Reading reading;
   reading.call.unit = command.unit;
   ASSIGN_OR_RETURN(reading.client, GatewayClient::Connect(session.loop, session.globals));
-  ASSIGN_OR_RETURN(reading.description, Await(session.loop, reading.client->Get("units/" + command.unit)));
+  ASSIGN_OR_RETURN(KnownUnit known, Describe(session, *reading.client, command.unit));
+  reading.description = std::move(known.description);
   const ordered_json schema = reading.description.value("input_schema", ordered_json::object());
   if (!HasField(schema, "timeout")) {
     ASSIGN_OR_RETURN(const std::optional<std::string> timeout, session.arguments.Value("timeout"));
@@ -62,8 +82,9 @@ absl::StatusOr<Reading> Read(Session& session) {
   MakePathsAbsolute(command, reading.call.input);
   for (const ordered_json& required : schema.value("required", ordered_json::array())) {
     const std::string field = required.get<std::string>();
-    if (!reading.call.input.contains(field)) return UsageOf(command, absl::StrCat("needs its ", field));
+    if (!reading.call.input.contains(field)) return UsageOf(command, "needs " + WordFor(command, field));
   }
+  RETURN_IF_ERROR(known.reached);
   if (reading.description.value("streaming", false) && TellsProgress(reading.description)) {
     reading.call.stream = true;
     reading.call.progress = session.globals.output != "ndjson";  // whose readers see the progress itself
