@@ -51,5 +51,5 @@ def test_that_nobody_answers_is_said_once(down):
 
 def test_json_that_is_none_is_told_by_its_place(down):
     done = down.cli("exec", "model.list", "--input", '{"limit": 3, oops}', check=False)
-    assert done.returncode == 2 and 'near "limit\\": 3, oops}"' in done.stderr.replace('{\\"', '"') or "oops" in done.stderr
+    assert done.returncode == 2 and "--input is not valid JSON at byte" in done.stderr and "oops" in done.stderr
     assert "json.exception" not in done.stderr and "@FILE" in done.stderr
