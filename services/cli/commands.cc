@@ -95,6 +95,8 @@ std::vector<Command> TalkCommands() {
       {"verbose", "", "tell tokens and speed after each answer"},
   };
   std::vector<FlagInfo> run = chat;
+  run.push_back({"context", "N", "tokens that it can have in mind, where an engine has to be started; it then serves one "
+                                 "request at a time"});
   run.push_back({"no-pull", "", "do not fetch a model that is not here"});
   run.push_back({"yes", "", "install the engine without asking if it is missing", "", 'y'});
   return {

@@ -1,11 +1,13 @@
 #include "services/cli/conversation.h"
 
 #include <absl/strings/ascii.h>
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -97,7 +99,7 @@ absl::Status Conversation::Ask(const std::string& question) {
   const bool interrupted = status.code() == absl::StatusCode::kCancelled;
   if (!status.ok() && (!interrupted || answer.empty())) {
     messages_.erase(messages_.size() - 1);  // as if the question had not been asked
-    return status;
+    return WithContextRemedy(status);
   }
   messages_.push_back({{"role", "assistant"}, {"content", answer}});
   if (Text(last, "finish_reason") == "length") {
@@ -106,6 +108,28 @@ absl::Status Conversation::Ask(const std::string& question) {
   }
   if (verbose_ && !interrupted) TellFigures(last);
   return status;
+}
+
+absl::Status Conversation::WithContextRemedy(const absl::Status& status) const {
+  const ordered_json error = ordered_json::parse(ErrorObjectOf(status), nullptr, false);
+  if (Text(error, "code") != "INFERENCE_CONTEXT_TOO_LONG") return status;
+  // What was sent, and room for the answer.
+  int64_t tokens = 0;
+  if (!absl::SimpleAtoi(Text(error.value("details", ordered_json::object()), "n_prompt_tokens"), &tokens)) return status;
+  tokens += options_.value("max_tokens", kMaxTokens);
+  int64_t context = 1024;
+  while (context < tokens) context *= 2;
+  const absl::StatusOr<ordered_json> model =
+      Await(session_.loop, client_.Execute("model.get", {{"model_id", model_}}));
+  const int64_t most =
+      model.ok() ? model->value("details", ordered_json::object()).value("context_length", int64_t{0}) : 0;
+  if (most > 0 && most < tokens) {
+    return WithRemedy(status, absl::StrCat(model_, " was made for ", most, " tokens at most, its answer included: send "
+                                           "less, or ask another model."));
+  }
+  if (most > 0) context = std::min(context, most);
+  return WithRemedy(status, absl::StrCat("`aima stop ", model_, "` and then `aima run ", model_, " --context ", context,
+                                         "` give it room for that."));
 }
 
 void Conversation::TellFigures(const ordered_json& last) const {

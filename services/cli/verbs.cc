@@ -114,7 +114,8 @@ absl::Status CheckHeeded(const ordered_json& input, const ordered_json& model) {
   if (unheeded.empty()) return absl::OkStatus();
   return WithRemedy(
       absl::AlreadyExistsError(absl::StrCat("these files are the model ", id, " already, and ",
-                                            absl::StrJoin(unheeded, " and "), " changes nothing about it")),
+                                            absl::StrJoin(unheeded, " and "),
+                                            unheeded.size() == 1 ? " changes" : " change", " nothing about it")),
       absl::StrCat("`aima rm ", id, "` forgets it", model.value("stored", false) ? "" : " and leaves its files",
                    "; then they can be imported anew."));
 }

@@ -1,5 +1,6 @@
 """What `aima run` and `aima chat` do with what is said: system turns, commands, the context."""
 import json
+import re
 
 from support.cluster import bin_dir
 from support.terminal import Terminal
@@ -60,3 +61,22 @@ def test_the_commands_of_a_conversation_are_refused_when_they_are_typed_not_at_t
 def test_an_error_is_all_that_is_printed_when_there_is_no_answer(cluster, chat_model):
     done = cluster.cli("chat", chat_model, "hello", "--temperature", "7", check=False)
     assert (done.returncode, done.stdout) == (2, ""), done.stdout
+
+
+def test_a_question_that_is_too_long_names_the_commands_that_give_it_room(cluster, chat_model):
+    cluster.cli("stop", chat_model, check=False)
+    question = "sea " * 3000
+    refused = cluster.cli("run", chat_model, "--max-tokens", "8", "How often is it said?", stdin=question, check=False, timeout=120)
+    assert refused.returncode == 2 and refused.stdout == "", refused.stderr
+    stop, run = re.findall(r"`aima ([^`]+)`", refused.stderr.splitlines()[-1])
+    assert stop == f"stop {chat_model}" and run == f"run {chat_model} --context 4096", refused.stderr
+    early = cluster.cli(*run.split(), "--max-tokens", "8", "hi", stdin="", check=False)
+    assert early.returncode == 1 and "runs already" in early.stderr and f"aima {stop}`" in early.stderr
+    cluster.cli(*stop.split())
+    done = cluster.cli(*run.split(), "--max-tokens", "8", "How often is it said?", stdin=question, timeout=300)
+    assert done.stdout.strip()
+    cluster.cli("stop", chat_model)
+    far = cluster.cli("run", chat_model, "--max-tokens", "8", stdin="sea " * 9000, check=False, timeout=120)
+    assert "8192 tokens at most" in far.stderr and "--context" not in far.stderr
+    assert cluster.cli("run", chat_model, "--context", "much", check=False).returncode == 2
+    cluster.cli("stop", chat_model)

@@ -39,7 +39,7 @@ def test_import_says_in_a_line_what_it_did_and_refuses_to_call_a_known_model_oth
     refused = aima(own_cluster, folder, "import", "my model.gguf", "--name", "other", "--copy")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "these files are the model first already" in refused.stderr
-    assert "--name other and --copy changes nothing" in refused.stderr and "aima rm first" in refused.stderr
+    assert "--name other and --copy change nothing" in refused.stderr and "aima rm first" in refused.stderr
     report = json.loads(aima(own_cluster, folder, "import", "my model.gguf", "--name", "other", "-o", "json").stderr)
     assert report["error"]["code"] == "ALREADY_EXISTS"
     assert "forgets it" in refused.stderr and "deleted first" in aima(own_cluster, folder, "rm", "first").stdout
