@@ -31,7 +31,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr char kRemedy[] = "`aima config show` lists all keys; share/aima/configs/aima.yaml explains them.";
+constexpr char kRemedy[] = "`aima config show` lists all keys, with -o wide also what they are.";
 
 // Every wrong key of a file on a line of its own.
 absl::Status Explain(const std::string& file, const absl::Status& status) {

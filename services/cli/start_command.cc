@@ -233,7 +233,7 @@ absl::Status StartCommand(Session& session) {
   if (!config.ok()) {
     return WithRemedy(
         absl::InvalidArgumentError(absl::StrCat("the configuration is not valid: ", config.status().message())),
-        "share/aima/configs/aima.yaml shows every key with its default.");
+        "`aima config show -o wide` tells of every key what it is.");
   }
   start.config = *std::move(config);
   if (print) {
