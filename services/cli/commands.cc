@@ -1,5 +1,7 @@
 #include "services/cli/commands.h"
 
+#include "services/cli/unit_call.h"
+
 namespace aima::cli {
 namespace {
 

@@ -30,8 +30,6 @@ using CommandFunction = absl::Status (*)(Session& session);
 
 absl::Status UnitVerb(Session& session);  // runs the unit of session.command
 absl::Status PullCommand(Session& session);
-absl::Status CancelCommand(Session& session);
-absl::Status ImportCommand(Session& session);
 absl::Status RemoveCommand(Session& session);
 absl::Status ListCommand(Session& session);
 absl::Status ProcessesCommand(Session& session);

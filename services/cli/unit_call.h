@@ -40,6 +40,10 @@ absl::Status RunUnit(Session& session, GatewayClient& client, const UnitCall& ca
 // Runs a unit and returns its output; progress goes to standard error, nothing to standard output.
 absl::StatusOr<nlohmann::ordered_json> OutputOf(Session& session, GatewayClient& client, const UnitCall& call);
 
+// Verbs that say in a line what their unit did.
+absl::Status CancelCommand(Session& session);
+absl::Status ImportCommand(Session& session);
+
 // aima pull without what it prints at the end: the output of model.pull for session.arguments.
 absl::StatusOr<nlohmann::ordered_json> Pull(Session& session);
 
