@@ -21,7 +21,8 @@ absl::Status Confirm(const std::string& question, const std::string& flag) {
   std::getline(std::cin, answer);
   answer = absl::AsciiStrToLower(answer);
   if (answer == "y" || answer == "yes") return absl::OkStatus();
-  return absl::CancelledError("left as it is");
+  std::cerr << "Left as it is." << std::endl;
+  return QuietFailure(kFailure);
 }
 
 }  // namespace aima::cli

@@ -1,4 +1,5 @@
 // aima chat and aima run: a model answers, after it was fetched and started if need be.
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 #include <sys/stat.h>
@@ -103,15 +104,29 @@ absl::StatusOr<std::string> FindOrFetch(Session& session, GatewayClient& client,
   return Text(*pulled, "model_id");
 }
 
-// Starts what serves the model; an engine that is missing is installed if the user says so.
-absl::Status Start(Session& session, GatewayClient& client, const std::string& model, bool yes) {
+// Refuses what is known to hold fewer than `context` tokens of one request: an engine may share its context out among
+// those that it serves at once.
+absl::Status CheckContext(const ordered_json& instance, const std::string& model, int context) {
+  const ordered_json config = instance.value("config", ordered_json::object());
+  const int all = config.value("context_length", 0), parallel = std::max(1, config.value("parallel", 1));
+  if (all == 0 || all / parallel >= context) return absl::OkStatus();
+  return WithRemedy(
+      absl::FailedPreconditionError(absl::StrCat(model, " runs already, with a context of ", all, " tokens for ",
+                                                 parallel, parallel == 1 ? " request" : " requests", " at once")),
+      absl::StrCat("`aima stop ", model, "` ends it; then the same command starts it with --context ", context, "."));
+}
+
+// Starts what serves the model, with `context` tokens for one request at a time unless that is 0; an engine that is
+// missing is installed if the user says so.
+absl::Status Start(Session& session, GatewayClient& client, const std::string& model, bool yes, int context) {
   ASSIGN_OR_RETURN(const std::vector<ordered_json> instances, Instances(session, client));
   for (const ordered_json& instance : instances) {
     const bool serves = Text(instance, "status") == "running" && Text(instance, "health") != "unhealthy";
-    if (serves && Text(instance, "model_id") == model) return absl::OkStatus();
+    if (serves && Text(instance, "model_id") == model) return CheckContext(instance, model, context);
   }
   // As for a request that needs it, what nobody uses makes room.
-  const ordered_json input = {{"model_id", model}, {"evict_idle", true}};
+  ordered_json input = {{"model_id", model}, {"evict_idle", true}};
+  if (context > 0) input["config"] = {{"context_length", context}, {"parallel", 1}};
   const std::string on_leave = absl::StrCat("The start goes on. `aima ps` shows it, `aima stop ", model, "` ends it.");
   const auto start = [&] { return Work(session, client, "engine.start", input, on_leave); };
   absl::StatusOr<ordered_json> started = start();
@@ -140,10 +155,16 @@ std::string Joined(const std::vector<std::string>& words, size_t from) {
 absl::Status RunCommand(Session& session) {
   const bool yes = session.arguments.Flag("yes", 'y');
   const bool no_pull = session.arguments.Flag("no-pull");
+  ASSIGN_OR_RETURN(const std::optional<std::string> context_text, session.arguments.Value("context"));
+  int context = 0;
+  if (context_text && (!absl::SimpleAtoi(*context_text, &context) || context < 64)) {
+    return UsageOf(*session.command, "--context takes a number of tokens, such as 8192; 64 at least");
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
-  ASSIGN_OR_RETURN(const ordered_json unit, Await(session.loop, client->Get("units/inference.chat")));
-  ASSIGN_OR_RETURN(const ChatFlags flags, TakeChatFlags(session, unit));
+  ASSIGN_OR_RETURN(const KnownUnit unit, Describe(session, *client, "inference.chat"));
+  ASSIGN_OR_RETURN(const ChatFlags flags, TakeChatFlags(session, unit.description));
   if (flags.words.empty()) return UsageOf(*session.command, "needs a model; `aima ls` shows those that are here");
+  RETURN_IF_ERROR(unit.reached);
   std::string prompt = Joined(flags.words, 1);
   const std::string piped = PipedText();
   if (!piped.empty()) absl::StrAppend(&prompt, prompt.empty() ? "" : "\n\n", piped);
@@ -151,12 +172,12 @@ absl::Status RunCommand(Session& session) {
   ASSIGN_OR_RETURN(const ordered_json record, Await(session.loop, client->Execute("model.get", {{"model_id", model}})));
   const std::string type = Text(record, "type");
   if (type != "llm" && type != "vlm") {
-    RETURN_IF_ERROR(Start(session, *client, model, yes));
+    RETURN_IF_ERROR(Start(session, *client, model, yes, context));
     std::cerr << model << " runs. It does not chat: it is of type " << type
               << ". `aima units` shows what can be asked of it.\n";
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(Start(session, *client, model, yes));
+  RETURN_IF_ERROR(Start(session, *client, model, yes, context));
   Conversation conversation(session, *client, model, flags.options, flags.verbose);
   conversation.SetSystem(flags.system);
   return prompt.empty() && isatty(STDIN_FILENO) != 0 ? conversation.Converse()
@@ -166,8 +187,9 @@ absl::Status RunCommand(Session& session) {
 
 absl::Status ChatCommand(Session& session) {
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
-  ASSIGN_OR_RETURN(const ordered_json unit, Await(session.loop, client->Get("units/inference.chat")));
-  ASSIGN_OR_RETURN(const ChatFlags flags, TakeChatFlags(session, unit));
+  ASSIGN_OR_RETURN(const KnownUnit unit, Describe(session, *client, "inference.chat"));
+  ASSIGN_OR_RETURN(const ChatFlags flags, TakeChatFlags(session, unit.description));
+  RETURN_IF_ERROR(unit.reached);
   std::optional<std::string> model;
   if (!flags.words.empty()) model = flags.words[0];
   std::string prompt = Joined(flags.words, 1);

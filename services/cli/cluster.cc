@@ -16,6 +16,7 @@
 #include "services/cli/commands.h"
 #include "services/cli/files.h"
 #include "services/cli/gateway_client.h"
+#include "services/cli/left_engines.h"
 #include "services/cli/output.h"
 #include "services/cli/pid_file.h"
 #include "services/cli/session.h"
@@ -48,6 +49,26 @@ ordered_json Health(Session& session) {
   const absl::StatusOr<ordered_json> data = Await(session.loop, (*client)->Get("health", absl::Seconds(3)));
   if (!data.ok() || !data->is_object()) return ordered_json::object();
   return data->value("services", ordered_json::object());
+}
+
+// True if a supervisor has noted this process and it runs.
+bool Runs(const std::string& data_dir, const char* name) {
+  const std::optional<process::Identity> identity = ReadPidFile(absl::StrCat(data_dir, "/run/", name, ".pid"));
+  return identity && process::Lives(*identity);
+}
+
+// Once no service looks after the engines: ends them, or tells that they stay.
+absl::Status EndEngines(Session& session, bool keep) {
+  const std::vector<LeftEngine> engines = LeftEngines(session.globals.data_dir);
+  if (engines.empty()) return absl::OkStatus();
+  if (keep) {
+    std::cerr << "Engines that stay: " << NamesOf(engines)
+              << ". `aima start` takes them over, `aima stop` ends them.\n";
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(Await(session.loop, EndLeftEngines(engines, absl::Seconds(30))));
+  for (const LeftEngine& engine : engines) std::cerr << "stopped engine " << engine.ToString() << "\n";
+  return absl::OkStatus();
 }
 
 Task<bool> Pause(absl::Duration time) {
@@ -132,12 +153,25 @@ absl::Status StopCommand(Session& session) {
       }
       Await(session.loop, Pause(absl::Milliseconds(50)));
     }
+    RETURN_IF_ERROR(EndEngines(session, keep_engines));
     std::cerr << "Stopped." << std::endl;
     return absl::OkStatus();
   }
+  const bool engines = !LeftEngines(data_dir).empty();
+  if (!keep_engines) {
+    unlink(KeepEnginesFile(data_dir).c_str());
+    // The services know best how their engines end, and note it.
+    if (Runs(data_dir, "gateway") && Runs(data_dir, "engine")) {
+      Await(session.loop, [](Loop& loop, std::string directory) -> Task<bool> {
+        co_await StopEngines(loop, std::move(directory));
+        co_return true;
+      }(session.loop, data_dir));
+    }
+  }
   const std::vector<std::string> ended = Await(session.loop, EndLeftovers(data_dir, absl::Seconds(30)));
   for (const std::string& process : ended) std::cerr << "stopped " << process << ", whose supervisor was gone\n";
-  if (ended.empty()) std::cerr << "Nothing of AIMA runs in " << data_dir << ".\n";
+  RETURN_IF_ERROR(EndEngines(session, keep_engines));
+  if (ended.empty() && !engines) std::cerr << "Nothing of AIMA runs in " << data_dir << ".\n";
   return absl::OkStatus();
 }
 
@@ -163,16 +197,21 @@ absl::Status StatusCommand(Session& session) {
     row.insert(row.end() - 1, state.empty() ? "-" : state);
     rows.push_back(std::move(row));
   }
-  const std::string summary = all_well     ? "everything serves"
-                              : supervised ? "not everything serves"
-                              : any_runs   ? "the supervisor is gone, its processes still run"
-                                           : "AIMA is not running";
+  const std::vector<LeftEngine> engines = supervised ? std::vector<LeftEngine>() : LeftEngines(data_dir);
+  const std::string summary = all_well           ? "everything serves"
+                              : supervised       ? "not everything serves"
+                              : any_runs         ? "the supervisor is gone, its processes still run"
+                              : !engines.empty() ? "AIMA is not running, but engines still run: " + NamesOf(engines)
+                                                 : "AIMA is not running";
+  ordered_json left = ordered_json::array();
+  for (const LeftEngine& engine : engines) left.push_back({{"name", engine.name}, {"pid", engine.state.program.pid}});
   if (session.globals.output != "table") {
     const ordered_json report = {{"data_dir", data_dir},
                                  {"running", supervised},
                                  {"healthy", all_well},
                                  {"supervisor_pid", supervised && supervisor ? supervisor->pid : 0},
-                                 {"processes", processes}};
+                                 {"processes", processes},
+                                 {"left_engines", left}};
     std::cout << Format(report, session.globals.output);
   } else {
     if (processes.empty() || !(supervised || any_runs)) rows.clear();
@@ -187,8 +226,14 @@ absl::Status StatusCommand(Session& session) {
     }
   }
   if (all_well) return absl::OkStatus();
-  return WithRemedy(absl::UnavailableError(summary),
-                    supervised ? "The logs tell more." : "`aima start` starts it anew.");
+  const std::string remedy = supervised                       ? "The logs tell more."
+                             : any_runs || !engines.empty() ? "`aima stop` ends what still runs; `aima start` starts "
+                                                              "the cluster, and takes the engines over."
+                                                            : "`aima start` starts it.";
+  if (session.globals.output != "table") return WithRemedy(absl::UnavailableError(summary), remedy);
+  // The first line has said what there is to say.
+  std::cerr << "  " << remedy << std::endl;
+  return QuietFailure(kUnavailable);
 }
 
 }  // namespace aima::cli

@@ -216,7 +216,7 @@ int RunCommandLine(int argc, char** argv) {
     Print(GeneralHelp());
     return kOk;
   }
-  const Command* command = FindCommand(name == "--version" || name == "-V" ? "version" : name);
+  const Command* command = FindCommand(name == "--version" || name == "-V" || name == "-v" ? "version" : name);
   if (!command) {
     const std::vector<std::string> near = Nearest(name, CommandNames(), 2);
     std::string meant = near.empty() ? "" : "; did you mean " + absl::StrJoin(near, " or ") + "?";

@@ -1,5 +1,7 @@
 #include "services/cli/commands.h"
 
+#include "services/cli/unit_call.h"
+
 namespace aima::cli {
 namespace {
 
@@ -53,7 +55,7 @@ std::vector<Command> ModelCommands() {
        .group = kModels,
        .usage = "PATH [FLAGS]",
        .summary = "take a model from files of this machine",
-       .run = UnitVerb,
+       .run = ImportCommand,
        .unit = "model.import",
        .fields = {"path"},
        .takes = {"file"},
@@ -82,7 +84,7 @@ std::vector<Command> ModelCommands() {
        .group = kModels,
        .usage = "MODEL",
        .summary = "end a pull",
-       .run = UnitVerb,
+       .run = CancelCommand,
        .unit = "model.cancel_pull",
        .fields = {"model_id"},
        .takes = {"model.cancel_pull#model_id"}},
@@ -95,6 +97,8 @@ std::vector<Command> TalkCommands() {
       {"verbose", "", "tell tokens and speed after each answer"},
   };
   std::vector<FlagInfo> run = chat;
+  run.push_back({"context", "N", "tokens that it can have in mind, where an engine has to be started; it then serves one "
+                                 "request at a time"});
   run.push_back({"no-pull", "", "do not fetch a model that is not here"});
   run.push_back({"yes", "", "install the engine without asking if it is missing", "", 'y'});
   return {
@@ -144,7 +148,8 @@ std::vector<Command> EngineCommands() {
        .takes = {"instance"},
        .flags = {{"force", "", "with a name: kill it at once", "", 'f'},
                  {"keep-engines", "", "without a name: leave inference engines running"}},
-       .details = "NAME is an engine's as `aima ps` shows it, or a model's.",
+       .details = "NAME is an engine's as `aima ps` shows it, or a model's. The next `aima start` takes over the engines "
+                  "that were left running.",
        .examples = {{"aima stop smollm2", "one engine"}, {"aima stop", "everything on this machine"}}},
       {.name = "install",
        .group = kEngines,

@@ -15,6 +15,7 @@
 #include "libs/config/yaml_tree.h"
 #include "libs/errors/errors.h"
 #include "libs/unit/json_codec.h"
+#include "libs/unit/quantity.h"
 #include "libs/unit/catalogue.h"
 #include "services/cli/cluster.h"
 #include "services/cli/commands.h"
@@ -31,7 +32,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr char kRemedy[] = "`aima config show` lists all keys; share/aima/configs/aima.yaml explains them.";
+constexpr char kRemedy[] = "`aima config show` lists all keys, with -o wide also what they are.";
 
 // Every wrong key of a file on a line of its own.
 absl::Status Explain(const std::string& file, const absl::Status& status) {
@@ -157,11 +158,38 @@ absl::Status Get(Session& session, const std::string& file) {
   return absl::OkStatus();
 }
 
-// The value as YAML on one line. Text is quoted, so that "on" and "1e3" stay what they are.
-std::string YamlOf(const std::string& key, const std::string& value) {
+const google::protobuf::FieldDescriptor* FieldOf(const std::string& key) {
   const size_t dot = key.find('.');
   const auto* section = config::v1::Config::descriptor()->FindFieldByName(key.substr(0, dot));
-  const auto* field = section ? section->message_type()->FindFieldByName(key.substr(dot + 1)) : nullptr;
+  return section ? section->message_type()->FindFieldByName(key.substr(dot + 1)) : nullptr;
+}
+
+// A bare number would be milliseconds in the file, and is seconds to most people.
+absl::Status CheckUnit(const std::string& key, const std::string& value) {
+  const auto* field = FieldOf(key);
+  if (!field || RulesOf(*field).quantity() != unit::v1::MILLISECONDS || value == "0") return absl::OkStatus();
+  const bool bare = value.find_first_not_of("0123456789.") == std::string::npos;
+  if (!bare && ParseQuantity(value, unit::v1::MILLISECONDS).ok()) return absl::OkStatus();
+  const std::string number = bare && !value.empty() ? value : "10";
+  return WithRemedy(absl::InvalidArgumentError(absl::StrCat(key, " is a time and needs its unit: ", number, "s, ", number,
+                                                            "m, ", number, "h or ", number, "ms; not '", value, "'")),
+                    "Nothing was changed.");
+}
+
+// What is wrong with a file that was not written, without the lines that it would have had.
+absl::Status WithoutLines(const absl::Status& status) {
+  std::string text(status.message());
+  constexpr std::string_view kLine = ": line ";
+  for (size_t at = text.find(kLine); at != std::string::npos; at = text.find(kLine, at + 1)) {
+    const size_t end = text.find_first_not_of("0123456789", at + kLine.size());
+    if (end != std::string::npos && end > at + kLine.size() && text[end] == ':') text.erase(at, end - at);
+  }
+  return absl::Status(status.code(), text);
+}
+
+// The value as YAML on one line. Text is quoted, so that "on" and "1e3" stay what they are.
+std::string YamlOf(const std::string& key, const std::string& value) {
+  const auto* field = FieldOf(key);
   const auto quoted = [](const std::string& text) {
     std::string out;
     AppendJsonString(text, out);
@@ -192,6 +220,7 @@ absl::Status Change(Session& session, const std::string& named, const std::strin
   if (before.ok()) {
     RETURN_IF_ERROR(Find(*before, key).status());
   }
+  if (value) RETURN_IF_ERROR(CheckUnit(key, *value));
   std::string text;
   const bool there = access(file.c_str(), F_OK) == 0;
   if (there) {
@@ -213,7 +242,7 @@ absl::Status Change(Session& session, const std::string& named, const std::strin
   RETURN_IF_ERROR(WriteFile(draft, edited, mode));
   const absl::StatusOr<std::vector<Setting>> after = Settings(session.globals, draft);
   unlink(draft.c_str());
-  if (!after.ok() && before.ok()) return WithRemedy(after.status(), absl::StrCat(file, " was not changed."));
+  if (!after.ok() && before.ok()) return WithRemedy(WithoutLines(after.status()), absl::StrCat(file, " was not changed."));
   RETURN_IF_ERROR(WriteFile(file, edited, mode));
   if (!after.ok()) {
     std::cerr << "Written, but " << file << " is not valid yet; `aima config validate` says why.\n";

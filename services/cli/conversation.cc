@@ -1,10 +1,13 @@
 #include "services/cli/conversation.h"
 
 #include <absl/strings/ascii.h>
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
+#include <absl/strings/str_join.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -27,11 +30,27 @@ constexpr int64_t kMaxTokens = 1024;
 constexpr char kHelp[] = R"(  /system TEXT      what the model is told first; alone, it takes that back
   /set FIELD VALUE  a field of inference.chat, such as temperature 0.2; alone, it shows what is set
   /clear            forget what was said
-  /model NAME       talk to another model
+  /model NAME       talk to another model; alone, it shows those that chat
   /bye              the end; so is Ctrl-D
   """               begins and ends a question of several lines
   Ctrl-C            ends an answer, or empties the line
 )";
+
+// The bounds of numbers, which the gateway would tell with the next question only.
+absl::Status CheckRanges(const ordered_json& schema, const ordered_json& options) {
+  const ordered_json fields = schema.value("properties", ordered_json::object());
+  for (const auto& [name, value] : options.items()) {
+    const ordered_json field = fields.value(name, ordered_json::object());
+    if (!value.is_number()) continue;
+    const double number = value.get<double>();
+    const bool low = field.contains("minimum") && number < field["minimum"].get<double>();
+    const bool high = field.contains("maximum") && number > field["maximum"].get<double>();
+    if (!low && !high) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " must be ", low ? "at least " : "at most ", field[low ? "minimum" : "maximum"].dump()));
+  }
+  return absl::OkStatus();
+}
 
 // Where the history of questions is kept: beside the data of the cluster, if this user may write there.
 std::string HistoryFile(const std::string& data_dir) {
@@ -46,7 +65,8 @@ Conversation::Conversation(Session& session, GatewayClient& client, std::string 
 
 void Conversation::SetSystem(const std::string& text) {
   if (!messages_.empty() && messages_[0]["role"] == "system") messages_.erase(messages_.begin());
-  if (!text.empty()) messages_.insert(messages_.begin(), {{"role", "system"}, {"content", text}});
+  // Not in braces alone: they would be a list of what to insert.
+  if (!text.empty()) messages_.insert(messages_.begin(), ordered_json::object({{"role", "system"}, {"content", text}}));
 }
 
 absl::Status Conversation::Ask(const std::string& question) {
@@ -75,11 +95,11 @@ absl::Status Conversation::Ask(const std::string& question) {
         answer += Text(chunk, "content");
         last = chunk;
       }));
-  if (!raw) std::cout << std::endl;
+  if (!raw && (status.ok() || !answer.empty())) std::cout << std::endl;
   const bool interrupted = status.code() == absl::StatusCode::kCancelled;
   if (!status.ok() && (!interrupted || answer.empty())) {
     messages_.erase(messages_.size() - 1);  // as if the question had not been asked
-    return status;
+    return WithContextRemedy(status);
   }
   messages_.push_back({{"role", "assistant"}, {"content", answer}});
   if (Text(last, "finish_reason") == "length") {
@@ -88,6 +108,28 @@ absl::Status Conversation::Ask(const std::string& question) {
   }
   if (verbose_ && !interrupted) TellFigures(last);
   return status;
+}
+
+absl::Status Conversation::WithContextRemedy(const absl::Status& status) const {
+  const ordered_json error = ordered_json::parse(ErrorObjectOf(status), nullptr, false);
+  if (Text(error, "code") != "INFERENCE_CONTEXT_TOO_LONG") return status;
+  // What was sent, and room for the answer.
+  int64_t tokens = 0;
+  if (!absl::SimpleAtoi(Text(error.value("details", ordered_json::object()), "n_prompt_tokens"), &tokens)) return status;
+  tokens += options_.value("max_tokens", kMaxTokens);
+  int64_t context = 1024;
+  while (context < tokens) context *= 2;
+  const absl::StatusOr<ordered_json> model =
+      Await(session_.loop, client_.Execute("model.get", {{"model_id", model_}}));
+  const int64_t most =
+      model.ok() ? model->value("details", ordered_json::object()).value("context_length", int64_t{0}) : 0;
+  if (most > 0 && most < tokens) {
+    return WithRemedy(status, absl::StrCat(model_, " was made for ", most, " tokens at most, its answer included: send "
+                                           "less, or ask another model."));
+  }
+  if (most > 0) context = std::min(context, most);
+  return WithRemedy(status, absl::StrCat("`aima stop ", model_, "` and then `aima run ", model_, " --context ", context,
+                                         "` give it room for that."));
 }
 
 void Conversation::TellFigures(const ordered_json& last) const {
@@ -110,12 +152,43 @@ void Conversation::SetOption(const std::string& field, const std::string& value)
   const ordered_json unit = DescribeLocally("inference.chat");
   const ordered_json schema = unit.is_object() ? unit["input_schema"] : ordered_json::object();
   ordered_json changed = options_;
-  const absl::Status set = ApplyFlags(schema, {absl::StrCat("--", field, "=", value)}, changed);
+  absl::Status set = ApplyFlags(schema, {absl::StrCat("--", field, "=", value)}, changed);
+  if (set.ok()) set = CheckRanges(schema, changed);
   if (!set.ok()) {
     std::cerr << set.message() << "\n";
     return;
   }
   options_ = std::move(changed);
+}
+
+void Conversation::SetModel(const std::string& name) {
+  const absl::StatusOr<ordered_json> list =
+      Await(session_.loop, client_.Execute("inference.models", ordered_json::object()));
+  if (!list.ok()) {
+    ReportError(list.status());
+    return;
+  }
+  std::vector<std::string> chatting;
+  std::string id, type;
+  for (const ordered_json& model : list->value("models", ordered_json::array())) {
+    const bool chats = Text(model, "type").empty() || Text(model, "type") == "llm" || Text(model, "type") == "vlm";
+    if (chats) chatting.push_back(Text(model, "id"));
+    // An id is meant before a name that is the same.
+    if (Text(model, "id") != name && (Text(model, "name") != name || !id.empty())) continue;
+    id = Text(model, "id");
+    type = chats ? "" : Text(model, "type");
+  }
+  const std::string others = absl::StrCat("Models that chat: ", absl::StrJoin(chatting, ", "), ".\n");
+  if (name.empty()) {
+    std::cerr << "Talking to " << model_ << ". " << others;
+  } else if (id.empty()) {
+    std::cerr << "There is no model " << name << "; still talking to " << model_ << ". " << others;
+  } else if (!type.empty()) {
+    std::cerr << id << " does not chat: it is of type " << type << ". Still talking to " << model_ << ". " << others;
+  } else {
+    model_ = id;
+    std::cerr << "Talking to " << model_ << ".\n";
+  }
 }
 
 bool Conversation::Command(const std::string& line, bool& ends) {
@@ -129,13 +202,13 @@ bool Conversation::Command(const std::string& line, bool& ends) {
   } else if (name == "help" || name == "?") {
     std::cerr << kHelp;
   } else if (name == "clear") {
-    messages_ = ordered_json::array();
+    const bool instructed = !messages_.empty() && messages_[0]["role"] == "system";
+    messages_.erase(messages_.begin() + (instructed ? 1 : 0), messages_.end());
     std::cerr << "What was said is forgotten.\n";
   } else if (name == "system") {
     SetSystem(rest);
-  } else if (name == "model" && !rest.empty()) {
-    model_ = rest;
-    std::cerr << "Talking to " << model_ << ".\n";
+  } else if (name == "model") {
+    SetModel(rest);
   } else if (name == "set") {
     SetOption(rest.substr(0, second),
               second == std::string::npos ? "" : std::string(absl::StripAsciiWhitespace(rest.substr(second))));

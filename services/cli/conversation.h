@@ -28,7 +28,11 @@ class Conversation {
  private:
   // True if it was a command. Sets `ends` for /bye.
   bool Command(const std::string& line, bool& ends);
+  // Says whom it talks to, or why not to `name`; without a name, whom it could talk to.
+  void SetModel(const std::string& name);
   void SetOption(const std::string& field, const std::string& value);
+  // For a question that was longer than the context: the commands that give it room.
+  absl::Status WithContextRemedy(const absl::Status& status) const;
   void TellFigures(const nlohmann::ordered_json& last) const;
 
   Session& session_;

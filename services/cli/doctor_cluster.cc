@@ -13,6 +13,7 @@
 #include "services/cli/cluster.h"
 #include "services/cli/doctor.h"
 #include "services/cli/environment.h"
+#include "services/cli/left_engines.h"
 #include "services/cli/listen_check.h"
 #include "services/cli/pid_file.h"
 #include "services/cli/unit_description.h"
@@ -121,6 +122,10 @@ Findings CheckProcesses(Patient& patient) {
           {Verdict::kFailure,
            absl::StrCat("the supervisor is gone, but its processes still run: ", absl::StrJoin(alive, ", ")),
            {AimaCommand(patient, "stop")}});
+    } else if (const std::vector<LeftEngine> engines = LeftEngines(patient.data_dir); !engines.empty()) {
+      findings.push_back({Verdict::kWarning,
+                          absl::StrCat("AIMA is not running, but its engines still run: ", NamesOf(engines)),
+                          {AimaCommand(patient, "start"), "It takes them over; `aima stop` ends them."}});
     } else if (!dead.empty()) {
       findings.push_back(
           {Verdict::kWarning,

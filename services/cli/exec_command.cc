@@ -1,4 +1,5 @@
 // aima exec, aima units: any unit from the command line.
+#include <absl/strings/escaping.h>
 #include <absl/strings/str_cat.h>
 #include <unistd.h>
 
@@ -35,12 +36,17 @@ absl::StatusOr<ordered_json> ReadInput(const std::string& from) {
     place = from.substr(1);
   }
   if (text.size() > kMaxInput) return UsageError(place + " is larger than 64 MiB");
+  const auto refused = [](const std::string& what) {
+    return WithRemedy(absl::InvalidArgumentError(what), "--input takes '{…}', @FILE, or - for standard input.");
+  };
   try {
     ordered_json json = ordered_json::parse(text);
-    if (!json.is_object()) return UsageError(place + " is not a JSON object");
+    if (!json.is_object()) return refused(place + " is not a JSON object");
     return json;
-  } catch (const ordered_json::exception& error) {
-    return UsageError(absl::StrCat(place, " is not valid JSON: ", error.what()));
+  } catch (const ordered_json::parse_error& error) {
+    const size_t begin = error.byte > 10 ? error.byte - 10 : 0;
+    return refused(absl::StrCat(place, " is not valid JSON at byte ", error.byte, ", near \"",
+                                absl::CHexEscape(text.substr(std::min(begin, text.size()), 20)), "\""));
   }
 }
 
@@ -97,33 +103,36 @@ absl::Status ExecCommand(Session& session) {
   std::erase(words, "--");
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client,
                    GatewayClient::Connect(session.loop, session.globals));
-  const absl::StatusOr<ordered_json> description = Await(session.loop, client->Get("units/" + unit));
+  const absl::StatusOr<KnownUnit> known = Describe(session, *client, unit);
   if (help) {
-    // What this installation knows helps while no cluster answers.
-    const ordered_json local = description.ok() ? *description : DescribeLocally(unit);
-    if (local.is_null()) return description.status();
-    std::cout << UnitHelp(local);
+    // A key that may not ask is no reason to tell nothing.
+    const ordered_json shown = known.ok() ? known->description : DescribeLocally(unit);
+    if (shown.is_null()) return known.status();
+    std::cout << UnitHelp(shown);
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(description.status());
+  RETURN_IF_ERROR(known.status());
+  const ordered_json& description = known->description;
   ASSIGN_OR_RETURN(UnitCall call,
-                   ReadCall(description->value("input_schema", ordered_json::object()), std::move(words)));
+                   ReadCall(description.value("input_schema", ordered_json::object()), std::move(words)));
   call.unit = unit;
-  const bool streaming = description->value("streaming", false);
+  const bool streaming = description.value("streaming", false);
   if (call.options.async) {
     if (call.stream) return UsageError("--async and --stream exclude each other");
+    RETURN_IF_ERROR(known->reached);
     return RunUnit(session, *client, call);
   }
   if (call.stream && !streaming) return UsageError(unit + " does not stream; leave out --stream");
-  if (streaming && (session.globals.output == "ndjson" || description->value("streaming_only", false))) {
+  RETURN_IF_ERROR(known->reached);
+  if (streaming && (session.globals.output == "ndjson" || description.value("streaming_only", false))) {
     call.stream = true;
   }
   // Who looks at a terminal sees how far a long unit is; what is printed is the same.
-  const bool tells = streaming && TellsProgress(*description);
+  const bool tells = streaming && TellsProgress(description);
   const bool quiet = session.globals.output == "table" ? false : call.stream;
   if (tells && !quiet && (call.stream || isatty(STDERR_FILENO) != 0)) {
     call.stream = call.progress = true;
-    call.attaches = description->value("idempotent", false);
+    call.attaches = description.value("idempotent", false);
   }
   return RunUnit(session, *client, call);
 }

@@ -205,6 +205,42 @@ TEST_F(CommandsTest, TheOperatorsKeyIsSentToThisMachineUnlessAnotherIsGiven) {
   EXPECT_EQ(gateway_.LastKey(), "Bearer mine");
 }
 
+TEST_F(CommandsTest, AKeyIsMadeWithTheIdThatEndsIt) {
+  const Outcome made = Run({"key", "create", "--role", "read", "--expires", "1ms"});
+  const std::string id = KeyFile(directory_).List()->front().id;
+  EXPECT_EQ(KeyFile::IdOf(made.out.substr(0, made.out.size() - 1)), id);
+  EXPECT_THAT(made.err, HasSubstr("`aima key revoke " + id + "`"));
+  Run({"key", "create", "--role", "read", "--expires", "1h"});
+  // Its expiry is written down in whole seconds, and has passed.
+  const ordered_json keys = ordered_json::parse(Run({"key", "list", "-o", "json"}).out)["keys"];
+  EXPECT_EQ(keys[0]["state"], "expired");
+  EXPECT_EQ(keys[1]["state"], "valid");
+  EXPECT_EQ(Run({"key", "revoke", made.out.substr(0, made.out.size() - 1)}).exit, kOk);
+  EXPECT_EQ(KeyFile(directory_).List()->size(), 1u);
+}
+
+TEST_F(CommandsTest, WhoRevokesTheKeyOfTheCommandLineIsTold) {
+  ASSERT_TRUE(KeyFile(directory_).EnsureAdminKey().ok());
+  const Outcome other = Run({"key", "create", "--role", "read"});
+  const std::string key = other.out.substr(0, other.out.size() - 1);
+  EXPECT_THAT(Run({"key", "revoke", KeyFile::IdOf(key)}).err, ::testing::Not(HasSubstr("command line")));
+  EXPECT_THAT(Run({"key", "revoke", KeyFile::IdOf(KeyFile(directory_).AdminKey())}).err,
+              HasSubstr("the command line used by itself"));
+  const Outcome mine = Run({"key", "create", "--role", "read"});
+  const std::string own = mine.out.substr(0, mine.out.size() - 1);
+  EXPECT_THAT(Run({"key", "revoke", KeyFile::IdOf(own), "--key", own}).err, HasSubstr("that --key or $AIMA_KEY gives"));
+}
+
+TEST_F(CommandsTest, ACommandWithoutItsVerbShowsItsUsage) {
+  for (const char* command : {"key", "mcp", "events"}) {
+    const Outcome outcome = Run({command});
+    EXPECT_EQ(outcome.exit, kUsage) << command;
+    EXPECT_THAT(outcome.err, HasSubstr(std::string("Usage: aima ") + command)) << command;
+  }
+  EXPECT_THAT(Run({"key", "create"}).err, HasSubstr("Usage: aima key"));
+  EXPECT_EQ(Run({"-v"}).out, Run({"version"}).out);
+}
+
 TEST_F(CommandsTest, StatusAndStopWorkWhileNothingRuns) {
   const Outcome status = Run({"status", "-o", "json"});
   EXPECT_EQ(status.exit, kUnavailable);

@@ -138,8 +138,14 @@ http::Request GatewayClient::NewRequest(std::string method, std::string path) co
 
 absl::Status GatewayClient::Unreachable(const absl::Status& status) const {
   if (status.code() != absl::StatusCode::kUnavailable) return status;
+  // The address is told once.
+  constexpr absl::string_view kSaid = " cannot be reached";
+  const size_t said = status.message().find(kSaid);
+  const std::string why = said == absl::string_view::npos
+                              ? absl::StrCat(": ", status.message())
+                              : std::string(status.message().substr(said + kSaid.size()));
   return WithRemedy(
-      absl::UnavailableError(absl::StrCat("cannot reach ", Address(), ": ", status.message())),
+      absl::UnavailableError(absl::StrCat("cannot reach ", Address(), why)),
       "`aima status` tells what runs, `aima start` starts the cluster of this machine, --server names "
       "another one.");
 }

@@ -43,6 +43,13 @@ class DirectoryLock {
 
 }  // namespace
 
+bool KeyEntry::Expired(absl::Time now) const {
+  absl::Time end;
+  std::string error;
+  // A time that cannot be read ends nothing here; the gateway refuses such a key.
+  return !expires.empty() && absl::ParseTime(absl::RFC3339_full, expires, &end, &error) && end <= now;
+}
+
 std::string KeyFile::IdOf(const std::string& text) {
   const std::vector<std::string> parts = absl::StrSplit(text, '_');
   return parts.size() == 3 ? parts[1] : "";

@@ -19,6 +19,8 @@ struct KeyEntry {
   std::string sha256;
   std::string created;  // RFC 3339
   std::string expires;  // RFC 3339, or empty for never
+
+  bool Expired(absl::Time now) const;
 };
 
 class KeyFile {

@@ -151,7 +151,7 @@ absl::Status McpCommand(Session& session) {
   const std::string verb = session.arguments.Next().value_or("");
   if (verb == "serve") return Serve(session);
   if (verb == "tools") return Tools(session);
-  return UsageError("aima mcp knows serve and tools");
+  return UsageOf(*session.command, verb.empty() ? "needs serve or tools" : "knows no " + verb);
 }
 
 }  // namespace aima::cli

@@ -16,6 +16,7 @@
 #include "services/cli/progress_display.h"
 #include "services/cli/schema_flags.h"
 #include "services/cli/table.h"
+#include "services/cli/unit_call.h"
 #include "services/cli/unit_description.h"
 
 namespace aima::cli {
@@ -61,7 +62,8 @@ std::string StateOf(const ordered_json& instance) {
   const std::string status = Text(instance, "status");
   if (status == "running" && Text(instance, "health") == "unhealthy") return "unhealthy";
   if (status == "failed" && instance.contains("next_start_at")) {
-    return "failed, again " + RelativeTime(Text(instance, "next_start_at"));
+    const std::string when = RelativeTime(Text(instance, "next_start_at"));
+    return when == "just now" || when.ends_with(" ago") ? "failed, starting again" : "failed, again " + when;
   }
   return status;
 }
@@ -168,13 +170,14 @@ absl::Status StopEngineNamed(Session& session, const std::vector<std::string>& n
 absl::Status ListCommand(Session& session) {
   const Command& command = *session.command;
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
-  ASSIGN_OR_RETURN(const ordered_json unit, Await(session.loop, client->Get("units/" + command.unit)));
-  const ordered_json schema = unit.value("input_schema", ordered_json::object());
+  ASSIGN_OR_RETURN(const KnownUnit unit, Describe(session, *client, command.unit));
+  const ordered_json schema = unit.description.value("input_schema", ordered_json::object());
   std::vector<std::string> words = session.arguments.words();
   const std::vector<std::string> plain = TakePlainWords(schema, words);
   ordered_json input = ordered_json::object();
   RETURN_IF_ERROR(ApplyFlags(schema, words, input));
   if (!plain.empty()) return UsageOf(command, absl::StrCat("does not take ", plain[0]));
+  RETURN_IF_ERROR(unit.reached);
   ASSIGN_OR_RETURN(ordered_json answer, Await(session.loop, client->Execute(command.unit, input)));
   if (session.globals.output != "table") {
     std::cout << Format(answer, session.globals.output);

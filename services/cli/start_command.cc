@@ -83,6 +83,7 @@ absl::Status Supervise(Session& session, const StartOptions& start) {
   const std::optional<SupervisorLock> lock = SupervisorLock::TryTake(SupervisorFile(data_dir));
   if (!lock) return AlreadyRuns(data_dir);
   unlink(KeepEnginesFile(data_dir).c_str());
+  unlink(StateFile(data_dir).c_str());  // an earlier supervisor's
   RETURN_IF_ERROR(KeyFile(data_dir).EnsureAdminKey());
 
   SupervisorOptions options;
@@ -177,13 +178,43 @@ absl::Status AwaitVerdict(int reports, const process::Process& supervisor, const
       absl::StrCat("the supervisor ended without a word; ", log, " ends with\n", Tail(log, 0, 10)));
 }
 
+// Another supervisor has the data directory: waits while it starts or stops. True once its cluster serves, false if it
+// has ended.
+absl::StatusOr<bool> AwaitOther(const std::string& data_dir) {
+  for (bool told = false;; usleep(100'000)) {
+    if (interrupted) return QuietFailure(kInterrupted);
+    if (!SupervisorLock::IsHeld(SupervisorFile(data_dir))) return false;
+    const absl::StatusOr<std::string> text = ReadFile(StateFile(data_dir));
+    const ordered_json state = text.ok() ? ordered_json::parse(*text, nullptr, false) : ordered_json();
+    const bool starts = !state.is_object() || state.value("starting", true);
+    bool stops = false;
+    if (state.is_object()) {
+      for (const ordered_json& item : state.value("processes", ordered_json::array())) {
+        stops = stops || item.value("state", "") == "stopping";
+      }
+    }
+    if (!starts && !stops) return true;
+    if (told) continue;
+    told = true;
+    const std::optional<process::Identity> holder = ReadPidFile(SupervisorFile(data_dir));
+    std::cerr << "AIMA is just being " << (stops ? "stopped" : "started") << " in " << data_dir
+              << (holder ? absl::StrCat(" (supervisor: pid ", holder->pid, ")") : "") << "; waiting for that"
+              << std::endl;
+  }
+}
+
+absl::Status TellThatItRuns(const std::string& data_dir) {
+  std::cerr << AlreadyRuns(data_dir).message() << ".\n";
+  std::cout << ProcessTable(data_dir);
+  return absl::OkStatus();
+}
+
 absl::Status Detach(Session& session, const StartOptions& start) {
   const std::string& data_dir = start.config.general().data_dir();
   RETURN_IF_ERROR(PrepareDirectories(data_dir));
   if (SupervisorLock::IsHeld(SupervisorFile(data_dir))) {
-    std::cerr << AlreadyRuns(data_dir).message() << ".\n";
-    std::cout << ProcessTable(data_dir);
-    return absl::OkStatus();
+    ASSIGN_OR_RETURN(const bool serves, AwaitOther(data_dir));
+    if (serves) return TellThatItRuns(data_dir);
   }
   // In a file rather than on the command line, where everybody could read the secrets in it.
   const std::string request = absl::StrCat(data_dir, "/run/start-", getpid(), ".yaml");
@@ -211,7 +242,12 @@ absl::Status Detach(Session& session, const StartOptions& start) {
   unlink(request.c_str());
   if (!verdict.ok()) {
     if (supervisor.ok()) Await(session.loop, (*supervisor)->Wait());
-    return verdict;
+    if (!absl::IsAlreadyExists(verdict)) return verdict;
+    // Another `aima start` was quicker.
+    ASSIGN_OR_RETURN(const bool serves, AwaitOther(data_dir));
+    if (serves) return TellThatItRuns(data_dir);
+    return WithRemedy(absl::UnavailableError("another `aima start` that was at it has not succeeded"),
+                      "`aima logs supervisor` tells why; the same command tries it again.");
   }
   std::cout << ProcessTable(data_dir);
   std::cerr << "\nAIMA serves. Admin key: " << KeyFile(data_dir).AdminKeyFile()
@@ -233,7 +269,7 @@ absl::Status StartCommand(Session& session) {
   if (!config.ok()) {
     return WithRemedy(
         absl::InvalidArgumentError(absl::StrCat("the configuration is not valid: ", config.status().message())),
-        "share/aima/configs/aima.yaml shows every key with its default.");
+        "`aima config show -o wide` tells of every key what it is.");
   }
   start.config = *std::move(config);
   if (print) {

@@ -111,6 +111,7 @@ Task<absl::Status> Supervisor::Start() {
     co_return status;
   }
   starting_ = false;
+  Changed();
   co_return absl::OkStatus();
 }
 
@@ -307,6 +308,10 @@ void Supervisor::Heed(const Notification& notification) {
       item->progress = absl::Now();
       item->status_text = text->second;
       changed = true;
+      // What it waits for is known long before it is given up.
+      if (item->state == State::kStarting && !notification.values.contains("READY")) {
+        options_.report(absl::StrCat(item->name, ": ", item->status_text));
+      }
     }
     if (notification.values.contains("READY") && item->state == State::kStarting) {
       item->state = State::kReady;

@@ -1,6 +1,7 @@
 #include "services/cli/unit_call.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <iostream>
 #include <memory>
 
+#include "libs/base/nearest.h"
 #include "libs/base/status_macros.h"
 #include "services/cli/output.h"
 #include "services/cli/progress_display.h"
@@ -118,6 +120,22 @@ absl::StatusOr<ordered_json> Plain(Session& session, GatewayClient& client, cons
 }
 
 }  // namespace
+
+absl::StatusOr<KnownUnit> Describe(Session& session, GatewayClient& client, const std::string& unit) {
+  absl::StatusOr<ordered_json> told = Await(session.loop, client.Get("units/" + unit));
+  if (told.ok()) return KnownUnit{*std::move(told), absl::OkStatus()};
+  if (!absl::IsUnavailable(told.status())) return told.status();
+  ordered_json local = DescribeLocally(unit);
+  if (local.is_object()) return KnownUnit{std::move(local), told.status()};
+  if (!LocalCatalogue()) return told.status();
+  std::vector<std::string> names;
+  for (const UnitInfo& known : LocalCatalogue()->units()) names.push_back(known.name);
+  const std::vector<std::string> near = Nearest(unit, names, 2);
+  return WithRemedy(
+      absl::NotFoundError(absl::StrCat("this version of aima knows no unit '", unit, "'",
+                                       near.empty() ? "" : "; did you mean " + absl::StrJoin(near, " or ") + "?")),
+      absl::StrCat("Nor can the cluster be asked: ", told.status().message(), "."));
+}
 
 bool TellsProgress(const ordered_json& description) {
   const ordered_json schema = description.value("stream_schema", ordered_json::object());

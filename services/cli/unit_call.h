@@ -23,6 +23,14 @@ struct UnitCall {
   std::function<std::string(const nlohmann::ordered_json& last)> on_leave;
 };
 
+// A unit as the gateway describes it or, while none answers, as this installation knows it: what was typed wrong is told
+// before that nobody answers.
+struct KnownUnit {
+  nlohmann::ordered_json description;
+  absl::Status reached;  // to be returned once nothing is wrong with the words
+};
+absl::StatusOr<KnownUnit> Describe(Session& session, GatewayClient& client, const std::string& unit);
+
 // A unit that works for long streams {phase, message, percent} and at last {result}.
 bool TellsProgress(const nlohmann::ordered_json& description);
 
@@ -31,6 +39,10 @@ absl::Status RunUnit(Session& session, GatewayClient& client, const UnitCall& ca
 
 // Runs a unit and returns its output; progress goes to standard error, nothing to standard output.
 absl::StatusOr<nlohmann::ordered_json> OutputOf(Session& session, GatewayClient& client, const UnitCall& call);
+
+// Verbs that say in a line what their unit did.
+absl::Status CancelCommand(Session& session);
+absl::Status ImportCommand(Session& session);
 
 // aima pull without what it prints at the end: the output of model.pull for session.arguments.
 absl::StatusOr<nlohmann::ordered_json> Pull(Session& session);

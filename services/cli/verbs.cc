@@ -1,8 +1,12 @@
-// Verbs that are one unit each (UnitVerb), and aima pull, which is one with a shorter way to write where from.
+// Verbs that are one unit each: UnitVerb, and those that take or tell something in words of their own.
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_replace.h>
+#include <absl/strings/str_split.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
 
 #include "libs/base/status_macros.h"
@@ -10,6 +14,7 @@
 #include "services/cli/gateway_client.h"
 #include "services/cli/models.h"
 #include "services/cli/output.h"
+#include "services/cli/progress_display.h"
 #include "services/cli/schema_flags.h"
 #include "services/cli/unit_call.h"
 #include "services/cli/unit_description.h"
@@ -25,13 +30,42 @@ struct Reading {
   UnitCall call;
 };
 
+// What the usage calls a field: MODEL rather than model_id.
+std::string WordFor(const Command& command, const std::string& field) {
+  const auto at = std::find(command.fields.begin(), command.fields.end(), field);
+  const std::vector<std::string> words = absl::StrSplit(command.usage, ' ');
+  const size_t index = static_cast<size_t>(at - command.fields.begin());
+  if (at == command.fields.end() || index >= words.size()) return absl::StrCat("--", absl::StrReplaceAll(field, {{"_", "-"}}));
+  // Without what may be left out: NAME of [SOURCE:]NAME[:TAG].
+  std::string word;
+  int depth = 0;
+  for (const char c : words[index]) {
+    depth += c == '[' ? 1 : 0;
+    if (depth == 0) word += c;
+    depth -= c == ']' ? 1 : 0;
+  }
+  return word;
+}
+
+// Where this program stands, the gateway does not.
+void MakePathsAbsolute(const Command& command, ordered_json& input) {
+  for (size_t i = 0; i < command.fields.size() && i < command.takes.size(); ++i) {
+    const std::string path = Text(input, command.fields[i].c_str());
+    if (command.takes[i] != "file" || path.empty() || path[0] == '/') continue;
+    std::error_code error;
+    const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+    if (!error) input[command.fields[i]] = absolute.lexically_normal().string();
+  }
+}
+
 // The unit's input from the words and flags of session.command. Fields that are not given are not in it.
 absl::StatusOr<Reading> Read(Session& session) {
   const Command& command = *session.command;
   Reading reading;
   reading.call.unit = command.unit;
   ASSIGN_OR_RETURN(reading.client, GatewayClient::Connect(session.loop, session.globals));
-  ASSIGN_OR_RETURN(reading.description, Await(session.loop, reading.client->Get("units/" + command.unit)));
+  ASSIGN_OR_RETURN(KnownUnit known, Describe(session, *reading.client, command.unit));
+  reading.description = std::move(known.description);
   const ordered_json schema = reading.description.value("input_schema", ordered_json::object());
   if (!HasField(schema, "timeout")) {
     ASSIGN_OR_RETURN(const std::optional<std::string> timeout, session.arguments.Value("timeout"));
@@ -47,16 +81,43 @@ absl::StatusOr<Reading> Read(Session& session) {
     words.push_back(absl::StrCat("--", command.fields[i], "=", plain[i]));
   }
   RETURN_IF_ERROR(ApplyFlags(schema, words, reading.call.input));
+  MakePathsAbsolute(command, reading.call.input);
   for (const ordered_json& required : schema.value("required", ordered_json::array())) {
     const std::string field = required.get<std::string>();
-    if (!reading.call.input.contains(field)) return UsageOf(command, absl::StrCat("needs its ", field));
+    if (!reading.call.input.contains(field)) return UsageOf(command, "needs " + WordFor(command, field));
   }
+  RETURN_IF_ERROR(known.reached);
   if (reading.description.value("streaming", false) && TellsProgress(reading.description)) {
     reading.call.stream = true;
     reading.call.progress = session.globals.output != "ndjson";  // whose readers see the progress itself
     reading.call.attaches = reading.description.value("idempotent", false);
   }
   return reading;
+}
+
+// Models go by their names, too.
+absl::Status FindModel(Session& session, Reading& reading) {
+  const std::string name = Text(reading.call.input, "model_id");
+  if (name.empty()) return absl::OkStatus();
+  const absl::StatusOr<ordered_json> model = ModelCalled(session, *reading.client, name);
+  if (model.ok()) reading.call.input["model_id"] = Text(*model, "id");
+  return absl::IsFailedPrecondition(model.status()) ? model.status() : absl::OkStatus();
+}
+
+// Files that are a model already stay that model: an error if something else was asked for.
+absl::Status CheckHeeded(const ordered_json& input, const ordered_json& model) {
+  const std::string id = Text(model, "id"), name = Text(input, "name"), type = Text(input, "type");
+  std::vector<std::string> unheeded;
+  if (!name.empty() && name != id && name != Text(model, "name")) unheeded.push_back("--name " + name);
+  if (!type.empty() && type != Text(model, "type")) unheeded.push_back("--type " + type);
+  if (input.value("copy", false) && !model.value("stored", false)) unheeded.push_back("--copy");
+  if (unheeded.empty()) return absl::OkStatus();
+  return WithRemedy(
+      absl::AlreadyExistsError(absl::StrCat("these files are the model ", id, " already, and ",
+                                            absl::StrJoin(unheeded, " and "),
+                                            unheeded.size() == 1 ? " changes" : " change", " nothing about it")),
+      absl::StrCat("`aima rm ", id, "` forgets it", model.value("stored", false) ? "" : " and leaves its files",
+                   "; then they can be imported anew."));
 }
 
 // "ollama:llama3.2:1b" names a source before the first colon; what else stands there belongs to the name.
@@ -78,12 +139,42 @@ void SplitSource(const ordered_json& description, ordered_json& input) {
 
 absl::Status UnitVerb(Session& session) {
   ASSIGN_OR_RETURN(Reading reading, Read(session));
-  if (const std::string name = Text(reading.call.input, "model_id"); !name.empty()) {
-    const absl::StatusOr<ordered_json> model = ModelCalled(session, *reading.client, name);
-    if (model.ok()) reading.call.input["model_id"] = Text(*model, "id");
-    if (absl::IsFailedPrecondition(model.status())) return model.status();
-  }
+  RETURN_IF_ERROR(FindModel(session, reading));
   return RunUnit(session, *reading.client, reading.call);
+}
+
+absl::Status CancelCommand(Session& session) {
+  ASSIGN_OR_RETURN(Reading reading, Read(session));
+  RETURN_IF_ERROR(FindModel(session, reading));
+  ASSIGN_OR_RETURN(const ordered_json output, OutputOf(session, *reading.client, reading.call));
+  if (session.globals.output != "table") {
+    std::cout << Format(output, session.globals.output) << std::flush;
+  } else if (output.value("cancelled", false)) {
+    std::cout << "ended the pull of " << Text(reading.call.input, "model_id") << std::endl;
+  } else {
+    std::cerr << "Nothing to cancel: " << Text(reading.call.input, "model_id") << " is not being pulled.\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ImportCommand(Session& session) {
+  ASSIGN_OR_RETURN(Reading reading, Read(session));
+  ASSIGN_OR_RETURN(const ordered_json output, OutputOf(session, *reading.client, reading.call));
+  const ordered_json model = output.value("model", ordered_json::object());
+  const std::string id = Text(output, "model_id");
+  const bool created = output.value("created", false);
+  if (!created) RETURN_IF_ERROR(CheckHeeded(reading.call.input, model));
+  if (session.globals.output != "table") {
+    std::cout << (session.globals.output == "name" ? id + "\n" : Format(output, session.globals.output)) << std::flush;
+    return absl::OkStatus();
+  }
+  std::cout << (created ? "imported " : "known already: ") << id << " (" << Text(model, "type") << ", "
+            << BytesText(model.value("size", 0.0)) << ")"
+            << (created && model.value("stored", false) ? "; copied to " : "; its files are at ") << Text(model, "path")
+            << std::endl;
+  const bool talks = Text(model, "type") == "llm" || Text(model, "type") == "vlm";
+  if (talks && isatty(STDERR_FILENO) != 0) std::cerr << "`aima run " << id << "` talks to it.\n";
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ordered_json> Pull(Session& session) {

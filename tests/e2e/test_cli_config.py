@@ -61,6 +61,21 @@ def test_set_keeps_comments_and_refuses_what_is_wrong(fresh):
     assert list(fresh.data_dir.glob("*.new")) == []
 
 
+def test_a_time_needs_its_unit_and_no_line_of_a_file_that_was_not_written_is_cited(fresh):
+    file = fresh.data_dir / "config.yaml"
+    for value in ("10", "2.5", "soon", "10 lightyears", ""):
+        refused = fresh.cli("config", "set", "gateway.request_timeout", value, check=False)
+        assert refused.returncode == 2 and "needs its unit" in refused.stderr, refused.stderr
+    assert "10s, 10m, 10h or 10ms" in fresh.cli("config", "set", "gateway.request_timeout=10", check=False).stderr
+    for key, value in (("gateway.request_timeout", "1ms"), ("resource.pressure_threshold", "7"), ("api.enable_cors", "perhaps")):
+        refused = fresh.cli("config", "set", key, value, check=False)
+        assert refused.returncode in (0, 2) and "line" not in refused.stderr, refused.stderr
+    fresh.cli("config", "set", "gateway.request_timeout", "10s")
+    assert "10s" in file.read_text()
+    fresh.cli("config", "set", "engine.idle_timeout", "0")
+    fresh.cli("config", "set", "gateway.max_request_size", "65536")
+
+
 def test_set_keeps_what_people_wrote_into_a_list(fresh):
     file = fresh.data_dir / "config.yaml"
     file.write_text("api:\n  allowed_origins:\n    # the console\n    - https://a.example  # at home\n    # ours\n    - https://b.example\n")

@@ -79,7 +79,8 @@ def test_rm_asks_before_it_deletes_what_is_pinned(cluster):
     with Terminal([AIMA, "rm", model], cluster.environment()) as terminal:
         terminal.wait_for("it is pinned? [y/N]")
         terminal.type("n\n")
-        assert terminal.finish() == 130
+        assert terminal.finish() == 1
+    assert "Left as it is." in terminal.plain()
     assert cluster.execute("model.get", {"model_id": model})
     with Terminal([AIMA, "rm", model], cluster.environment()) as terminal:
         terminal.wait_for("[y/N]")
