@@ -356,6 +356,32 @@ TEST_F(OperationsTest, WhatIsRemovedIsGoneUnlessItGoesOn) {
   EXPECT_FALSE(Do(process.Remove(call_, id)).value().has_value());
 }
 
+TEST_F(OperationsTest, AKeyThatIsForgottenWhileItIsUsedAgainIsANewOperation) {
+  Operations& process = Process(service_);
+  // It is forgotten at each moment of the second use.
+  bool after = false;
+  for (int turns = 0; !after; ++turns) {
+    const Operation order = Order("demo.run", "key-" + std::to_string(turns));
+    const std::string first = Start(process, order).value().id;
+    service_.Answer("out");
+    End(process, first);
+    std::optional<absl::StatusOr<Operation>> second;
+    asio::co_spawn(loop_, process.Start(call_, order),
+                   [&](std::exception_ptr, absl::StatusOr<Operation> operation) { second = std::move(operation); });
+    for (int turn = 0; turn < turns && !second; ++turn) {
+      loop_.restart();
+      loop_.run_one();
+    }
+    after = second.has_value();
+    EXPECT_THAT(Do(process.Remove(call_, first)), IsOk());
+    Until([&] { return second.has_value(); });
+    ASSERT_THAT(*second, IsOk()) << turns;
+    if ((*second)->id == first) continue;
+    service_.Answer("out");
+    EXPECT_EQ(End(process, (*second)->id).result, "out");
+  }
+}
+
 TEST_F(OperationsTest, ALongResultIsNotReadWhenItIsRemoved) {
   Operations& process = Process(service_);
   for (const auto& [size, read] : {std::pair{kShortResult, kShortResult}, {kShortResult + 1, int64_t{0}}}) {
