@@ -106,13 +106,15 @@ Task<absl::Status> VideosApi::Create(TranslatedVisit& visit) {
     const absl::StatusOr<Operation> begun = co_await operations_.Record(call, *unit, input, options);
     if (!begun.ok()) co_return InItsWords(begun.status());
     const absl::StatusOr<Operation> operation = co_await FirstSign(call, begun->id);
-    // The request that began it has found that it cannot be made, and has forgotten it; so will this one.
+    // The request that began it has found that it cannot be made, and has forgotten it; so will this one find.
     if (begun->repeated && HasReason(operation.status(), unit::v1::RESOURCE_NOT_FOUND)) continue;
     CO_RETURN_IF_ERROR(operation.status());
     if (!CannotBeMade(*operation)) co_return co_await Answer(visit, VideoOf(*operation, retention_));
-    v1::DeleteRequest forget;
-    forget.set_operation_id(operation->id);
-    (co_await operations_.Delete(call, forget)).IgnoreError();
+    if (!begun->repeated) {  // who began it forgets it: nobody else was told of it
+      v1::DeleteRequest forget;
+      forget.set_operation_id(operation->id);
+      (co_await operations_.Delete(call, forget)).IgnoreError();
+    }
     co_return InItsWords(operation->error);
   }
 }
