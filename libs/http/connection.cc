@@ -220,7 +220,7 @@ Task<void> Connection::Linger() {
   stream_.Close();
 }
 
-std::string Connection::Head(int status, const Headers& headers, std::optional<size_t> length) {
+std::string Connection::Head(int status, const Headers& headers, std::optional<uint64_t> length) {
   std::string head;
   head.reserve(512);
   absl::StrAppend(&head, parser_->version() >= 11 ? "HTTP/1.1 " : "HTTP/1.0 ", status, " ");
@@ -264,13 +264,14 @@ Task<absl::Status> Connection::Send(Response response) {
   co_return co_await Put({asio::buffer(head), asio::buffer(response.body.data(), bytes_sent_)});
 }
 
-Task<absl::Status> Connection::StartStream(int status, Headers headers) {
+Task<absl::Status> Connection::StartStream(int status, Headers headers, std::optional<uint64_t> length) {
   if (answer_ != Answer::kNone) co_return absl::FailedPreconditionError("this request has an answer already");
   answer_ = Answer::kStreaming;
   status_ = status;
-  chunked_ = parser_->version() >= 11;
-  if (!chunked_) keep_alive_ = false;
-  unsent_ = Head(status, headers, std::nullopt);
+  left_ = length;
+  chunked_ = !length && parser_->version() >= 11;
+  if (!length && !chunked_) keep_alive_ = false;
+  unsent_ = Head(status, headers, length);
   StartRead();
   FlushSoon();
   co_return absl::OkStatus();
@@ -284,6 +285,10 @@ Task<absl::Status> Connection::Write(std::string_view bytes) {
 
 bool Connection::WriteNow(std::string_view bytes) {
   if (answer_ != Answer::kStreaming || cancelled_) return false;
+  if (left_) {
+    bytes = bytes.substr(0, *left_);
+    *left_ -= bytes.size();
+  }
   if (bytes.empty() || request().method == "HEAD") return true;
   bytes_sent_ += bytes.size();
   const size_t room = unsent_.size() + bytes.size() + 32;
@@ -359,6 +364,9 @@ Task<absl::Status> Connection::Flush() {
 
 Task<absl::Status> Connection::Finish() {
   if (answer_ != Answer::kStreaming) co_return absl::FailedPreconditionError("no stream has been started");
+  if (left_.value_or(0) > 0 && request().method != "HEAD") {
+    co_return absl::FailedPreconditionError(absl::StrCat("the answer lacks ", *left_, " bytes of its length"));
+  }
   answer_ = Answer::kComplete;
   if (chunked_ && request().method != "HEAD") unsent_.append("0\r\n\r\n");
   co_return co_await Flush();

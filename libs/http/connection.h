@@ -51,7 +51,7 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   const std::string& peer() const override { return peer_.address; }
   bool peer_is_loopback() const override { return peer_.loopback; }
   Task<absl::Status> Send(Response response) override;
-  Task<absl::Status> StartStream(int status, Headers headers) override;
+  Task<absl::Status> StartStream(int status, Headers headers, std::optional<uint64_t> length) override;
   Task<absl::Status> Write(std::string_view bytes) override;
   bool WriteNow(std::string_view bytes) override;
   Task<absl::Status> Flush() override;
@@ -82,7 +82,7 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
   void SendUnsent();
   void SendRest();
   void LoseClient();
-  std::string Head(int status, const Headers& headers, std::optional<size_t> length);
+  std::string Head(int status, const Headers& headers, std::optional<uint64_t> length);
   void ExpireIn(absl::Duration time) { expires_ = Clock::now() + absl::ToChronoMilliseconds(time); }
 
   ConnectionOwner& owner_;
@@ -110,6 +110,7 @@ class Connection : public Exchange, public std::enable_shared_from_this<Connecti
 
   Answer answer_ = Answer::kNone;
   bool chunked_ = false;
+  std::optional<uint64_t> left_;  // of a stream whose length is told
   int status_ = 0;
   size_t bytes_sent_ = 0;
   std::string unsent_;   // of a stream: waits for the end of the loop's turn, or for what is being sent

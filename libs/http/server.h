@@ -4,8 +4,10 @@
 #include <absl/status/status.h>
 #include <absl/time/time.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -32,8 +34,9 @@ class Exchange {
 
   // An answer piece by piece. What is written goes out when the loop's turn ends or the answer does, so that pieces
   // that belong together travel together. A Write returns at once unless the client is slower than that; errors mean
-  // that the client has gone.
-  virtual Task<absl::Status> StartStream(int status, Headers headers) = 0;
+  // that the client has gone. The client of an answer with a `length` knows how much is to come: no more is sent, and
+  // with less Finish fails.
+  virtual Task<absl::Status> StartStream(int status, Headers headers, std::optional<uint64_t> length = std::nullopt) = 0;
   virtual Task<absl::Status> Write(std::string_view bytes) = 0;
   // The same in two halves, for what is written often: after false comes Flush, which waits until the transport has
   // taken all.

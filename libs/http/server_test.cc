@@ -25,6 +25,7 @@ using aima::testing::IsOk;
 using asio::ip::tcp;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
@@ -111,6 +112,42 @@ TEST_F(ServerTest, StreamsInChunksAndToOldClientsUntilTheEnd) {
   EXPECT_THAT(Raw("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
               EndsWith("\r\n\r\n3\r\none\r\n12\r\ntwotwotwotwotwotwo\r\n0\r\n\r\n"));
   EXPECT_THAT(Raw("GET / HTTP/1.0\r\n\r\n"), EndsWith("\r\n\r\nonetwotwotwotwotwotwo"));
+}
+
+// An answer of so many bytes, of which others are written.
+Handler Lengthy(uint64_t length, std::string written, absl::Status* end) {
+  return [=](Exchange& exchange) -> Task<void> {
+    (void)co_await exchange.StartStream(206, {{"content-type", "text/plain"}}, length);
+    (void)co_await exchange.Write(written.substr(0, 2));
+    (void)co_await exchange.Write(written.substr(2));
+    *end = co_await exchange.Finish();
+  };
+}
+
+TEST_F(ServerTest, AStreamWhoseLengthIsToldComesAsItIsAndTheConnectionGoesOn) {
+  absl::Status end;
+  Serve(Lengthy(6, "onetwo", &end));
+  const std::string first = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+  const std::string answer = Raw(first + "HEAD / HTTP/1.1\r\nhost: x\r\n\r\n" + "GET / HTTP/1.0\r\n\r\n");
+  EXPECT_THAT(answer, Not(HasSubstr("chunked")));
+  EXPECT_THAT(answer, HasSubstr("content-length: 6\r\n\r\nonetwoHTTP/1.1 206"));
+  EXPECT_THAT(answer, HasSubstr("content-length: 6\r\n\r\nHTTP/1.0 206"));
+  EXPECT_THAT(answer, EndsWith("\r\n\r\nonetwo"));
+  EXPECT_THAT(end, IsOk());
+}
+
+TEST_F(ServerTest, NoMoreIsSentThanTheLengthThatIsTold) {
+  absl::Status end;
+  Serve(Lengthy(4, "onetwo", &end));
+  EXPECT_THAT(Raw("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"), EndsWith("\r\n\r\nonet"));
+}
+
+TEST_F(ServerTest, AStreamThatIsShorterThanItsLengthDoesNotLookWhole) {
+  absl::Status end;
+  Serve(Lengthy(7, "onetwo", &end));
+  const std::string request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+  EXPECT_THAT(Raw(request + request), EndsWith("content-length: 7\r\n\r\nonetwo")) << "the connection is closed";
+  EXPECT_THAT(end.message(), HasSubstr("lacks 1 bytes"));
 }
 
 TEST_F(ServerTest, WhatIsWrittenInOneTurnOfTheLoopIsOnePacket) {

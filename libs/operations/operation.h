@@ -4,6 +4,7 @@
 #include <absl/status/status.h>
 #include <absl/time/time.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,6 +21,9 @@ enum class State {
 };
 std::string_view NameOf(State state);  // pending, running …
 State StateOf(std::string_view name);
+
+// Results that only name what lies elsewhere are shorter than this.
+inline constexpr int64_t kShortResult = 64 << 10;
 
 // Input, progress and result are messages of the unit, serialized: only the Caller looks inside.
 struct Operation {

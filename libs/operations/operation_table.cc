@@ -71,21 +71,28 @@ constexpr pg::Statement kCancelPending = {
     "operation_cancel_pending",
     "UPDATE operation SET state = 'cancelled', finished = now(), error_code = $2, error_message = $3, "
     "error_details = $4 WHERE id = $1 AND state = 'pending'"};
+// What is long is not read only to be thrown away.
 constexpr pg::Statement kRemove = {"operation_remove",
-                                   "DELETE FROM operation WHERE id = $1 AND finished IS NOT NULL"};
+                                   "DELETE FROM operation WHERE id = $1 AND finished IS NOT NULL RETURNING " OPERATION_BRIEF
+                                   ", NULL::bytea, CASE WHEN octet_length(result) <= $2::bigint THEN result END"};
 constexpr pg::Statement kForgetOld = {
     "operation_forget_old", "DELETE FROM operation WHERE finished < now() - make_interval(secs => $1)"};
+// Of all that are too many together, those go first that have the most newer ones of their own principal.
 constexpr pg::Statement kForgetMany = {
     "operation_forget_many",
-    "DELETE FROM operation WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY principal "
-    "ORDER BY finished DESC, id DESC) AS place FROM operation WHERE finished IS NOT NULL) ended WHERE place > $1::bigint)"};
+    "DELETE FROM operation WHERE id IN (SELECT id FROM (SELECT id, place, row_number() OVER (ORDER BY place, finished DESC, "
+    "id DESC) AS place_of_all FROM (SELECT id, finished, row_number() OVER (PARTITION BY principal ORDER BY finished DESC, "
+    "id DESC) AS place FROM operation WHERE finished IS NOT NULL) ended) places WHERE place > $1::bigint OR place_of_all > "
+    "$2::bigint)"};
 
 // Lengths are known without reading what is long.
 constexpr pg::Statement kForgetLarge = {
     "operation_forget_large",
-    "DELETE FROM operation WHERE id IN (SELECT id FROM (SELECT id, sum(octet_length(input) + coalesce(octet_length(result), 0)) "
-    "OVER newer AS bytes, row_number() OVER newer AS place FROM operation WHERE finished IS NOT NULL "
-    "WINDOW newer AS (PARTITION BY principal ORDER BY finished DESC, id DESC)) ended WHERE bytes > $1::bigint AND place > 1)"};
+    "DELETE FROM operation WHERE id IN (SELECT id FROM (SELECT id, bytes, place, sum(size) OVER (ORDER BY bytes, finished DESC, "
+    "id DESC) AS bytes_of_all FROM (SELECT id, finished, size, sum(size) OVER newer AS bytes, row_number() OVER newer AS place "
+    "FROM (SELECT id, principal, finished, octet_length(input) + coalesce(octet_length(result), 0)::bigint AS size FROM operation "
+    "WHERE finished IS NOT NULL) ended WINDOW newer AS (PARTITION BY principal ORDER BY finished DESC, id DESC)) sums) places "
+    "WHERE (bytes > $1::bigint AND place > 1) OR bytes_of_all > $2::bigint)"};
 
 std::optional<pg::Bytes> BytesOf(const std::string& data) {
   if (data.empty()) return std::nullopt;
@@ -270,19 +277,18 @@ Task<absl::Status> OperationTable::RequestCancel(const CallContext& call, const 
   co_return (co_await db_.Write(call, std::move(writes))).status();
 }
 
-Task<absl::StatusOr<bool>> OperationTable::Remove(const CallContext& call, const std::string& id) {
+Task<absl::StatusOr<std::optional<Operation>>> OperationTable::Remove(const CallContext& call, const std::string& id) {
   std::vector<pg::Operation> writes;
-  writes.push_back({kRemove, {id}, nullptr});
+  writes.push_back({kRemove, {id, kShortResult}, nullptr});
   CO_ASSIGN_OR_RETURN(const std::vector<pg::Result> results, co_await db_.Write(call, std::move(writes)));
-  co_return results[0].affected() == 1;
+  co_return FirstOf(results[0]);
 }
 
-Task<absl::Status> OperationTable::Forget(const CallContext& call, absl::Duration age, int64_t count,
-                                          int64_t bytes) {
+Task<absl::Status> OperationTable::Forget(const CallContext& call, absl::Duration age, Most count, Most bytes) {
   std::vector<pg::Operation> writes;
   writes.push_back({kForgetOld, {absl::ToDoubleSeconds(age)}, nullptr});
-  writes.push_back({kForgetMany, {count}, nullptr});
-  writes.push_back({kForgetLarge, {bytes}, nullptr});
+  writes.push_back({kForgetMany, {count.of_principal, count.of_all}, nullptr});
+  writes.push_back({kForgetLarge, {bytes.of_principal, bytes.of_all}, nullptr});
   co_return (co_await db_.Write(call, std::move(writes))).status();
 }
 

@@ -70,11 +70,16 @@ class OperationTable {
   // Asks for the operation's end. One that nobody has begun ends at once, with the error `cancelled`.
   Task<absl::Status> RequestCancel(const CallContext& call, const std::string& id, const absl::Status& cancelled);
 
-  // Removes one that has ended; false if there is none, or it has not.
-  Task<absl::StatusOr<bool>> Remove(const CallContext& call, const std::string& id);
-  // Removes what ended longer than `age` ago, all but the newest `count` that have ended, and of each principal those whose
-  // inputs and results, with the newer ones', have more than `bytes`; the newest stays.
-  Task<absl::Status> Forget(const CallContext& call, absl::Duration age, int64_t count, int64_t bytes);
+  // Removes one that has ended, and returns what it was without its input; none if there is none, or it has not ended.
+  Task<absl::StatusOr<std::optional<Operation>>> Remove(const CallContext& call, const std::string& id);
+  struct Most {
+    int64_t of_principal;
+    int64_t of_all;
+  };
+  // Removes what ended longer than `age` ago, and of the rest what is more than `count` or has, with its input and result,
+  // more than `bytes`, the oldest first; where all have too much together, of whoever has the most. The newest of each
+  // principal stays, however large it is, unless all have too much.
+  Task<absl::Status> Forget(const CallContext& call, absl::Duration age, Most count, Most bytes);
 
  private:
   pg::Database& db_;

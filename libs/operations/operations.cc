@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <limits>
 
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/base/ids.h"
@@ -135,10 +136,11 @@ Task<absl::StatusOr<Operation>> Operations::Start(const CallContext& call, Opera
                       absl::StrCat(active.of_principal, " operations of yours are running or waiting, which is the most"));
     }
   }
-  CO_ASSIGN_OR_RETURN(const bool recorded, co_await table_.Insert(call, order));
-  if (!recorded) {
+  for (;;) {
+    CO_ASSIGN_OR_RETURN(const bool recorded, co_await table_.Insert(call, order));
+    if (recorded) break;
     CO_ASSIGN_OR_RETURN(std::optional<Operation> earlier, co_await table_.FindByKey(call, order));
-    if (!earlier) co_return Error(unit::v1::UNAVAILABLE, "the operation of this key is just being forgotten");
+    if (!earlier) continue;  // it was forgotten in between
     if (earlier->input != order.input) {
       co_return Error(unit::v1::IDEMPOTENCY_KEY_REUSED,
                       absl::StrCat("the key '", order.idempotency_key, "' was used for another ", order.unit));
@@ -213,8 +215,12 @@ Task<absl::Status> Operations::Renew() {
 Task<void> Operations::ForgetOld() {
   if (absl::Now() - forgot_ < kForgetEvery) co_return;
   forgot_ = absl::Now();
-  (co_await table_.Forget(OwnCall(), settings_.retention, settings_.most_ended_of_principal,
-                          settings_.most_bytes_of_principal)).IgnoreError();
+  const auto most = [this](int64_t of_principal) {
+    const int64_t without_overflow = std::numeric_limits<int64_t>::max() / settings_.most_full_principals;
+    return OperationTable::Most{of_principal, std::min(of_principal, without_overflow) * settings_.most_full_principals};
+  };
+  (co_await table_.Forget(OwnCall(), settings_.retention, most(settings_.most_ended_of_principal),
+                          most(settings_.most_bytes_of_principal))).IgnoreError();
 }
 
 void Operations::CancelCall(Running& run) {
@@ -239,7 +245,7 @@ Task<absl::StatusOr<std::vector<Operation>>> Operations::List(const CallContext&
   co_return co_await table_.List(call, filter);
 }
 
-Task<absl::StatusOr<bool>> Operations::Remove(const CallContext& call, const std::string& id) {
+Task<absl::StatusOr<std::optional<Operation>>> Operations::Remove(const CallContext& call, const std::string& id) {
   CO_RETURN_IF_ERROR(co_await Ready(call));
   co_return co_await table_.Remove(call, id);
 }

@@ -42,8 +42,9 @@ struct Settings {
   int most_active = 1000;                        // running and waiting; more are refused
   int most_active_of_principal = 250;            // where not all can run at once: nobody takes the places of everybody
   absl::Duration retention = absl::Hours(24);    // of those that have ended
-  int64_t most_ended_of_principal = 10'000;      // the newest stay: nobody's calls forget another's
+  int64_t most_ended_of_principal = 10'000;      // the newest stay
   int64_t most_bytes_of_principal = 1 << 30;     // inputs and results of those that have ended; the newest stay
+  int64_t most_full_principals = 10;             // all together keep what so many do that have the most they may
 };
 
 // Records operations, runs them, and tells about them. A unit whose service cannot be reached, or whose answer got lost,
@@ -75,8 +76,9 @@ class Operations {
   // Asks for its end, and returns when it has ended or after two seconds.
   Task<absl::StatusOr<std::optional<Operation>>> Cancel(const CallContext& call, const std::string& id);
 
-  // Forgets one that has ended, with its result; false if there is none, or it has not.
-  Task<absl::StatusOr<bool>> Remove(const CallContext& call, const std::string& id);
+  // Forgets one that has ended, and returns what it was, with its result if that is at most kShortResult long. None if
+  // there is none, or it has not ended.
+  Task<absl::StatusOr<std::optional<Operation>>> Remove(const CallContext& call, const std::string& id);
 
   // Returns the operation once it differs from `seen`, or at `until`. At once if there is none. UNAVAILABLE after Stop.
   Task<absl::StatusOr<std::optional<Operation>>> Change(const CallContext& call, const Operation& seen,

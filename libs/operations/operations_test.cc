@@ -232,6 +232,56 @@ TEST_F(OperationsTest, ManyOperationsOfOneForgetNoneOfAnother) {
   EXPECT_EQ(Sql("SELECT string_agg(id, ' ' ORDER BY id) FROM operation"), bobs + " " + older + " " + newest);
 }
 
+// Operations of alice and bob that have ended, with results of these sizes; then a process that forgets what is too much.
+class ForgettingTest : public OperationsTest {
+ protected:
+  std::string Ended(const char* principal, size_t size = 1) {
+    Operation order = Order();
+    order.principal = principal;
+    const std::string id = Start(before_, order).value().id;
+    service_.Answer(std::string(size, 'x'));
+    return End(before_, id).id;
+  }
+  // What is left once there are so many.
+  std::string Left(const std::string& count) {
+    Do(Stopped(before_));
+    Process(service_);
+    while (Sql("SELECT count(*) FROM operation") != count && absl::Now() < call_.deadline) {
+      loop_.restart();
+      loop_.run_one();
+    }
+    return Sql("SELECT string_agg(id, ' ' ORDER BY id) FROM operation");
+  }
+
+  Operations& before_ = Process(service_);
+};
+
+TEST_F(ForgettingTest, OfTooManyTogetherWhoHasMostLosesTheOldest) {
+  const std::string bobs = Ended("bob");
+  Ended("alice");
+  const std::string alices = Ended("alice") + " " + Ended("alice");
+  settings_.most_ended_of_principal = 3;
+  settings_.most_full_principals = 1;
+  EXPECT_EQ(Left("3"), bobs + " " + alices);
+}
+
+TEST_F(ForgettingTest, OfTooMuchTogetherWhoHasMostLosesTheOldest) {
+  const std::string bobs = Ended("bob", 400);
+  Ended("alice", 500);
+  const std::string alices = Ended("alice", 400);
+  settings_.most_bytes_of_principal = 1000;
+  settings_.most_full_principals = 1;
+  EXPECT_EQ(Left("2"), bobs + " " + alices);
+}
+
+TEST_F(ForgettingTest, TogetherThereIsNoMoreThanTheMostWhoeverHasIt) {
+  Ended("alice", 700);
+  const std::string bobs = Ended("bob", 600);
+  settings_.most_bytes_of_principal = 1000;
+  settings_.most_full_principals = 1;
+  EXPECT_EQ(Left("1"), bobs);
+}
+
 TEST_F(OperationsTest, OneThatWaitsIsCancelledWithoutBeingBegun) {
   settings_.most_running = 1;
   Operations& process = Process(service_);
@@ -294,12 +344,52 @@ TEST_F(OperationsTest, OldOnesAreForgottenAndRunningOnesKept) {
 TEST_F(OperationsTest, WhatIsRemovedIsGoneUnlessItGoesOn) {
   Operations& process = Process(service_);
   const std::string id = Start(process, Order()).value().id;
-  EXPECT_FALSE(Do(process.Remove(call_, id)).value()) << "it has not ended";
+  EXPECT_FALSE(Do(process.Remove(call_, id)).value().has_value()) << "it has not ended";
   service_.Answer("out");
   End(process, id);
-  EXPECT_TRUE(Do(process.Remove(call_, id)).value());
+  const std::optional<Operation> removed = Do(process.Remove(call_, id)).value();
+  ASSERT_TRUE(removed.has_value());
+  EXPECT_EQ(removed->id, id);
+  EXPECT_EQ(removed->unit, Order().unit);
+  EXPECT_EQ(removed->result, "out");
   EXPECT_FALSE(Do(process.Find(call_, id)).value().has_value());
-  EXPECT_FALSE(Do(process.Remove(call_, id)).value());
+  EXPECT_FALSE(Do(process.Remove(call_, id)).value().has_value());
+}
+
+TEST_F(OperationsTest, AKeyThatIsForgottenWhileItIsUsedAgainIsANewOperation) {
+  Operations& process = Process(service_);
+  // It is forgotten at each moment of the second use.
+  bool after = false;
+  for (int turns = 0; !after; ++turns) {
+    const Operation order = Order("demo.run", "key-" + std::to_string(turns));
+    const std::string first = Start(process, order).value().id;
+    service_.Answer("out");
+    End(process, first);
+    std::optional<absl::StatusOr<Operation>> second;
+    asio::co_spawn(loop_, process.Start(call_, order),
+                   [&](std::exception_ptr, absl::StatusOr<Operation> operation) { second = std::move(operation); });
+    for (int turn = 0; turn < turns && !second; ++turn) {
+      loop_.restart();
+      loop_.run_one();
+    }
+    after = second.has_value();
+    EXPECT_THAT(Do(process.Remove(call_, first)), IsOk());
+    Until([&] { return second.has_value(); });
+    ASSERT_THAT(*second, IsOk()) << turns;
+    if ((*second)->id == first) continue;
+    service_.Answer("out");
+    EXPECT_EQ(End(process, (*second)->id).result, "out");
+  }
+}
+
+TEST_F(OperationsTest, ALongResultIsNotReadWhenItIsRemoved) {
+  Operations& process = Process(service_);
+  for (const auto& [size, read] : {std::pair{kShortResult, kShortResult}, {kShortResult + 1, int64_t{0}}}) {
+    const std::string id = Start(process, Order()).value().id;
+    service_.Answer(std::string(size, 'x'));
+    End(process, id);
+    EXPECT_EQ(static_cast<int64_t>(Do(process.Remove(call_, id)).value().value().result.size()), read);
+  }
 }
 
 TEST_F(OperationsTest, AResultIsLeftOutForThoseWhoDoNotWantIt) {

@@ -82,7 +82,7 @@ void Edge::AllowOrigin(const http::Request& request, http::Headers& answer) cons
   if (!asked.empty() && IsListOfNames(asked)) answer.Add("Access-Control-Allow-Headers", std::string(asked));
   answer.Add("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
   answer.Add("Access-Control-Expose-Headers",
-             "ETag, Location, Retry-After, X-Request-Id, Request-Id, Preference-Applied, Mcp-Session-Id, WWW-Authenticate");
+             "ETag, Accept-Ranges, Content-Range, Location, Retry-After, X-Request-Id, Request-Id, Preference-Applied, Mcp-Session-Id, WWW-Authenticate");
   if (request.method == "OPTIONS") answer.Add("Access-Control-Max-Age", "600");
 }
 

@@ -13,6 +13,7 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/rpc/channels.h"
+#include "services/gateway/videos/content.h"
 
 namespace aima::gateway {
 
@@ -57,7 +58,11 @@ OperationService::OperationService(Loop& loop, const config::v1::Config& config,
       db_(OpenDatabase(loop, config.database().url(), owner_.ok())),
       operations_(db_ ? std::make_unique<operations::Operations>(loop, *db_, calls_, SettingsOf(config.gateway(), owner_))
                       : nullptr),
-      units_({catalogue, runner, keys, operations_.get()}, absl::Milliseconds(config.gateway().operation_timeout())),
+      units_({catalogue, runner, keys, operations_.get(),
+              [&rpc](const CallContext& call, const operations::Operation& operation) {
+                return videos::DeleteFile(rpc, call, operation);
+              }},
+             absl::Milliseconds(config.gateway().operation_timeout())),
       health_(loop),
       server_(loop, runtime::Limits{}) {
   runtime::ServiceBinder(server_, "aima.gateway.v1.OperationService")

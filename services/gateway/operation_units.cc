@@ -182,12 +182,13 @@ Task<absl::StatusOr<v1::DeleteResponse>> OperationUnits::Delete(CallContext& cal
   const std::string& id = request.operation_id();
   CO_ASSIGN_OR_RETURN(const operations::Operation found, co_await FindFor(call, id, /*with_result=*/false));
   if (!found.ended()) CO_RETURN_IF_ERROR((co_await parts_.operations->Cancel(call, id)).status());
-  CO_ASSIGN_OR_RETURN(const bool removed, co_await parts_.operations->Remove(call, id));
+  CO_ASSIGN_OR_RETURN(const std::optional<operations::Operation> removed, co_await parts_.operations->Remove(call, id));
   if (!removed) {
     // Somebody else was faster, or its end is on its way.
     CO_RETURN_IF_ERROR((co_await FindFor(call, id, /*with_result=*/false)).status());
     co_return Error(unit::v1::UNAVAILABLE, absl::StrCat("operation '", id, "' has not ended yet; try again"));
   }
+  if (parts_.clean_up) co_await parts_.clean_up(call, *removed);
   v1::DeleteResponse response;
   response.set_id(id);
   co_return response;

@@ -3,6 +3,7 @@
 
 #include <absl/status/statusor.h>
 
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
@@ -25,6 +26,8 @@ class OperationUnits {
     const UnitRunner& runner;
     KeyRing& keys;
     operations::Operations* operations;  // null where no database is configured
+    // Deletes what an operation that is deleted has left elsewhere; its result is there if that is short.
+    std::function<Task<void>(const CallContext&, const operations::Operation&)> clean_up = nullptr;
   };
   // A call that brings no timeout is given up after `timeout`, or after its unit's own if that is longer.
   OperationUnits(Parts parts, absl::Duration timeout) : parts_(parts), timeout_(timeout) {}

@@ -178,7 +178,7 @@ Task<absl::Status> Translation::Answer(TranslatedVisit& visit, const json& body,
 }
 
 Task<absl::Status> Translation::Send(TranslatedVisit& visit, http::Response response) {
-  response.headers.Add(request_id_header(), visit.context.request_id);
+  response.headers.Set(request_id_header(), visit.context.request_id);
   parts_.edge.AllowOrigin(visit.request, response.headers);
   // A client that is gone needs no answer.
   (co_await visit.exchange.Send(std::move(response))).IgnoreError();

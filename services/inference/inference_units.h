@@ -39,6 +39,7 @@ class InferenceUnits {
                                                                 const v1::GenerateVideoRequest& request);
   Task<absl::Status> GenerateVideoStream(CallContext& call, const v1::GenerateVideoRequest& request,
                                          StreamWriter<v1::GenerateVideoProgress>& out);
+  Task<absl::StatusOr<v1::DeleteVideoResponse>> DeleteVideo(CallContext& call, const v1::DeleteVideoRequest& request);
   Task<absl::StatusOr<v1::DetectResponse>> Detect(CallContext& call, const v1::DetectRequest& request);
   Task<absl::StatusOr<v1::VoicesResponse>> Voices(CallContext& call, const v1::VoicesRequest& request);
   Task<absl::StatusOr<v1::ModelsResponse>> Models(CallContext& call, const v1::ModelsRequest& request);

@@ -18,6 +18,7 @@
 
 #include "libs/base/ids.h"
 #include "libs/base/status_macros.h"
+#include "libs/errors/errors.h"
 
 namespace aima::inference {
 namespace {
@@ -90,6 +91,16 @@ absl::Status VideoFile::Keep(std::string_view format) {
   kept_ = true;
   DeleteOldVideos(large_, path_);
   return absl::OkStatus();
+}
+
+absl::Status DeleteVideo(const LargeVideos& large, std::string_view name) {
+  const fs::path file(name);
+  if (!name.starts_with(kPrefix) || file.filename() != file || !file.has_extension()) {
+    return InvalidInput("name", "is not that of a video");
+  }
+  const fs::path path = large.directory / file;
+  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, absl::StrCat("cannot delete ", path.string()));
 }
 
 void DeleteOldVideos(const LargeVideos& large, std::string_view newest) {

@@ -1,5 +1,5 @@
-// Videos that no answer can hold: each is a file of its own, whose path the answer tells. Nobody asks for their deletion, and
-// callers may leave before they learn the path; so what is old goes, and the oldest when there is too much.
+// Videos that no answer can hold: each is a file of its own, whose path the answer tells. Most callers never ask for their
+// deletion, or leave before they learn the path; so what is old goes, and the oldest when there is too much.
 #pragma once
 
 #include <absl/status/status.h>
@@ -48,6 +48,9 @@ class VideoFile {
   int64_t size_ = 0;
   bool kept_ = false;
 };
+
+// Deletes the file of this name in the directory; OK also if there is none. Nothing that has not the name of a whole video.
+absl::Status DeleteVideo(const LargeVideos& large, std::string_view name);
 
 // Deletes what is older than `keep`; then, without `newest`, the oldest until the rest is not too much together. Knows the
 // files by their names and leaves what others have put there.

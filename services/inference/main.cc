@@ -39,6 +39,7 @@ Task<absl::Status> Wire(runtime::Host& host) {
       .Bind<&InferenceUnits::GenerateImage>(units)
       .Bind<&InferenceUnits::GenerateVideo>(units)
       .Bind<&InferenceUnits::GenerateVideoStream>(units)
+      .Bind<&InferenceUnits::DeleteVideo>(units)
       .Bind<&InferenceUnits::Detect>(units)
       .Bind<&InferenceUnits::Voices>(units)
       .Bind<&InferenceUnits::Models>(units)

@@ -127,6 +127,12 @@ Task<absl::Status> InferenceUnits::GenerateVideoStream(CallContext& call, const 
   co_return co_await out.Write(last);
 }
 
+Task<absl::StatusOr<v1::DeleteVideoResponse>> InferenceUnits::DeleteVideo(CallContext&,
+                                                                          const v1::DeleteVideoRequest& request) {
+  CO_RETURN_IF_ERROR(inference::DeleteVideo(videos_, request.name()));
+  co_return v1::DeleteVideoResponse();
+}
+
 Task<absl::StatusOr<v1::VoicesResponse>> InferenceUnits::Voices(CallContext& call, const v1::VoicesRequest& request) {
   CO_ASSIGN_OR_RETURN(std::vector<ModelRecord> models, co_await router_.catalog().All(call));
   if (!request.model().empty()) {

@@ -183,6 +183,32 @@ TEST_F(LargeVideosTest, TheOldestMakeRoomForANewOne) {
   EXPECT_TRUE(std::filesystem::exists(alone->path())) << "what is told must be there";
 }
 
+TEST_F(LargeVideosTest, AVideoIsDeletedByItsNameAndNothingElseIs) {
+  const std::string outside = ::testing::TempDir() + "/" + NewId("video_") + ".mp4";
+  std::ofstream(outside) << "v";
+  Put("video_1.mp4", std::chrono::hours(1));
+  Put("video_2", std::chrono::hours(1));  // is being written
+  Put("film.mp4", std::chrono::hours(1));
+  std::filesystem::create_directory(large_.directory + "/video_3.mp4");
+  InferenceUnits units(router_, dispatcher_, outbox_, large_);
+  const auto delete_video = [&](const std::string& name) {
+    v1::DeleteVideoRequest request;
+    request.set_name(name);
+    return Run(units.DeleteVideo(call_, request)).status();
+  };
+  const std::string up = "../" + std::filesystem::path(outside).filename().string();
+  for (const std::string& name : {up, "video_1.mp4/../" + up, outside, std::string("video_2"), std::string("film.mp4")}) {
+    EXPECT_THAT(delete_video(name), FailsWith(unit::v1::INVALID_INPUT, "name")) << name;
+  }
+  EXPECT_FALSE(delete_video("video_3.mp4").ok()) << "what is still there must not be told to be gone";
+  EXPECT_THAT(Names(), ElementsAre("film.mp4", "video_1.mp4", "video_2", "video_3.mp4"));
+  EXPECT_TRUE(std::filesystem::exists(outside));
+  EXPECT_THAT(delete_video("video_1.mp4"), IsOk());
+  EXPECT_THAT(delete_video("video_1.mp4"), IsOk()) << "it is gone";
+  EXPECT_THAT(Names(), ElementsAre("film.mp4", "video_2", "video_3.mp4"));
+  std::filesystem::remove(outside);
+}
+
 TEST_F(LargeVideosTest, WhatIsOldIsSweptAway) {
   Put("video_1.mp4", std::chrono::hours(3));
   Put("video_2.mp4", std::chrono::minutes(20));

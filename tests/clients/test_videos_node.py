@@ -2,15 +2,14 @@
 real need a GPU."""
 import json
 import os
-import pathlib
 import time
 
 import pytest
 
 from node_clients import clients_folder, run_program
+from support.cinema import put_cinema_into
 from support.cluster import Cluster
 
-ENGINE = pathlib.Path(__file__).resolve().parent.parent / "support" / "video_engine"
 PROLOGUE = """
 import OpenAI, { toFile } from "openai";
 const client = new OpenAI({ baseURL: settings.url, apiKey: settings.key, maxRetries: 0 });
@@ -38,11 +37,7 @@ const failure = async (call) => {
 def cinema():
     """A cluster whose model `reel` makes videos."""
     with Cluster(start=False) as cluster:
-        (cluster.data_dir / "engines.d").mkdir()
-        (cluster.data_dir / "engines.d" / "cinema.yaml").write_text(
-            "name: cinema\ntype: cinema\ndescription: Makes videos.\ndialect: openai\nmodel_types: [video]\nown_models: true\n"
-            f"models: [{{name: reel, type: video}}]\ninstall: {{detect: [{ENGINE}]}}\nlaunch: {{args: ['{{port}}']}}\nmemory: 1MB\n"
-            "health: {path: /health}\n")
+        put_cinema_into(cluster)
         old = cluster.data_dir / "videos" / "video_of_last_week.mp4"
         old.parent.mkdir()
         old.write_bytes(b"old")

@@ -1,6 +1,5 @@
 """Asynchronous calls: they outlive their caller, the gateway and the service that does the work."""
 import concurrent.futures
-import contextlib
 import http.client
 import json
 import os
@@ -10,7 +9,7 @@ import time
 
 import pytest
 
-from support.cluster import Failed, is_alive, models_dir
+from support.cluster import Failed, is_alive, models_dir, supervisor_asleep
 from support.grpc_client import GrpcClient
 
 ENDED = ("succeeded", "failed", "cancelled", "unknown")
@@ -54,17 +53,6 @@ def verified(cluster, model):
 
 def came_back(cluster, name, old):
     cluster.wait(lambda: cluster.processes()[name] not in (None, old), what=f"the return of {name}")
-
-
-@contextlib.contextmanager
-def supervisor_asleep(cluster):
-    """What dies meanwhile stays dead."""
-    supervisor = int((cluster.data_dir / "run" / "supervisor.pid").read_text().split()[0])
-    os.kill(supervisor, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(supervisor, signal.SIGCONT)
 
 
 def test_a_caller_waits_follows_and_lists(cluster):

@@ -1,4 +1,5 @@
 """A real cluster: `aima start` in a temporary data directory, on free ports, and `aima stop` at the end."""
+import contextlib
 import http.client
 import json
 import os
@@ -213,6 +214,17 @@ class Cluster:
                 pass
             time.sleep(0.05)
         raise AssertionError(f"{what} did not come true in {seconds} s\n{self.log_tails()}")
+
+
+@contextlib.contextmanager
+def supervisor_asleep(cluster):
+    """What dies meanwhile stays dead."""
+    supervisor = int((cluster.data_dir / "run" / "supervisor.pid").read_text().split()[0])
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
 
 
 def is_alive(pid):

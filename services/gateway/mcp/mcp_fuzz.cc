@@ -39,7 +39,7 @@ class Exchange : public http::Exchange {
     if (!response.body.empty()) CheckMessage(response.body);
     co_return absl::OkStatus();
   }
-  Task<absl::Status> StartStream(int status, http::Headers) override {
+  Task<absl::Status> StartStream(int status, http::Headers, std::optional<uint64_t>) override {
     if (started_) std::abort();
     Start(status);
     co_return absl::OkStatus();

@@ -2,15 +2,19 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include "aima/gateway/v1/operation.pb.h"
 #include "aima/inference/v1/inference.pb.h"
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "libs/http/range.h"
 #include "services/gateway/openai_error.h"
 #include "services/gateway/videos/answer.h"
+#include "services/gateway/videos/content.h"
 #include "services/gateway/videos/request.h"
-#include "services/gateway/videos/video_file.h"
 
 namespace aima::gateway::videos {
 namespace {
@@ -20,13 +24,18 @@ using operations::Operation;
 using operations::State;
 
 constexpr std::string_view kRoot = "/v1/videos";
-constexpr char kUnit[] = "inference.generate_video";
 constexpr absl::Duration kMoment = absl::Seconds(3);
 constexpr absl::Duration kToAnswer = absl::Seconds(30);
 
 absl::Status NoSuchVideo(const std::string& id) {
   const std::string shown = id.substr(0, 100);
   return Error(unit::v1::RESOURCE_NOT_FOUND, absl::StrCat("there is no video '", shown, "'"), {{"id", shown}});
+}
+
+// True of what has failed before anybody was told of it: whoever asked for it waits for at least a moment.
+bool CannotBeMade(const Operation& operation) {
+  return operation.state == State::kFailed && operation.progress.empty() &&
+         operation.finished.value_or(absl::InfiniteFuture()) - operation.created < kMoment;
 }
 
 }  // namespace
@@ -42,17 +51,18 @@ http::Response VideosApi::ErrorAnswer(const absl::Status& status, const std::str
 
 Task<absl::Status> VideosApi::Serve(TranslatedVisit& visit) {
   const std::string& method = visit.request.method;
+  const bool get = method == "GET" || method == "HEAD";
   std::string_view rest = visit.path;
   rest.remove_prefix(kRoot.size());
   if (rest.empty() && method == "POST") co_return co_await Create(visit);
-  if (rest.empty() && method == "GET") co_return co_await List(visit);
+  if (rest.empty() && get) co_return co_await List(visit);
   if (!rest.empty()) rest.remove_prefix(1);
   const size_t slash = rest.find('/');
   const std::string id(rest.substr(0, slash));
   const std::string_view verb = slash == std::string_view::npos ? "" : rest.substr(slash + 1);
-  if (!id.empty() && verb.empty() && method == "GET") co_return co_await Show(visit, id);
+  if (!id.empty() && verb.empty() && get) co_return co_await Show(visit, id);
   if (!id.empty() && verb.empty() && method == "DELETE") co_return co_await Delete(visit, id);
-  if (!id.empty() && verb == "content" && method == "GET") co_return co_await Content(visit, id);
+  if (!id.empty() && verb == "content" && get) co_return co_await Content(visit, id);
   co_return Error(unit::v1::RESOURCE_NOT_FOUND,
                   absl::StrCat("there is no ", method, " ", visit.path.substr(0, 200),
                                " here: videos are made, listed, shown, downloaded and deleted"));
@@ -92,17 +102,21 @@ Task<absl::Status> VideosApi::Create(TranslatedVisit& visit) {
   CO_ASSIGN_OR_RETURN(const UnitInfo* unit, parts().runner.Find(kUnit, "", visit.caller));
   RunOptions options;
   options.idempotency_key = std::string(visit.request.headers.Get("Idempotency-Key"));
-  const absl::StatusOr<Operation> begun = co_await operations_.Record(call, *unit, input, std::move(options));
-  if (!begun.ok()) co_return InItsWords(begun.status());
-  CO_ASSIGN_OR_RETURN(const Operation operation, co_await FirstSign(call, begun->id));
-  if (operation.state == State::kFailed && !begun->repeated) {
-    // Then nothing was begun that anybody could look at; what an earlier request began, somebody looks at.
-    v1::DeleteRequest forget;
-    forget.set_operation_id(operation.id);
-    (co_await operations_.Delete(call, forget)).IgnoreError();
-    co_return InItsWords(operation.error);
+  for (;;) {
+    const absl::StatusOr<Operation> begun = co_await operations_.Record(call, *unit, input, options);
+    if (!begun.ok()) co_return InItsWords(begun.status());
+    const absl::StatusOr<Operation> operation = co_await FirstSign(call, begun->id);
+    // The request that began it has found that it cannot be made, and has forgotten it; so will this one find.
+    if (begun->repeated && HasReason(operation.status(), unit::v1::RESOURCE_NOT_FOUND)) continue;
+    CO_RETURN_IF_ERROR(operation.status());
+    if (!CannotBeMade(*operation)) co_return co_await Answer(visit, VideoOf(*operation, retention_));
+    if (!begun->repeated) {  // who began it forgets it: nobody else was told of it
+      v1::DeleteRequest forget;
+      forget.set_operation_id(operation->id);
+      (co_await operations_.Delete(call, forget)).IgnoreError();
+    }
+    co_return InItsWords(operation->error);
   }
-  co_return co_await Answer(visit, VideoOf(operation, retention_));
 }
 
 Task<absl::Status> VideosApi::List(TranslatedVisit& visit) {
@@ -150,7 +164,7 @@ Task<absl::Status> VideosApi::Content(TranslatedVisit& visit, std::string id) {
       co_return InvalidInput("variant", "must be video: there is nothing else of it");
     }
   }
-  CO_ASSIGN_OR_RETURN(const Operation operation, co_await Find(call, id, /*with_result=*/true));
+  CO_ASSIGN_OR_RETURN(Operation operation, co_await Find(call, id, /*with_result=*/true));
   if (operation.state != State::kSucceeded) {
     const json video = VideoOf(operation, retention_);
     co_return Error(unit::v1::RESOURCE_NOT_FOUND,
@@ -162,31 +176,47 @@ Task<absl::Status> VideosApi::Content(TranslatedVisit& visit, std::string id) {
   if (!made.ParseFromString(operation.result)) {
     co_return Error(unit::v1::INTERNAL_ERROR, "the recorded video cannot be read");
   }
-  http::Response response;
-  response.headers.Add("Content-Type", "video/" + made.format());
-  response.headers.Add("Content-Disposition", absl::StrCat("attachment; filename=\"", id, ".", made.format(), "\""));
-  if (!made.path().empty()) co_return co_await SendFile(visit, made.path(), std::move(response.headers));
-  response.body = std::move(*made.mutable_video());
-  co_return co_await Send(visit, std::move(response));
-}
-
-Task<absl::Status> VideosApi::SendFile(TranslatedVisit& visit, std::string path, http::Headers headers) {
-  const absl::StatusOr<VideoFile> file = VideoFile::Open(path);
-  if (!file.ok()) {
+  std::string().swap(operation.result);  // else it is there twice for as long as the client reads
+  const std::string path = made.path();
+  http::Headers headers = {
+      {"Content-Type", "video/" + made.format()},
+      {"Content-Disposition", absl::StrCat("attachment; filename=\"", id, ".", made.format(), "\"")}};
+  const absl::StatusOr<videos::Content> content = videos::Content::Of(std::move(made));
+  if (!content.ok()) {
     co_return Error(unit::v1::RESOURCE_NOT_FOUND,
                     absl::StrCat("the video lies in ", path, " on the machine where inference runs, if it is still kept; "
-                                 "here it cannot be read: ", file.status().message()),
+                                 "here it cannot be read: ", content.status().message()),
                     {{"path", path}});
   }
+  const std::string etag = absl::StrCat("\"", id, "\"");
+  const http::Part part = http::PartOf(visit.request, content->size(), etag);
+  if (part.status == 304 || part.status == 416) {
+    http::Response response = {.status = part.status};
+    if (part.status == 416) {
+      visit.outcome = "INVALID_INPUT";
+      const absl::Status beyond = InvalidInput("Range", absl::StrCat("begins behind the video's ", part.whole, " bytes"));
+      response = ErrorAnswer(beyond, visit.context.request_id, part.status);
+    }
+    part.Describe(etag, response.headers);
+    co_return co_await Send(visit, std::move(response));
+  }
+  part.Describe(etag, headers);
+  co_return co_await SendPart(visit, *content, part, std::move(headers));
+}
+
+Task<absl::Status> VideosApi::SendPart(TranslatedVisit& visit, const videos::Content& content, http::Part part,
+                                       http::Headers headers) {
   headers.Add(request_id_header(), visit.context.request_id);
   parts().edge.AllowOrigin(visit.request, headers);
   http::Exchange& exchange = visit.exchange;
-  CO_RETURN_IF_ERROR(co_await exchange.StartStream(200, std::move(headers)));
-  while (true) {
-    // Without an end, an answer that breaks off is not taken for a whole one.
-    CO_ASSIGN_OR_RETURN(const std::string piece, file->Next());
-    if (piece.empty()) break;
+  CO_RETURN_IF_ERROR(co_await exchange.StartStream(part.status, std::move(headers), part.size));
+  while (part.size > 0 && visit.request.method != "HEAD") {
+    CO_ASSIGN_OR_RETURN(const std::string piece, content.Read(part.begin, part.size));
+    if (piece.empty()) break;  // and Finish says so: the file was longer
+    part.begin += piece.size();
+    part.size -= piece.size();
     CO_RETURN_IF_ERROR(co_await exchange.Write(piece));
+    co_await boost::asio::post(boost::asio::use_awaitable);  // a fast client takes one piece after the other
   }
   co_return co_await exchange.Finish();
 }

@@ -3,8 +3,10 @@
 
 #include <string>
 
+#include "libs/http/range.h"
 #include "services/gateway/operation_units.h"
 #include "services/gateway/translation.h"
+#include "services/gateway/videos/content.h"
 
 namespace aima::gateway::videos {
 
@@ -25,8 +27,9 @@ class VideosApi : public Translation {
   Task<absl::Status> List(TranslatedVisit& visit);
   Task<absl::Status> Show(TranslatedVisit& visit, std::string id);
   Task<absl::Status> Content(TranslatedVisit& visit, std::string id);
-  // Answers with the file, piece by piece.
-  Task<absl::Status> SendFile(TranslatedVisit& visit, std::string path, http::Headers headers);
+  // Answers with a part of the content, piece by piece.
+  Task<absl::Status> SendPart(TranslatedVisit& visit, const videos::Content& content, http::Part part,
+                              http::Headers headers);
   Task<absl::Status> Delete(TranslatedVisit& visit, std::string id);
   // The operation, if it is a video that the caller sees.
   Task<absl::StatusOr<operations::Operation>> Find(const CallContext& call, const std::string& id, bool with_result);

@@ -43,6 +43,7 @@ class VideosTest : public FaceTest {
       co_return true;
     };
     Await(stop());
+    if (!file_.empty()) std::filesystem::remove(file_);
   }
 
   json Create(const std::string& body = kWaves, http::Headers headers = {}) {
@@ -56,6 +57,28 @@ class VideosTest : public FaceTest {
     while (is("queued") || is("in_progress")) video = Show(video);
     EXPECT_EQ(video["status"], status) << video;
     return video;
+  }
+  // Of many pieces, in a file that is gone with the test. Returns the video's path.
+  std::string MakeLarge() {
+    if (file_.empty()) file_ = ::testing::TempDir() + "/" + NewId("video_") + ".webm";
+    while (bytes_.size() < 3'000'000) bytes_ += std::to_string(bytes_.size());
+    std::ofstream(file_, std::ios::binary) << bytes_;
+    const json made = {{"format", "webm"}, {"path", file_}, {"size_bytes", bytes_.size()}};
+    services_.stream = {kQueued, json{{"phase", "done"}, {"percent", 100}, {"result", made}}.dump()};
+    return "/v1/videos/" + Reach("completed", Create())["id"].get<std::string>();
+  }
+  std::string MakeSmall() {
+    services_.stream = {kQueued, kDone};
+    bytes_ = std::string("MP4\0", 4);
+    return "/v1/videos/" + Reach("completed", Create())["id"].get<std::string>();
+  }
+  // Asks, and does not wait for the answer.
+  void Send(const http::Request& request, std::vector<http::Response>& answers) {
+    boost::asio::co_spawn(loop_, client_.Send(endpoint_, request, absl::Now() + absl::Seconds(20)),
+                          [&](std::exception_ptr, absl::StatusOr<http::Response> answer) {
+                            EXPECT_THAT(answer, aima::testing::IsOk());
+                            answers.push_back(answer.ok() ? *std::move(answer) : http::Response{.status = 0});
+                          });
   }
   std::vector<std::string> List(const std::string& query = "") {
     const json page = json::parse(Ask("GET", "/v1/videos" + query).body);
@@ -75,8 +98,14 @@ class VideosTest : public FaceTest {
   std::unique_ptr<pg::Database> db_ = pg::Open(loop_, options_);
   UnitCalls calls_{*catalogue_, services_};
   operations::Operations library_{loop_, *db_, calls_, {.owner = "me", .first_pause = absl::Milliseconds(5)}};
-  OperationUnits kept_{{*catalogue_, runner_, keys_, &library_}, absl::Hours(1)};
+  OperationUnits kept_{{*catalogue_, runner_, keys_, &library_,
+                        [this](const CallContext& call, const operations::Operation& operation) {
+                          return DeleteFile(services_, call, operation);
+                        }},
+                       absl::Hours(1)};
   VideosApi videos_{{loop_, runner_, edge_}, kept_, absl::Hours(24)};
+  std::string bytes_;  // of the video that was made last
+  std::string file_;
 };
 
 TEST_F(VideosTest, AVideoIsQueuedMadeDownloadedAndDeleted) {
@@ -112,22 +141,96 @@ TEST_F(VideosTest, AVideoIsQueuedMadeDownloadedAndDeleted) {
 }
 
 TEST_F(VideosTest, AVideoThatNoAnswerHoldsIsReadFromItsFile) {
-  const std::string path = ::testing::TempDir() + "/" + NewId("video_") + ".webm";
-  std::string bytes;
-  while (bytes.size() < 3'000'000) bytes += std::to_string(bytes.size());
-  std::ofstream(path, std::ios::binary) << bytes;
-  const json made = {{"format", "webm"}, {"path", path}, {"size_bytes", bytes.size()}};
-  services_.stream = {kQueued, json{{"phase", "done"}, {"percent", 100}, {"result", made}}.dump()};
-  const std::string target = "/v1/videos/" + Reach("completed", Create())["id"].get<std::string>() + "/content";
+  const std::string target = MakeLarge() + "/content";
   const http::Response content = Ask("GET", target);
   EXPECT_EQ(content.status, 200);
   EXPECT_EQ(content.headers.Get("content-type"), "video/webm");
-  EXPECT_TRUE(content.body == bytes) << content.body.size();
-  std::filesystem::remove(path);
-  EXPECT_THAT(ErrorOf(Ask("GET", target), 404)["message"], HasSubstr(path));
-  std::filesystem::create_directory(path);
-  EXPECT_THAT(ErrorOf(Ask("GET", target), 404)["message"], HasSubstr(path));
-  std::filesystem::remove(path);
+  EXPECT_TRUE(content.body == bytes_) << content.body.size();
+  std::filesystem::remove(file_);
+  EXPECT_THAT(ErrorOf(Ask("GET", target), 404)["message"], HasSubstr(file_));
+  std::filesystem::create_directory(file_);
+  EXPECT_THAT(ErrorOf(Ask("GET", target), 404)["message"], HasSubstr(file_));
+}
+
+TEST_F(VideosTest, APartOfAVideoIsThePartThatWasAskedFor) {
+  const auto check = [&](const std::string& video) {
+    const std::string target = video + "/content";
+    const std::string& all = bytes_;
+    const std::string size = std::to_string(all.size());
+    const http::Response whole = Ask("GET", target);
+    EXPECT_TRUE(whole.body == all) << whole.body.size();
+    EXPECT_EQ(whole.headers.Get("content-length"), size);
+    EXPECT_EQ(whole.headers.Get("accept-ranges"), "bytes");
+    const std::string etag(whole.headers.Get("etag"));
+    const auto part = [&](const char* range, const std::string& named) {
+      return Ask("GET", target, "", {{"range", range}, {"if-range", named}});
+    };
+    const http::Response middle = part("bytes=1-2", etag);
+    EXPECT_EQ(middle.status, 206);
+    EXPECT_EQ(middle.body, all.substr(1, 2));
+    EXPECT_EQ(middle.headers.Get("content-range"), "bytes 1-2/" + size);
+    EXPECT_EQ(middle.headers.Get("content-length"), "2");
+    EXPECT_TRUE(part("bytes=1-", etag).body == all.substr(1));
+    EXPECT_TRUE(part("bytes=-1", etag).body == all.substr(all.size() - 1));
+    EXPECT_TRUE(part("bytes=1-2", "\"other\"").body == all);
+    const http::Response beyond = Ask("GET", target, "", {{"range", "bytes=" + size + "-"}});
+    EXPECT_EQ(ErrorOf(beyond, 416)["param"], "Range");
+    EXPECT_EQ(beyond.headers.Get("content-range"), "bytes */" + size);
+    EXPECT_EQ(Ask("GET", target, "", {{"if-none-match", etag}}).status, 304);
+    const http::Response head = Ask("HEAD", target, "", {{"range", "bytes=1-2"}});
+    EXPECT_EQ(head.status, 200);
+    EXPECT_EQ(head.headers.Get("content-length"), size);
+    EXPECT_EQ(head.headers.Get("accept-ranges"), "bytes");
+    EXPECT_EQ(head.body, "");
+  };
+  check(MakeSmall());
+  check(MakeLarge());
+}
+
+TEST_F(VideosTest, AFileThatIsCutOffWhileItIsReadDoesNotLookWhole) {
+  const std::string target = MakeLarge() + "/content";
+  std::filesystem::resize_file(file_, 64 << 20);  // more than is ever on its way
+  const auto first = [&]() -> Task<absl::Status> {
+    http::Request request = {"GET", target, {}, ""};
+    auto answer = co_await client_.Open(endpoint_, std::move(request), absl::Now() + absl::Seconds(20));
+    if (!answer.ok()) co_return answer.status();
+    std::filesystem::resize_file(file_, 10);
+    while (true) {
+      const auto bytes = co_await (*answer)->Next();
+      if (!bytes.ok()) co_return bytes.status();
+      if (!bytes->has_value()) co_return absl::OkStatus();
+    }
+  };
+  EXPECT_EQ(Await(first()).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(VideosTest, WithAVideoGoesTheFileThatInferenceHasOfIt) {
+  services_.answers["aima.inference.v1.DeleteVideoRequest"] = "{}";
+  EXPECT_EQ(Ask("DELETE", MakeLarge()).status, 200);
+  EXPECT_EQ(services_.last_request["name"], std::filesystem::path(file_).filename().string());
+  const std::string as_operation = MakeLarge();
+  v1::DeleteRequest request;
+  request.set_operation_id(as_operation.substr(as_operation.rfind('/') + 1));
+  CallContext call;
+  call.deadline = absl::Now() + absl::Seconds(20);
+  EXPECT_THAT(Await(kept_.Delete(call, request)), aima::testing::IsOk());
+  EXPECT_EQ(services_.last_request["name"], std::filesystem::path(file_).filename().string());
+}
+
+TEST_F(VideosTest, AVideoWithoutAFileIsDeletedHere) {
+  services_.answers["aima.inference.v1.DeleteVideoRequest"] = "{}";
+  const std::string video = MakeSmall();
+  const size_t before = services_.calls.size();
+  EXPECT_EQ(Ask("DELETE", video).status, 200);
+  EXPECT_EQ(services_.calls.size(), before);
+}
+
+TEST_F(VideosTest, AVideoIsDeletedWhileInferenceIsAway) {
+  const std::string video = MakeLarge();
+  const size_t before = services_.calls.size();
+  EXPECT_EQ(Ask("DELETE", video).status, 200);
+  EXPECT_EQ(services_.calls.size(), before + 1) << "it is asked, and has no answer";
+  EXPECT_THAT(List(), IsEmpty());
 }
 
 TEST_F(VideosTest, AFormIsReadAsTheObjectThatItStandsFor) {
@@ -248,6 +351,37 @@ TEST_F(VideosTest, ARepeatedKeyShowsWhatHasFailedAndForgetsNothing) {
   EXPECT_EQ(again["id"], first["id"]);
   EXPECT_EQ(again["status"], "failed");
   EXPECT_THAT(List(), ElementsAre(first["id"]));
+}
+
+TEST_F(VideosTest, OfTwoRequestsWithOneKeyEachLearnsThatTheVideoCannotBeMade) {
+  services_.stream_end = Error(inference::v1::INFERENCE_NO_ENGINE, "install SGLang Diffusion");
+  // The second comes at each moment of the first.
+  bool after = false;
+  for (int turns = 0; !after; ++turns) {
+    const http::Request request = {
+        "POST", "/v1/videos", {{"content-type", "application/json"}, {"idempotency-key", std::to_string(turns)}}, kWaves};
+    std::vector<http::Response> answers;
+    Send(request, answers);
+    for (int turn = 0; turn < turns && answers.empty(); ++turn) {
+      loop_.restart();
+      loop_.run_one();
+    }
+    after = !answers.empty();
+    Send(request, answers);
+    Until([&] { return answers.size() == 2; });
+    for (const http::Response& answer : answers) {
+      EXPECT_EQ(ErrorOf(answer, HttpStatusOf(services_.stream_end))["code"], "inference_no_engine") << turns << answer.body;
+    }
+  }
+  EXPECT_THAT(List(), IsEmpty());
+}
+
+TEST_F(VideosTest, WhatTheEngineHasTakenAndThenFailsIsAVideoHoweverFast) {
+  services_.stream = {kQueued};
+  services_.stream_end = Error(inference::v1::INFERENCE_ENGINE_FAILED, "out of memory");
+  const json video = Create(kWaves, {{"idempotency-key", "k"}});
+  EXPECT_EQ(Reach("failed", video)["id"], video["id"]);
+  EXPECT_EQ(Create(kWaves, {{"idempotency-key", "k"}})["id"], video["id"]);
 }
 
 TEST_F(VideosTest, AListThatCannotBeReadIsNotAShorterOne) {
