@@ -98,6 +98,17 @@ TEST_F(EngineRestartTest, TheBackoffGrowsWithEveryCrashAndAStablePeriodEndsIt) {
   EXPECT_TRUE(Eventually([&] { return Runs("frail") && Get("frail").crashes() == 0; }));
 }
 
+TEST_F(EngineRestartTest, AnEngineThatDiesOnItsWayBackIsStartedAgain) {
+  Impatient(absl::Milliseconds(20));
+  Model("smol", "");
+  const absl::StatusOr<v1::StartResponse> first = Start("smol");
+  ASSERT_THAT(first, IsOk());
+  Model("smol", "exit-once 7 " + dir_ + "/tried\n");
+  kill(first->process_id(), SIGKILL);
+  ASSERT_TRUE(Eventually([&] { return Runs("smol") && Get("smol").generation() == 3; }));
+  EXPECT_EQ(Get("smol").crashes(), 2);
+}
+
 TEST_F(EngineRestartTest, ACallerWhoComesBetweenTwoStartsWaitsForTheNext) {
   Impatient(absl::Milliseconds(700));
   Model("smol", "");

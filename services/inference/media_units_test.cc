@@ -163,6 +163,8 @@ TEST_F(MediaUnitsTest, ATextThatIsNoNumberCountsForNothing) {
   engine_.Then(ScriptedEngine::Answer(
       200, "application/json",
       R"({"width":"nan","height":"-inf","detections":[{"label":"cup","score":"nan","box":[1,2,3,4]}]})"));
+  engine_.Then(ScriptedEngine::Answer(200, "application/json",
+                                      R"({"results":[{"index":0,"score":"nan"},{"index":1,"score":"0.5"}]})"));
   v1::DetectRequest request;
   request.set_model("eyes");
   request.set_image("picture");
@@ -171,8 +173,6 @@ TEST_F(MediaUnitsTest, ATextThatIsNoNumberCountsForNothing) {
   EXPECT_EQ(seen->width(), 0);
   EXPECT_EQ(seen->height(), 0);
   EXPECT_EQ(seen->detections(0).score(), 0);
-  engine_.Then(ScriptedEngine::Answer(200, "application/json",
-                                      R"({"results":[{"index":0,"score":"nan"},{"index":1,"score":"0.5"}]})"));
   const auto ranks = Rerank("ranker");
   ASSERT_THAT(ranks, IsOk());
   EXPECT_EQ(ranks->results(0).index(), 1);
