@@ -225,6 +225,21 @@ TEST_F(DatabaseTest, ACallerThatLeavesDisturbsNobody) {
   EXPECT_EQ(counted, 10);
 }
 
+TEST_F(DatabaseTest, ACallerMayLeaveWhenTheDatabaseHasGone) {
+  asio::cancellation_signal leave;
+  bool ended = false;
+  const auto sleep = [](Transaction& tx) -> Task<absl::Status> { co_return (co_await tx.Query(kSleep, {1000.0})).status(); };
+  asio::co_spawn(loop_, db_->Transact(call_, sleep),
+                 asio::bind_cancellation_slot(leave.slot(), [&](std::exception_ptr, absl::Status) { ended = true; }));
+  loop_.restart();
+  loop_.poll();
+  db_.reset();
+  leave.emit(asio::cancellation_type::terminal);
+  while (!ended && loop_.run_one() > 0) {
+  }
+  EXPECT_TRUE(ended);
+}
+
 TEST_F(DatabaseTest, ATransactionIsAllOrNothing) {
   auto body = [&](bool fail) {
     return [&, fail](Transaction& tx) -> Task<absl::Status> {

@@ -89,7 +89,7 @@ TEST_F(EngineFailureTest, AnEngineThatStopsAnsweringIsUnhealthyUntilItAnswersAga
   EXPECT_EQ(Get("moody").status(), v1::INSTANCE_STATUS_RUNNING);
   kill(started->process_id(), SIGCONT);
   ASSERT_TRUE(Eventually([&] { return CountEndpoints() == 1; }));
-  EXPECT_TRUE(Eventually([&] { return around_.CountEvents("engine.health_changed") == 2; }));
+  EXPECT_TRUE(Eventually([&] { return around_.CountEvents("engine.health_changed") >= 2; }));
 }
 
 TEST_F(EngineFailureTest, WithoutTheLedgerNothingIsStarted) {

@@ -57,7 +57,7 @@ TEST_F(EngineRestartTest, AHungEngineIsKilledAndStartedAgain) {
   ASSERT_TRUE(Eventually([&] { return around_.CountEvents("engine.error") == 1; }));
   EXPECT_THAT(around_.LastEvent<v1::EngineError>().error(), HasSubstr("gave no answer for 500ms and was killed"));
   EXPECT_FALSE(process::ReadEntry(first->process_id()));
-  EXPECT_TRUE(Eventually([&] { return Runs("stuck") && Get("stuck").generation() == 2; }));
+  EXPECT_TRUE(Eventually([&] { return Runs("stuck") && Get("stuck").generation() >= 2; }));
 }
 
 TEST_F(EngineRestartTest, ACrashLoopIsToldWithItsCauseAndOutlivesTheService) {
