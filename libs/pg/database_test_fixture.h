@@ -5,6 +5,7 @@
 #include <absl/time/clock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -51,6 +52,21 @@ class DatabaseTest : public ::testing::Test {
   template <class T>
   T Do(Task<T> task) {
     return testing::Run(loop_, std::move(task));
+  }
+
+  // What a task comes to without waiting for anything.
+  template <class T>
+  absl::Status AtOnce(Task<T> task) {
+    const auto status = std::make_shared<absl::Status>(absl::UnknownError("it waits"));
+    asio::co_spawn(loop_, std::move(task), [status](std::exception_ptr, T value) { *status = StatusOf(value); });
+    loop_.restart();
+    loop_.poll();
+    return *status;
+  }
+  static absl::Status StatusOf(const absl::Status& status) { return status; }
+  template <class T>
+  static absl::Status StatusOf(const absl::StatusOr<T>& value) {
+    return value.status();
   }
 
   // Makes a directory of migrations.

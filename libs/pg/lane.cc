@@ -57,7 +57,7 @@ void Lane::Close() {
   connection_->Close();
   timer_.cancel();
   queue_.clear();
-  outstanding_.clear();
+  // Those who wait are answered by nobody any more, but may leave: what is outstanding stays known for that.
 }
 
 Task<Lane::Outcome> Lane::Run(const CallContext& call, std::vector<Operation> operations, int epoch) {

@@ -60,7 +60,7 @@ class ShimTest : public ::testing::Test {
 
   // Waits for a line in the log.
   Task<bool> Logged(std::string text) {
-    for (int i = 0; i < 2000; ++i) {
+    for (int i = 0; i < 24'000; ++i) {
       if (TailOf(log_, 100).find(text) != std::string::npos) co_return true;
       boost::asio::steady_timer timer(loop_, std::chrono::milliseconds(5));
       co_await timer.async_wait(boost::asio::use_awaitable);
@@ -112,8 +112,8 @@ TEST_F(ShimTest, TheProgramHasThreeFilesItsOwnSessionAndTheGivenEnvironment) {
 
 TEST_F(ShimTest, EndKillsWhatIgnoresTermAndWhatHasLeftSessionParentAndEnvironment) {
   const auto shim = Start(
-      "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo one; sleep 1000 & wait' & "
-      "setsid env -i /bin/sh -c '(trap \"\" TERM; echo two; while :; do /bin/sleep 1000; done) & exit' & "
+      "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 1000 & echo one; wait' & "
+      "setsid env -i /bin/sh -c '(trap \"\" TERM; /bin/sleep 1000 & echo two; wait) & exit' & "
       "while :; do sleep 1000; done");
   for (const char* line : {"one", "two"}) ASSERT_TRUE(Await(Logged(line)));
   const std::vector<Entry> tree = TreeOf(shim->identity(), run_);
@@ -166,7 +166,7 @@ TEST_F(ShimTest, WithoutACgroupNothingEscapesEither) {
   chmod(wrapper.c_str(), 0755);
   const auto shim = Await(Shim::Start(
       loop_, wrapper,
-      Shell("setsid env -i /bin/sh -c '(trap \"\" TERM; echo two; while :; do /bin/sleep 1000; done) & exit' & wait; "
+      Shell("setsid env -i /bin/sh -c '(trap \"\" TERM; /bin/sleep 1000 & echo two; wait) & exit' & wait; "
             "exec sleep 1000")));
   ASSERT_THAT(shim, IsOk());
   ASSERT_TRUE(Await(Logged("two")));

@@ -66,8 +66,9 @@ TEST_F(EngineFailureTest, ATakenPortIsTriedAgainWithAnother) {
 }
 
 TEST_F(EngineFailureTest, ARunningEngineThatDiesIsReportedWithItsLogAndItsSlotIsFree) {
-  Model("frail", "exit-later 0.8 139\n");
+  FrailModel("frail", 139);
   ASSERT_THAT(Start("frail"), IsOk());
+  LetEnd();
   ASSERT_TRUE(Eventually([&] { return around_.CountEvents("engine.error") == 1; }));
   EXPECT_THAT(around_.LastEvent<v1::EngineError>().log_tail(), HasSubstr("cannot go on"));
   EXPECT_THAT(around_.LastEvent<v1::EngineError>().error(), HasSubstr("exited with code 139"));
@@ -88,7 +89,7 @@ TEST_F(EngineFailureTest, AnEngineThatStopsAnsweringIsUnhealthyUntilItAnswersAga
   EXPECT_EQ(Get("moody").status(), v1::INSTANCE_STATUS_RUNNING);
   kill(started->process_id(), SIGCONT);
   ASSERT_TRUE(Eventually([&] { return CountEndpoints() == 1; }));
-  EXPECT_TRUE(Eventually([&] { return around_.CountEvents("engine.health_changed") == 2; }));
+  EXPECT_TRUE(Eventually([&] { return around_.CountEvents("engine.health_changed") >= 2; }));
 }
 
 TEST_F(EngineFailureTest, WithoutTheLedgerNothingIsStarted) {
@@ -109,12 +110,13 @@ TEST_F(EngineFailureTest, WithoutTheLedgerNothingIsStarted) {
 TEST_F(EngineFailureTest, WithoutTheDatabaseNothingIsStartedAndWhatHappensIsStoredLater) {
   Postgres server;
   UseDatabase(server);
-  Model("frail", "exit-later 3 7\n");
+  FrailModel("frail", 7);
   Model("other", "");
   ASSERT_THAT(Start("frail"), IsOk());
   server.Stop();
   EXPECT_EQ(Start("other").status().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(process::FindMarked(kHomeVariable, dir_).size(), 2u);
+  LetEnd();
   ASSERT_TRUE(Eventually([&] { return Get("frail").status() == v1::INSTANCE_STATUS_FAILED; })) << "known at once";
   server.Start();
   EXPECT_TRUE(Eventually([&] { return around_.CountEvents("engine.error") == 1; }));

@@ -1,6 +1,7 @@
 // An engine service over a fake engine program and a real PostgreSQL.
 #pragma once
 
+#include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
@@ -184,6 +185,10 @@ class EngineUnitsTest : public ::testing::Test {
     std::ofstream(path) << behaviour;
     around_.AddModel(id, path);
   }
+
+  // A model whose engine ends with this code once it is let, at whatever time it has become ready.
+  void FrailModel(const std::string& id, int code) { Model(id, absl::StrCat("exit-when ", dir_, "/let-end ", code, "\n")); }
+  void LetEnd() { std::ofstream(dir_ + "/let-end").flush(); }
 
   absl::StatusOr<v1::StartResponse> Start(const std::string& model, const std::string& more = "") {
     v1::StartRequest request;

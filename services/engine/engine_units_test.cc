@@ -98,7 +98,7 @@ TEST_F(EngineUnitsTest, AnotherInstanceOfAModelGetsTheNextId) {
 TEST_F(EngineUnitsTest, AStopKillsWhatIgnoresItAndItsGrandchildren) {
   Model("deaf", "ignore-term\ngrandchild\n");
   ASSERT_THAT(Start("deaf"), IsOk());
-  ASSERT_EQ(process::FindMarked(kHomeVariable, dir_).size(), 4u) << "shim, engine, shell and sleep";
+  ASSERT_TRUE(Eventually([&] { return process::FindMarked(kHomeVariable, dir_).size() == 4; })) << "shim, engine, shell and sleep";
   EXPECT_THAT(Stop("deaf"), IsOk());
   EXPECT_THAT(process::FindMarked(kHomeVariable, dir_), IsEmpty());
 }

@@ -270,7 +270,7 @@ Task<void> Instance::Fail(CallContext call, absl::Status why) {
   if (ended.ok()) ForgetRun();
   failure_.reset();
   cleanup->Finish(absl::OkStatus());
-  if (record_.wanted && !around_.draining) around_.spawn(KeepRunning(shared_from_this(), record_.generation));
+  if (record_.wanted && !starting() && !around_.draining) around_.spawn(KeepRunning(shared_from_this(), record_.generation));
 }
 
 Task<void> Instance::GiveBackSlot(CallContext& call) {

@@ -143,6 +143,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   absl::Status StoppedEarly() const;
 
   // instance_watch.cc
+  // Ends a start: what runs is watched, and what did not come back is tried again.
+  void Conclude(std::shared_ptr<Instance> self, absl::Status status, StartFeed& feed);
   Task<void> Watch(std::shared_ptr<Instance> self, std::string run);
   Task<void> NoteAnswer(Answer answer, int& silences);
   Task<void> NoteStability(CallContext call);

@@ -136,8 +136,7 @@ Task<void> Instance::RunStart(std::shared_ptr<Instance> self, CallContext call, 
     const bool withdrawn = co_await WithdrawQuietly(call, before, status);
     if (!withdrawn) co_await Fail(call, status);
   }
-  if (status.ok()) around_.spawn(Watch(self, record_.run));
-  feed->Finish(std::move(status));
+  Conclude(std::move(self), std::move(status), *feed);
 }
 
 // What is loaded on demand and finds no memory waits for others to make room; that is no failure of the instance. True if
@@ -166,8 +165,7 @@ Task<void> Instance::ResumeStart(std::shared_ptr<Instance> self, CallContext cal
   absl::Status status = co_await AwaitReady(*feed);
   if (status.ok()) status = co_await Announce(call);
   if (!status.ok() && record_.status != v1::INSTANCE_STATUS_STOPPING) co_await Fail(call, status);
-  if (status.ok()) around_.spawn(Watch(self, record_.run));
-  feed->Finish(std::move(status));
+  Conclude(std::move(self), std::move(status), *feed);
 }
 
 // After an end by itself a start has its time. A stop may come first.

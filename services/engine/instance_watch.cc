@@ -42,6 +42,14 @@ void Instance::Adopt(std::unique_ptr<process::Shim> process) {
   }
 }
 
+// Whoever keeps it running leaves an instance alone while it is being started: it is told when that is over.
+void Instance::Conclude(std::shared_ptr<Instance> self, absl::Status status, StartFeed& feed) {
+  const bool started = status.ok();
+  feed.Finish(std::move(status));
+  if (started) return around_.spawn(Watch(std::move(self), record_.run));
+  if (record_.wanted && !around_.draining) around_.spawn(KeepRunning(std::move(self), record_.generation));
+}
+
 Task<void> Instance::Bury(std::optional<process::Exit> exit) {
   const bool machine_ended = record_.process.pid != 0 && record_.process.boot_id != process::BootId();
   std::string how = "ended while the engine service was away, nobody knows how";

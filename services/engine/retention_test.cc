@@ -54,7 +54,7 @@ class RetentionTest : public EngineUnitsTest {
     *drained = true;
   }
   // Keeps everybody from writing until it is told to let go.
-  Task<void> HoldRows(pg::Database& db, bool& held, const bool& release) {
+  Task<void> HoldRows(pg::Database& db, bool& held, const bool& release, bool& let_go) {
     (void)co_await db.Transact(CallContext(), [&](pg::Transaction& transaction) -> Task<absl::Status> {
       const absl::StatusOr<pg::Result> locked =
           co_await transaction.Query({"test_hold", "SELECT FROM tenure FOR UPDATE"}, {});
@@ -66,6 +66,7 @@ class RetentionTest : public EngineUnitsTest {
       }
       co_return absl::OkStatus();
     });
+    let_go = true;
   }
   v1::Endpoint Endpoint() { return Await(service_->units.Endpoints(call_, {}))->items(0); }
 };
@@ -338,12 +339,13 @@ TEST_F(RetentionTest, AnInstanceWhoseStopCouldNotBeStoredIsWatchedOn) {
   const absl::StatusOr<v1::StartResponse> started = Start("smol");
   ASSERT_THAT(started, IsOk());
   const auto db = pg::Open(loop_, database_);
-  bool held = false, release = false;
-  service_->spawn(HoldRows(*db, held, release));
+  bool held = false, release = false, let_go = false;
+  service_->spawn(HoldRows(*db, held, release, let_go));
   ASSERT_TRUE(Eventually([&] { return held; }));
   // Waits for the row for as long as a write may; the watch sees meanwhile that the instance is being stopped, and leaves.
   EXPECT_EQ(Stop("smol").status().code(), absl::StatusCode::kUnavailable);
   release = true;
+  EXPECT_TRUE(Eventually([&] { return let_go; }));
   EXPECT_EQ(Get("smol").status(), v1::INSTANCE_STATUS_RUNNING);
   kill(started->process_id(), SIGKILL);
   EXPECT_TRUE(Eventually([&] { return Get("smol").status() == v1::INSTANCE_STATUS_FAILED; }, absl::Seconds(20)))

@@ -60,6 +60,7 @@ class Dispatcher {
   static constexpr int kMaxAttempts = 3;
 
   Dispatcher(Loop& loop, Router& router, http::Client& http) : loop_(loop), router_(router), http_(http) {}
+  virtual ~Dispatcher() = default;
 
   // Sends what `make` makes for the chosen engine, within the call's deadline, and returns when the engine begins
   // to answer. Tries other engines, or the same one anew, while none has begun; waits for one that still loads.
@@ -71,7 +72,8 @@ class Dispatcher {
   Task<absl::Status> Again(Dispatched& dispatched, EngineRequest request, absl::Time deadline);
   // Tells an engine something, whoever has left and whatever it answers.
   void Tell(const Endpoint& engine, EngineRequest request);
-  Task<void> Pause(absl::Duration duration);
+  // A fuzzer has no time to let pass.
+  virtual Task<void> Pause(absl::Duration duration);
 
  private:
   Loop& loop_;

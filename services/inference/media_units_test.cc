@@ -159,6 +159,26 @@ TEST_F(MediaUnitsTest, ThingsInAPictureComeWithTheirBoxes) {
   EXPECT_THAT(Run(units_.Detect(call_, request)), FailsWith(v1::INFERENCE_ENGINE_FAILED, "no list of detections"));
 }
 
+TEST_F(MediaUnitsTest, ATextThatIsNoNumberCountsForNothing) {
+  engine_.Then(ScriptedEngine::Answer(
+      200, "application/json",
+      R"({"width":"nan","height":"-inf","detections":[{"label":"cup","score":"nan","box":[1,2,3,4]}]})"));
+  engine_.Then(ScriptedEngine::Answer(200, "application/json",
+                                      R"({"results":[{"index":0,"score":"nan"},{"index":1,"score":"0.5"}]})"));
+  v1::DetectRequest request;
+  request.set_model("eyes");
+  request.set_image("picture");
+  const auto seen = Run(units_.Detect(call_, request));
+  ASSERT_THAT(seen, IsOk());
+  EXPECT_EQ(seen->width(), 0);
+  EXPECT_EQ(seen->height(), 0);
+  EXPECT_EQ(seen->detections(0).score(), 0);
+  const auto ranks = Rerank("ranker");
+  ASSERT_THAT(ranks, IsOk());
+  EXPECT_EQ(ranks->results(0).index(), 1);
+  EXPECT_EQ(ranks->results(1).relevance_score(), 0);
+}
+
 TEST_F(MediaUnitsTest, ARankModelRanksByItself) {
   engine_.Then(Recorded("llamacpp-rerank"));
   ranks_.set_return_documents(true);

@@ -4,6 +4,7 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
+#include <cmath>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -28,8 +29,8 @@ double NumberAt(const Json& object, const char* key) {
   if (it == object.end()) return 0;
   if (it->is_number()) return it->get<double>();
   double value = 0;
-  if (it->is_string()) (void)absl::SimpleAtod(it->get_ref<const std::string&>(), &value);
-  return value;
+  const bool told = it->is_string() && absl::SimpleAtod(it->get_ref<const std::string&>(), &value);
+  return told && std::isfinite(value) ? value : 0;
 }
 
 int PixelsAt(const Json& object, const char* key) {

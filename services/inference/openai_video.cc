@@ -4,6 +4,7 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "libs/base/status_macros.h"
@@ -47,7 +48,8 @@ absl::StatusOr<VideoJob> ReadJob(const EngineAnswer& answer, const Endpoint& eng
   if (json.contains("progress") && json["progress"].is_number()) {
     job.percent = std::clamp(json["progress"].get<double>(), 0.0, 100.0);
   }
-  if (double seconds = 0; absl::SimpleAtod(text("seconds"), &seconds)) job.seconds = seconds;
+  double seconds = 0;
+  if (absl::SimpleAtod(text("seconds"), &seconds) && seconds > 0 && std::isfinite(seconds)) job.seconds = seconds;
   return job;
 }
 

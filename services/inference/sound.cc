@@ -5,6 +5,7 @@
 #include <absl/strings/numbers.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "libs/unit/json_codec.h"
@@ -73,7 +74,8 @@ v1::AudioFormat SoundFormatOf(std::string_view content_type, v1::AudioFormat ask
 SoundLength LengthOfSound(v1::AudioFormat format, const http::Headers& headers, std::string_view beginning,
                           size_t size) {
   SoundLength length;
-  length.seconds = Told<double>(headers, "x-audio-duration", [](auto t, double* v) { return absl::SimpleAtod(t, v); });
+  length.seconds = Told<double>(headers, "x-audio-duration",
+                                [](auto t, double* v) { return absl::SimpleAtod(t, v) && std::isfinite(*v); });
   length.sample_rate = Told<int>(headers, "x-sample-rate", [](auto t, int* v) { return absl::SimpleAtoi(t, v); });
   if (format == v1::AUDIO_FORMAT_WAV) {
     const SoundLength read = LengthOfWav(beginning, size);

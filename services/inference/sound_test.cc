@@ -47,7 +47,9 @@ TEST(Sound, OtherFormatsHaveTheLengthThatTheHeadTells) {
       LengthOfSound(v1::AUDIO_FORMAT_MP3, {{"X-Audio-Duration", "2.5"}, {"X-Sample-Rate", "24000"}}, "ID3", 100);
   EXPECT_DOUBLE_EQ(length.seconds, 2.5);
   EXPECT_EQ(length.sample_rate, 24000);
-  EXPECT_EQ(LengthOfSound(v1::AUDIO_FORMAT_MP3, {{"X-Audio-Duration", "long"}}, "ID3", 100).seconds, 0);
+  for (const char* none : {"long", "nan", "inf", "1e999"}) {
+    EXPECT_EQ(LengthOfSound(v1::AUDIO_FORMAT_MP3, {{"X-Audio-Duration", none}}, "ID3", 100).seconds, 0) << none;
+  }
 }
 
 TEST(Sound, ContentTypesNameFormats) {

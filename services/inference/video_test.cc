@@ -54,6 +54,15 @@ TEST_F(VideoTest, AVideoIsAJobThatIsFollowedFetchedAndCleanedUp) {
   EXPECT_EQ(RequestLine(5), "DELETE /v1/videos/8d6f2f0e-5b8e-4a39-9c02-2f1f3c0f6a11");
 }
 
+TEST_F(VideoTest, AnEngineThatDoesNotKnowHowLongItsVideoIsIsNotBelieved) {
+  engine_.Then(ScriptedEngine::Answer(200, "application/json", R"({"id":"v","status":"completed","seconds":"nan"})"));
+  engine_.Then(Recorded("sglang-video-content"));
+  engine_.Then(Recorded("sglang-video-deleted"));
+  const auto made = MakeVideo();
+  ASSERT_THAT(made, IsOk());
+  EXPECT_FALSE(made->has_duration());
+}
+
 TEST_F(VideoTest, AVideoThatBeginsFromAPictureIsAskedForWithAForm) {
   for (const char* step : {"completed", "content", "deleted"}) engine_.Then(Recorded(std::string("sglang-video-") + step));
   video_.set_input_reference("\x89PNG and what follows");

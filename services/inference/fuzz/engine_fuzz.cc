@@ -15,6 +15,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <csignal>
@@ -110,6 +111,16 @@ std::string WithHead(absl::string_view answer) {
   }
 }
 
+// For whom time passes at once: what looks again and again does so until the engine has no answer left.
+class HurriedDispatcher : public Dispatcher {
+ public:
+  HurriedDispatcher(Loop& loop, Router& router, http::Client& http) : Dispatcher(loop, router, http), loop_(loop) {}
+  Task<void> Pause(absl::Duration) override { co_await asio::post(loop_, asio::use_awaitable); }
+
+ private:
+  Loop& loop_;
+};
+
 struct World {
   World(size_t pieces, const std::string& dialect, bool cancels, std::deque<std::string> answers)
       : engine(loop, pieces, std::move(answers)) {
@@ -138,7 +149,7 @@ struct World {
   FakeOutbox outbox;
   Router router{loop, models, engines, /*auto_start=*/false};
   http::Client http{loop};
-  Dispatcher dispatcher{loop, router, http};
+  HurriedDispatcher dispatcher{loop, router, http};
   InferenceUnits units{router, dispatcher, outbox};
   TokenCount tokens{dispatcher, outbox};
   CallContext call;
@@ -186,7 +197,7 @@ void RunCall(World& world, Task<absl::Status> work) {
                    if (!thrown) CheckStatus(status);
                  }));
   Turn(world.loop);
-  // What waits for time to pass gets none: its caller leaves.
+  // What waits for somebody else waits in vain: its caller leaves.
   while (!done) {
     left = true;
     cancel.emit(asio::cancellation_type::terminal);
@@ -317,6 +328,11 @@ const Seed kSeeds[] = {
     {8, R"({"model":"m","text":"t","format":"pcm"})", "wRIFF"},
     {9, R"({"model":"m","prompt":"p","size":"64x64","n":1})", R"(j{"data":[{"b64_json":"iVBORw0KGgo="}]})"},
     {10, R"({"model":"m","prompt":"p","duration":4})", R"(j{"id":"v","status":"failed","progress":5,"error":{"message":"e"}})"},
+    {10, R"({"model":"m","prompt":"p","duration":4})",
+     R"(j{"id":"v","status":"queued","seconds":"4"})" "\n---\n" R"(j{"id":"v","status":"in_progress","progress":50})" "\n---\n"
+     R"(j{"id":"v","status":"completed","progress":100})" "\n---\n" "hHTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n\r\nftyp" "\n---\n" "j{}"},
+    {10, R"({"model":"m","prompt":"p","seed":1})",
+     R"(j{"id":"v","status":"queued"})" "\n---\n" "u" "\n---\n" R"(j{"id":"v","status":"failed","error":{"message":"e"}})"},
     {11, R"({"model":"m","image":"iVBORw0KGgo="})", R"(j{"detections":[{"label":"cat","score":0.5,"box":{"x":1,"y":2,"width":3,"height":4}}]})"},
     {12, kChat, R"(j{"prompt":"p"})" "\n---\n" R"(j{"tokens":[1,2,3]})"},
     {13, R"({"model":"m","stream":true,"messages":[]})", kPieces},
