@@ -22,11 +22,13 @@ def aima(cluster, folder, *words):
     return subprocess.run([bin_dir() / "aima", *words], env=cluster.environment(), cwd=folder, text=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.parametrize("path", ["my model.gguf", "./my model.gguf", "../{folder}/my model.gguf"])
-def test_a_path_is_taken_from_where_one_stands(own_cluster, folder, path):
-    done = aima(own_cluster, folder, "import", path.format(folder=folder.name), "-o", "json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["model"]["path"] == os.fspath(folder / "my model.gguf")
+def test_a_path_is_taken_from_where_one_stands(own_cluster, folder):
+    for path in ("my model.gguf", "./my model.gguf", f"../{folder.name}/my model.gguf"):
+        done = aima(own_cluster, folder, "import", path, "-o", "json")
+        assert done.returncode == 0, done.stderr
+        imported = json.loads(done.stdout)
+        assert imported["created"] and imported["model"]["path"] == os.fspath(folder / "my model.gguf")
+        own_cluster.cli("rm", imported["model_id"])
 
 
 def test_import_says_in_a_line_what_it_did_and_refuses_to_call_a_known_model_otherwise(own_cluster, folder):
