@@ -31,22 +31,26 @@ int TryBind(int port) {
   return bound ? ntohs(address.sin_port) : 0;
 }
 
-// Inodes of the sockets that listen on `port`.
-std::set<std::string> ListeningSockets(int port) {
-  std::set<std::string> inodes;
+struct ListeningSocket {
+  std::string inode;
+  uid_t user;
+};
+
+std::vector<ListeningSocket> ListeningSockets(int port) {
+  std::vector<ListeningSocket> sockets;
   for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
     std::ifstream file(table);
     std::string line;
     while (std::getline(file, line)) {
       char inode[32];
-      unsigned local_port = 0, state = 0;
-      const int fields = sscanf(line.c_str(), " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*d %*d %31s",
-                                &local_port, &state, inode);
+      unsigned local_port = 0, state = 0, user = 0;
+      const int fields = sscanf(line.c_str(), " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %u %*d %31s",
+                                &local_port, &state, &user, inode);
       constexpr unsigned kListen = 0x0A;
-      if (fields == 3 && state == kListen && static_cast<int>(local_port) == port) inodes.insert(inode);
+      if (fields == 4 && state == kListen && static_cast<int>(local_port) == port) sockets.push_back({inode, user});
     }
   }
-  return inodes;
+  return sockets;
 }
 
 }  // namespace
@@ -59,9 +63,15 @@ absl::StatusOr<int> FreePort() {
 
 bool PortIsFree(int port) { return TryBind(port) != 0; }
 
+std::set<uid_t> UsersWhoListenOn(int port) {
+  std::set<uid_t> users;
+  for (const ListeningSocket& socket : ListeningSockets(port)) users.insert(socket.user);
+  return users;
+}
+
 bool ListensOn(const std::vector<Entry>& processes, int port) {
   std::set<std::string> links;
-  for (const std::string& inode : ListeningSockets(port)) links.insert(absl::StrCat("socket:[", inode, "]"));
+  for (const ListeningSocket& socket : ListeningSockets(port)) links.insert(absl::StrCat("socket:[", socket.inode, "]"));
   if (links.empty()) return false;
   for (const Entry& process : processes) {
     const std::string directory = absl::StrCat("/proc/", process.pid, "/fd");

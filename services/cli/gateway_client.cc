@@ -4,12 +4,18 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/ip/address.hpp>
+#include <set>
 
 #include "libs/base/status_macros.h"
 #include "libs/config/config.h"
 #include "libs/http/sse.h"
 #include "libs/http/url.h"
+#include "libs/process/port.h"
 #include "services/cli/keys.h"
 #include "services/cli/supervisor.h"
 
@@ -104,7 +110,17 @@ absl::StatusOr<http::Endpoint> ParseServer(const std::string& text) {
 }
 
 bool IsLoopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
+  boost::system::error_code error;
+  const auto address = boost::asio::ip::make_address(host, error);
+  return host == "localhost" || (!error && address.is_loopback());
+}
+
+// Whoever has the port while the cluster is down would get the operator's key: only its owner and root may have it.
+bool IsOwners(int port, const std::string& key_file) {
+  struct stat status = {};
+  if (stat(key_file.c_str(), &status) != 0) return false;
+  const std::set<uid_t> users = process::UsersWhoListenOn(port);
+  return std::all_of(users.begin(), users.end(), [&](uid_t user) { return user == status.st_uid || user == 0; });
 }
 
 GatewayClient::GatewayClient(Loop& loop, http::Endpoint endpoint, std::string key)
@@ -116,8 +132,11 @@ absl::StatusOr<std::unique_ptr<GatewayClient>> GatewayClient::Connect(Loop& loop
       globals.server.empty() ? EndpointOf(globals.data_dir) : ParseServer(globals.server);
   RETURN_IF_ERROR(endpoint.status());
   std::string key = globals.key;
-  // The operator's key never leaves this machine by itself.
-  if (operators_key && key.empty() && IsLoopback(endpoint->host)) key = KeyFile(globals.data_dir).AdminKey();
+  // The operator's key leaves neither this machine nor its user by itself.
+  const KeyFile keys(globals.data_dir);
+  if (operators_key && key.empty() && IsLoopback(endpoint->host) && IsOwners(endpoint->port, keys.AdminKeyFile())) {
+    key = keys.AdminKey();
+  }
   return std::make_unique<GatewayClient>(loop, *endpoint, key);
 }
 

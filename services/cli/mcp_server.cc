@@ -66,7 +66,8 @@ Task<void> McpServer::Handle(http::Exchange& exchange) {
 Task<void> McpServer::PassOn(http::Exchange& exchange) {
   http::Request request = exchange.request();
   request.headers = EndToEnd(request.headers);
-  if (request.target == "/mcp") request.target = path_;
+  // Where limits were given, no other path and no query goes round them.
+  if (path_ != "/mcp") request.target = path_;
   const std::string address = gateway_.Address();
   // To the gateway it is called by its own name; who called us was checked here.
   request.headers.Set("Host", address.substr(address.find("://") + 3));

@@ -4,6 +4,7 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_replace.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <vector>
@@ -89,7 +90,11 @@ void Lines(const ordered_json& object, const std::string& prefix, std::vector<st
 
 std::string Table(const ordered_json& value) {
   if (IsTable(value)) return Rows(value);
-  if (!value.is_object()) return value.is_string() ? value.get<std::string>() + "\n" : Dump(value) + "\n";
+  if (value.is_string()) {
+    const std::string text = value.get<std::string>();
+    return (isatty(STDOUT_FILENO) != 0 ? Harmless(text, /*one_line=*/false) : text) + "\n";
+  }
+  if (!value.is_object()) return Dump(value) + "\n";
   std::vector<std::vector<std::string>> lines;
   std::vector<std::pair<std::string, const ordered_json*>> tables;
   Lines(value, "", lines, tables);

@@ -49,13 +49,16 @@ std::optional<process::Identity> ReadPidFile(const std::string& path) {
   return identity;
 }
 
-std::vector<process::Identity> ProcessesIn(const std::string& path) {
+std::vector<process::Identity> ServersIn(const std::string& path) {
   std::vector<process::Identity> found;
   std::error_code error;
   const fs::path directory = fs::canonical(path, error);
   if (error) return found;
   for (const int pid : Pids()) {
     if (fs::read_symlink(absl::StrCat("/proc/", pid, "/cwd"), error) != directory) continue;
+    // A program that was replaced by an upgrade is "… (deleted)".
+    const std::string program = fs::read_symlink(absl::StrCat("/proc/", pid, "/exe"), error).filename().string();
+    if (program.substr(0, program.find(' ')) != "postgres") continue;
     const std::optional<process::Identity> identity = process::Identify(pid);
     if (identity && process::Lives(*identity)) found.push_back(*identity);
   }

@@ -14,8 +14,8 @@ bool WritePidFile(const std::string& path, const process::Identity& identity);
 // The process in the file, whether or not it still runs; nothing if the file is not there or not readable.
 std::optional<process::Identity> ReadPidFile(const std::string& path);
 
-// Living processes whose working directory is `path`.
-std::vector<process::Identity> ProcessesIn(const std::string& path);
+// Living servers of PostgreSQL whose working directory is `path`: not the shell of somebody who looks around there.
+std::vector<process::Identity> ServersIn(const std::string& path);
 
 // Living processes that listen on a TCP port, as "name (pid 42)"; empty if they cannot be told.
 std::string ListenerOn(int port);

@@ -141,7 +141,7 @@ std::vector<std::string> PrivatePostgres::Command(std::vector<std::string> argv,
 Task<absl::Status> PrivatePostgres::Prepare(Loop& loop, const std::string& log) {
   CO_RETURN_IF_ERROR(Own(socket_dir_));
   // What still works in there would keep a new server from starting, and must not be killed: it may be writing.
-  for (const process::Identity& leftover : ProcessesIn(data_)) {
+  for (const process::Identity& leftover : ServersIn(data_)) {
     CO_RETURN_IF_ERROR(co_await process::EndTree(leftover, "", SIGINT, absl::Seconds(30)));
   }
   if (MadeBy(data_) != 0) co_return Own(data_);

@@ -2,6 +2,7 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
@@ -24,6 +25,7 @@ using State = Supervised::State;
 constexpr char kPostgres[] = "postgres";
 constexpr char kPrefix[] = "aima-";
 constexpr absl::Duration kLongestStart = absl::Minutes(10);  // however much it says
+constexpr rlim_t kDescriptors = 65536;  // as in deploy/systemd
 constexpr absl::Duration kStableAfter = absl::Seconds(60);
 
 double Random() {
@@ -43,6 +45,15 @@ std::vector<fs::path> ServicePrograms(const std::string& libexec) {
   }
   std::sort(programs.begin(), programs.end());
   return programs;
+}
+
+// Connections are descriptors, and the 1024 that sessions get by default are few. What is started inherits it, as
+// under systemd.
+void AllowDescriptors() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::max(limit.rlim_cur, std::min<rlim_t>(limit.rlim_max, kDescriptors));
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 }  // namespace
@@ -91,6 +102,7 @@ void Supervisor::RequestStop() {
 }
 
 Task<absl::Status> Supervisor::Start() {
+  AllowDescriptors();
   CO_RETURN_IF_ERROR(MakePrivateDirectory(run_dir_));
   CO_RETURN_IF_ERROR(MakePrivateDirectory(log_dir_));
   CO_RETURN_IF_ERROR(FindServices());

@@ -5,6 +5,7 @@
 #include <libpq-fe.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -191,6 +192,22 @@ TEST_F(SupervisorTest, AServiceThatFallsSilentIsKilledAndStartedAgain) {
   Stop(*supervisor);
 }
 
+TEST_F(SupervisorTest, WhatItStartsMayOpenManyFiles) {
+  rlimit before = {};
+  getrlimit(RLIMIT_NOFILE, &before);
+  rlimit few = before;
+  few.rlim_cur = 256;
+  setrlimit(RLIMIT_NOFILE, &few);
+  AddService("alpha", "ready");
+  const auto supervisor = NewSupervisor();
+  ASSERT_EQ(Await(loop_, supervisor->Start()), absl::OkStatus());
+  rlimit got = {};
+  prlimit(Find(*supervisor, "alpha").process->identity().pid, RLIMIT_NOFILE, nullptr, &got);
+  EXPECT_EQ(got.rlim_cur, std::min<rlim_t>(before.rlim_max, 65536));
+  setrlimit(RLIMIT_NOFILE, &before);
+  Stop(*supervisor);
+}
+
 TEST_F(SupervisorTest, ASignOfLifeAloneWritesNoState) {
   AddService("beta", "lively");
   const auto supervisor = NewSupervisor();
@@ -338,8 +355,15 @@ TEST_F(PrivatePostgresTest, ServesFromAPrivateDirectoryAndKeepsItsDataOverACrash
     EXPECT_EQ(Query("SELECT n FROM kept"), "42");
     Stop(*supervisor);
   }
+  process::Command visit;
+  visit.argv = {"/bin/sleep", "1000"};
+  visit.working_dir = root_ / "data/pg";
+  const auto visitor = process::Process::Spawn(loop_, visit);
+  ASSERT_TRUE(visitor.ok());
   const auto supervisor = NewSupervisor();
   ASSERT_EQ(Await(loop_, supervisor->Start()), absl::OkStatus());
+  EXPECT_TRUE(process::SendSignal((*visitor)->identity(), SIGKILL)) << "somebody who looked around was killed";
+  Await(loop_, (*visitor)->Wait());
   EXPECT_EQ(Query("SELECT n FROM kept"), "42");
   Stop(*supervisor);
   for (const char* path : {"data/pg", "data/run/pg", "data/run"}) {

@@ -16,6 +16,7 @@
 #include "libs/base/status_macros.h"
 #include "services/cli/output.h"
 #include "services/cli/progress_display.h"
+#include "services/cli/terminal.h"
 #include "services/cli/unit_description.h"
 
 namespace aima::cli {
@@ -57,7 +58,8 @@ class StreamPrinter {
     }
     const char* field = message.contains("content") ? "content" : "text";
     if (format_ == "table" && message.is_object() && message.contains(field) && message[field].is_string()) {
-      std::cout << message[field].get_ref<const std::string&>() << std::flush;
+      const std::string& text = message[field].get_ref<const std::string&>();
+      std::cout << (isatty(STDOUT_FILENO) != 0 ? Harmless(text, /*one_line=*/false) : text) << std::flush;
       open_ = open_ || !message[field].get_ref<const std::string&>().empty();
       return;
     }

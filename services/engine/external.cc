@@ -14,6 +14,7 @@
 #include <set>
 
 #include "libs/base/status_macros.h"
+#include "libs/base/utf8.h"
 #include "services/engine/describe.h"
 
 namespace aima::engine {
@@ -83,9 +84,10 @@ absl::StatusOr<OllamaServer> ReadOllama(const std::string& version, const std::s
     model.set_type(TypeOf(item));
     const auto details = item.find("details");
     if (details != item.end()) {
-      model.set_description(absl::StrCat(TextOf(*details, "family"), " ", TextOf(*details, "parameter_size"), " ",
-                                         TextOf(*details, "quantization_level"))
-                                .substr(0, 200));
+      // Cut within a character it would be no text.
+      model.set_description(ValidUtf8(absl::StrCat(TextOf(*details, "family"), " ", TextOf(*details, "parameter_size"),
+                                                   " ", TextOf(*details, "quantization_level"))
+                                          .substr(0, 200)));
     }
     server.models.push_back(std::move(model));
   }

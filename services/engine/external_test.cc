@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "libs/base/utf8.h"
 #include "libs/http/server.h"
 #include "libs/testing/status_matchers.h"
 #include "services/engine/engine_units_for_test.h"
@@ -38,6 +39,15 @@ TEST(ExternalOllama, ReadsModelsWithTheirTypes) {
   EXPECT_EQ(server->models[1].type(), "llm");
   EXPECT_THAT(server->models[1].description(), HasSubstr("134.52M"));
   EXPECT_TRUE(ReadOllama(kVersion, R"({"models":null})")->models.empty());
+}
+
+TEST(ExternalOllama, ADescriptionThatIsCutIsText) {
+  const std::string tags =
+      absl::StrCat(R"({"models":[{"name":"a","details":{"family":")", std::string(199, 'x'), R"(é"}}]})");
+  const absl::StatusOr<OllamaServer> server = ReadOllama(kVersion, tags);
+  ASSERT_THAT(server, IsOk());
+  const std::string& description = server->models.at(0).description();
+  EXPECT_EQ(description, ValidUtf8(description));
 }
 
 TEST(ExternalOllama, WhatIsNotOllamaIsNotTakenForIt) {

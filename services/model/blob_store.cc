@@ -177,6 +177,28 @@ std::string BlobStore::PlaceOf(const std::string& path) const {
   return path.substr(0, path.find('/', model + 1));
 }
 
+int64_t BlobStore::Freed(const std::vector<std::string>& paths) {
+  std::map<ino_t, nlink_t> links;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(PlaceOf(path), error)) {
+      struct stat status{};
+      if (::lstat(entry.path().c_str(), &status) == 0 && S_ISREG(status.st_mode)) ++links[status.st_ino];
+    }
+  }
+  int64_t freed = 0;
+  const std::lock_guard lock(mutex_);
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(blobs_, error)) {
+    struct stat status{};
+    if (held_.count(entry.path().filename().string()) || ::lstat(entry.path().c_str(), &status) != 0) continue;
+    const auto found = links.find(status.st_ino);
+    if (found == links.end() || found->second + 1 < status.st_nlink) continue;
+    freed += BytesOnDisk(entry.path());
+  }
+  return freed;
+}
+
 bool BlobStore::IsPlaced(const std::string& path) const { return !PlaceOf(path).empty(); }
 
 void BlobStore::Remove(const std::string& path) const {

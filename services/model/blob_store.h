@@ -57,6 +57,9 @@ class BlobStore {
   // Bytes of all blobs and parts.
   int64_t UsedBytes() const;
 
+  // Bytes that Collect would free if these models' files were removed: not those that others share, or that are held.
+  int64_t Freed(const std::vector<std::string>& paths);
+
   // A directory that holds these blobs under their names. It is on the disk when this returns.
   struct Placed {
     std::string name;

@@ -13,11 +13,15 @@ Task<absl::StatusOr<std::vector<v1::Model>>> CacheRoom::Removable(const CallCont
   CO_ASSIGN_OR_RETURN(const std::vector<v1::Model> stored, co_await models_.Stored(call));
   std::vector<v1::Model> removable;
   for (const v1::Model& model : stored) {
-    if (model.pinned() || model.id() == for_model || !blobs_.IsPlaced(model.path())) continue;
-    const absl::StatusOr<std::vector<std::string>> users = co_await users_.InstancesOf(call, model.id());
-    if (users.ok() && users->empty()) removable.push_back(model);
+    if (model.id() != for_model && co_await MayGo(call, model)) removable.push_back(model);
   }
   co_return removable;
+}
+
+Task<bool> CacheRoom::MayGo(const CallContext& call, const v1::Model& model) {
+  if (model.pinned() || !blobs_.IsPlaced(model.path())) co_return false;
+  const absl::StatusOr<std::vector<std::string>> users = co_await users_.InstancesOf(call, model.id());
+  co_return users.ok() && users->empty();
 }
 
 Task<absl::StatusOr<CacheRoom::Grant>> CacheRoom::Make(const CallContext& call, std::string for_model,
@@ -45,8 +49,9 @@ Task<absl::Status> CacheRoom::Fit(const CallContext& call, const std::string& fo
     if (bytes <= bytes_max_) {
       CO_ASSIGN_OR_RETURN(removable, co_await Removable(call, for_model));
     }
-    int64_t gain = 0;
-    for (const v1::Model& model : removable) gain += model.size();
+    std::vector<std::string> paths;
+    for (const v1::Model& model : removable) paths.push_back(model.path());
+    const int64_t gain = co_await threads_.RunQuick([blobs, paths] { return blobs->Freed(paths); });
     if (used - gain + bytes > bytes_max_) {
       co_return Error(
           v1::MODEL_STORAGE_FULL,
@@ -56,6 +61,9 @@ Task<absl::Status> CacheRoom::Fit(const CallContext& call, const std::string& fo
           {{"needed", absl::StrCat(bytes)}, {"used", absl::StrCat(used)}, {"allowed", absl::StrCat(bytes_max_)}});
     }
     for (const v1::Model& model : removable) {
+      // It takes a while: somebody may have pinned or started this one, or pulled it anew.
+      const absl::StatusOr<v1::Model> now = co_await models_.Find(call, model.id());
+      if (!now.ok() || now->path() != model.path() || !co_await MayGo(call, *now)) continue;
       CO_RETURN_IF_ERROR(co_await Remove(call, model));
       used = co_await threads_.RunQuick(used_bytes);
       if (used + bytes <= bytes_max_) break;

@@ -37,6 +37,7 @@ class CacheRoom {
  private:
   Task<absl::Status> Fit(const CallContext& call, const std::string& for_model, int64_t bytes, int64_t promised);
   Task<absl::StatusOr<std::vector<v1::Model>>> Removable(const CallContext& call, const std::string& for_model);
+  Task<bool> MayGo(const CallContext& call, const v1::Model& model);
   Task<absl::Status> Remove(const CallContext& call, const v1::Model& model);
 
   ModelStore& models_;

@@ -23,9 +23,11 @@ using ::testing::UnorderedElementsAre;
 struct FakeUsers : ModelUsers {
   std::set<std::string> served;
   bool reachable = true;
+  std::function<void(const std::string& model_id)> asked = [](const std::string&) {};
 
   Task<absl::StatusOr<std::vector<std::string>>> InstancesOf(const CallContext&, const std::string& model_id) override {
     if (!reachable) co_return absl::UnavailableError("engine is down");
+    asked(model_id);
     co_return served.count(model_id) ? std::vector<std::string>{"instance"} : std::vector<std::string>();
   }
   Task<absl::StatusOr<std::vector<KnownEngine>>> Engines(const CallContext&) override {
@@ -67,10 +69,12 @@ class CacheRoomTest : public ::testing::Test {
   void Add(const std::string& id, absl::Time made) {
     const std::string bytes(static_cast<size_t>(kModel), id[0]);
     const auto go_on = [] { return absl::OkStatus(); };
-    const auto part = blobs_.OpenPart("sha256-" + HashText(bytes), kModel, kModel, go_on);
-    EXPECT_THAT(part, IsOk());
-    EXPECT_THAT((*part)->Write(0, bytes), IsOk());
-    EXPECT_THAT(blobs_.Commit(**part, HashText(bytes)), IsOk());
+    if (!blobs_.Check(HashText(bytes), kModel, go_on).value()) {
+      const auto part = blobs_.OpenPart("sha256-" + HashText(bytes), kModel, kModel, go_on);
+      EXPECT_THAT(part, IsOk());
+      EXPECT_THAT((*part)->Write(0, bytes), IsOk());
+      EXPECT_THAT(blobs_.Commit(**part, HashText(bytes)), IsOk());
+    }
     v1::Model model;
     model.set_id(id);
     model.set_name(id);
@@ -139,6 +143,25 @@ TEST_F(CacheRoomTest, ModelsThatAreServedOrPinnedStay) {
 TEST_F(CacheRoomTest, WhatFitsInNoCaseCostsNoModel) {
   EXPECT_THAT(Make(4 * kModel), FailsWith(v1::MODEL_STORAGE_FULL, "model.max_cache_gb"));
   EXPECT_THAT(Left(), UnorderedElementsAre("oldest", "middle", "newest"));
+}
+
+TEST_F(CacheRoomTest, WhatModelsShareGivesRoomOnlyOnce) {
+  Add("of the same bytes as oldest", absl::Now() - absl::Hours(4));
+  users_.served = {"middle", "newest"};
+  EXPECT_THAT(Make(2 * kModel + kModel / 4), FailsWith(v1::MODEL_STORAGE_FULL, "only 1"));
+  EXPECT_THAT(Left(), UnorderedElementsAre("of the same bytes as oldest", "oldest", "middle", "newest"));
+  EXPECT_THAT(Make(kModel), IsOk());
+  EXPECT_THAT(Left(), UnorderedElementsAre("middle", "newest"));
+}
+
+TEST_F(CacheRoomTest, WhatIsStartedWhileOthersAreRemovedStays) {
+  int asked = 0;
+  users_.asked = [&](const std::string& model_id) {
+    // Each is looked at before, and again when its turn comes.
+    if (model_id == "middle" && ++asked == 2) users_.served = {"middle"};
+  };
+  EXPECT_THAT(Make(2 * kModel), IsOk());
+  EXPECT_THAT(Left(), UnorderedElementsAre("middle"));
 }
 
 TEST_F(CacheRoomTest, WhatIsPromisedToOnePullIsNotThereForAnother) {

@@ -65,7 +65,7 @@ constexpr pg::Statement kStored = {
 constexpr pg::Statement kUpdate = {
     "model_update",
     "UPDATE models SET status = $2, error = $3, digest = $4, files = $5, update_time = $6, verify_time = $7 "
-    "WHERE id = $1"};
+    "WHERE id = $1 AND path = $8 AND update_time = $9"};
 constexpr pg::Statement kDelete = {"model_delete", "DELETE FROM models WHERE id = $1"};
 
 absl::Time TimeOf(const google::protobuf::Timestamp& timestamp) {
@@ -282,12 +282,17 @@ Task<absl::StatusOr<std::vector<v1::Model>>> ModelStore::Stored(const CallContex
   co_return co_await Read(call, kStored, pg::Values{});
 }
 
-Task<absl::Status> ModelStore::Update(const CallContext& call, const v1::Model& model, Also also) {
+Task<absl::Status> ModelStore::Update(const CallContext& call, const v1::Model& read, const v1::Model& model, Also also) {
   std::optional<absl::Time> verified;
   if (model.has_verify_time()) verified = TimeOf(model.verify_time());
   pg::Values values{model.id(),     static_cast<int>(model.status()), model.error(), model.digest(),
-                    FilesOf(model), TimeOf(model.update_time()),      verified};
-  co_return co_await Change(call, model.id(), pg::Operation{kUpdate, std::move(values), nullptr}, std::move(also));
+                    FilesOf(model), TimeOf(model.update_time()),      verified,      read.path(),
+                    TimeOf(read.update_time())};
+  const absl::Status changed =
+      co_await Change(call, model.id(), pg::Operation{kUpdate, std::move(values), nullptr}, std::move(also));
+  if (!HasReason(changed, v1::MODEL_NOT_FOUND)) co_return changed;
+  CO_RETURN_IF_ERROR((co_await Find(call, model.id())).status());
+  co_return Error(v1::MODEL_NOT_READY, absl::StrCat("'", model.id(), "' got other files meanwhile"), {{"model_id", model.id()}});
 }
 
 Task<absl::Status> ModelStore::Delete(const CallContext& call, const std::string& id, Also also) {

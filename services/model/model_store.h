@@ -72,8 +72,9 @@ class ModelStore {
   Task<absl::Status> SetUsed(const CallContext& call, const std::string& id);
   // Models whose files are AIMA's own, the one that was not used for longest first.
   Task<absl::StatusOr<std::vector<v1::Model>>> Stored(const CallContext& call);
-  // Writes status, error, digest, files and times; MODEL_NOT_FOUND if the model has gone meanwhile.
-  Task<absl::Status> Update(const CallContext& call, const v1::Model& model, Also also);
+  // Writes status, error, digest, files and times of what was `read` before. MODEL_NOT_FOUND if it has gone meanwhile,
+  // MODEL_NOT_READY if it was changed.
+  Task<absl::Status> Update(const CallContext& call, const v1::Model& read, const v1::Model& model, Also also);
   // MODEL_NOT_FOUND if it has gone already.
   Task<absl::Status> Delete(const CallContext& call, const std::string& id, Also also);
 

@@ -169,6 +169,7 @@ Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::VerifyModel(const CallConte
                       co_await threads_.RunSlow(call.deadline, [roots = roots_, model](const FileThreads::GoOn& go_on) {
                         return Examine(model, roots, go_on);
                       }));
+  const v1::Model read = model;
   // Files that differ from the record make the model unusable; a checksum that the caller expected does not.
   model.set_error(absl::StrJoin(found.issues, "; "));
   model.set_status(found.issues.empty() ? v1::MODEL_STATUS_READY : v1::MODEL_STATUS_ERROR);
@@ -194,7 +195,7 @@ Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::VerifyModel(const CallConte
   ModelStore::Also also;
   also.push_back(outbox_.Emit(call, verified));
   also.push_back(outbox_.Remember(call, response));
-  CO_RETURN_IF_ERROR(co_await store_.Update(call, model, std::move(also)));
+  CO_RETURN_IF_ERROR(co_await store_.Update(call, read, model, std::move(also)));
   co_return response;
 }
 

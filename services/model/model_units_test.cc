@@ -36,6 +36,16 @@ TEST_F(ModelUnitsTest, AModelThatIsServedIsNotDeletedUnlessForced) {
   EXPECT_EQ(Events(), "model.created model.deleted");
 }
 
+TEST_F(ModelUnitsTest, AModelWhoseEngineWaitsForItsNextStartIsInUse) {
+  ASSERT_THAT(Import(dir_.Write("a.gguf", TinyLlama().File())), IsOk());
+  engine_.Run("a", "a", engine::v1::INSTANCE_STATUS_FAILED);
+  engine::v1::Instance& waiting = *engine_.answer->mutable_items(0)->mutable_instances(0);
+  *waiting.mutable_next_start_at() = TimestampOf(absl::Now() + absl::Minutes(1));
+  EXPECT_THAT(Delete("a"), FailsWith(v1::MODEL_IN_USE, "served by: a"));
+  waiting.clear_next_start_at();
+  EXPECT_THAT(Delete("a"), IsOk()) << "it was given up";
+}
+
 TEST_F(ModelUnitsTest, ARecordWithoutFilesIsPending) {
   const auto created = Create("My Model");
   ASSERT_THAT(created, IsOk());

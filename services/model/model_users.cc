@@ -50,8 +50,10 @@ Task<absl::StatusOr<std::vector<std::string>>> EngineInstances::InstancesOf(cons
   std::vector<std::string> ids;
   for (const engine::v1::Engine& engine : engines.items()) {
     for (const engine::v1::Instance& instance : engine.instances()) {
-      const bool gone = instance.status() == engine::v1::INSTANCE_STATUS_STOPPED ||
-                        instance.status() == engine::v1::INSTANCE_STATUS_FAILED;
+      // One that failed and waits for its next start still needs its model.
+      const bool given_up =
+          instance.status() == engine::v1::INSTANCE_STATUS_FAILED && !instance.has_next_start_at();
+      const bool gone = instance.status() == engine::v1::INSTANCE_STATUS_STOPPED || given_up;
       if (instance.model_id() == model_id && !gone) ids.push_back(instance.instance_id());
     }
   }

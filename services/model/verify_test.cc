@@ -15,6 +15,7 @@ namespace aima::model {
 namespace {
 
 namespace fs = std::filesystem;
+using aima::testing::FailsWith;
 using aima::testing::IsOk;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -40,6 +41,22 @@ TEST_F(VerifyTest, VerificationFindsOneChangedBit) {
   EXPECT_TRUE(Verify("a")->valid());
   EXPECT_EQ(Get("a")->status(), v1::MODEL_STATUS_READY);
   EXPECT_EQ(Events(), "model.created model.verified model.verified model.verified");
+}
+
+TEST_F(VerifyTest, WhatWasFoundInOldFilesIsNotWrittenOverNewOnes) {
+  ASSERT_THAT(Import(dir_.Write("a.gguf", TinyLlama().File())), IsOk());
+  const v1::Model read = *Get("a");
+  v1::Model placed = read;
+  placed.set_path(dir_.Write("new.gguf", TinyLlama().File()));
+  placed.set_digest(std::string(64, 'a'));
+  *placed.mutable_update_time() = TimestampOf(absl::Now());
+  ASSERT_THAT(Run(models_->Place(call_, placed, {})), IsOk());
+  v1::Model verified = read;
+  verified.set_status(v1::MODEL_STATUS_ERROR);
+  EXPECT_THAT(Run(models_->Update(call_, read, verified, {})), FailsWith(v1::MODEL_NOT_READY, "got other files meanwhile"));
+  EXPECT_EQ(Get("a")->status(), v1::MODEL_STATUS_READY);
+  EXPECT_EQ(Get("a")->digest(), placed.digest());
+  EXPECT_THAT(Run(models_->Update(call_, *Get("a"), verified, {})), IsOk());
 }
 
 TEST_F(VerifyTest, VerificationFindsTruncationExtensionAndMissingFiles) {

@@ -1,6 +1,9 @@
 """Who may do what: a matrix over every unit, three faces and four keys, computed from what each unit declares."""
 import concurrent.futures
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -113,3 +116,28 @@ def test_no_secret_is_stored_or_logged(cluster):
         if path.is_file():
             assert secret not in path.read_text(errors="replace"), path
     assert (cluster.data_dir / "keys" / "admin.key").stat().st_mode & 0o077 == 0
+
+
+def test_the_operators_key_is_not_told_to_somebody_else_who_has_the_port(own_cluster):
+    """While the cluster is down, anybody on this machine may take its port."""
+    if os.geteuid() != 0:
+        pytest.skip("needs two users")
+    cluster = own_cluster
+    cluster.cli("stop")
+    listen = ("import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print('ready', flush=True)\n"
+              "c, _ = s.accept(); print(c.recv(65536).decode(), flush=True)")
+
+    def heard(user):
+        with subprocess.Popen([sys.executable, "-c", listen, str(cluster.http_port)], stdout=subprocess.PIPE, text=True,
+                              user=user, extra_groups=[]) as server:
+            try:
+                assert server.stdout.readline() == "ready\n"
+                cluster.cli("ls", check=False)
+                return server.stdout.read()
+            finally:
+                server.kill()
+
+    assert cluster.admin_key in heard(0)
+    asked = heard(65534)
+    assert "GET " in asked or "POST " in asked
+    assert cluster.admin_key not in asked
