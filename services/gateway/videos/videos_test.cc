@@ -376,6 +376,16 @@ TEST_F(VideosTest, OfTwoRequestsWithOneKeyEachLearnsThatTheVideoCannotBeMade) {
   EXPECT_THAT(List(), IsEmpty());
 }
 
+TEST_F(VideosTest, ARepeatedKeyForgetsNoOperationThatAnotherFaceHasBegun) {
+  services_.stream_end = Error(inference::v1::INFERENCE_NO_ENGINE, "install SGLang Diffusion");
+  const json input = {{"model", "wan"}, {"prompt", "Waves."}, {"duration", 4}, {"size", "832x480"}};
+  const json order = {{"unit", kUnit}, {"input", input}, {"options", {{"async", true}, {"idempotency_key", "k"}}}};
+  const json begun = json::parse(Ask("POST", "/api/v2/execute", order.dump()).body)["data"];
+  Reach("failed", Show(begun));
+  ErrorOf(Ask("POST", "/v1/videos", kWaves, {{"idempotency-key", "k"}}), HttpStatusOf(services_.stream_end));
+  EXPECT_THAT(List(), ElementsAre(begun["id"]));
+}
+
 TEST_F(VideosTest, WhatTheEngineHasTakenAndThenFailsIsAVideoHoweverFast) {
   services_.stream = {kQueued};
   services_.stream_end = Error(inference::v1::INFERENCE_ENGINE_FAILED, "out of memory");
