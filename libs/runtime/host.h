@@ -87,9 +87,10 @@ class Host : public RpcBinder {
   // A call context for work that no caller waits for.
   virtual CallContext BackgroundCall(std::string_view what) = 0;
 
-  // Runs in the background until the process drains.
+  // Runs in the background. When the process ends, and what was given to OnDrain is done, the task is told to end, by
+  // cancellation of what it awaits, and has two seconds for that while everything is still there.
   virtual void Spawn(Task<void> task) = 0;
-  // Runs when the process has stopped accepting calls, before connections close.
+  // Runs when the process has stopped accepting calls, before background work is told to end and connections close.
   virtual void OnDrain(std::function<Task<void>()> work) = 0;
 
   ServiceBinder Serve(std::string service) { return ServiceBinder(*this, std::move(service)); }

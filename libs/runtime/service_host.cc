@@ -5,7 +5,6 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <filesystem>
 
@@ -27,7 +26,9 @@ using google::protobuf::Message;
 
 namespace {
 
-constexpr absl::Duration kDrainTime = absl::Seconds(25);
+// Together less than the supervisor waits before it kills (services/cli/supervisor.h).
+constexpr absl::Duration kDrainTime = absl::Seconds(22);
+constexpr absl::Duration kEndTime = absl::Seconds(2);
 constexpr absl::Duration kFlushTime = absl::Seconds(2);  // what is not published stays in the outbox
 constexpr int kStartDials = 4;
 
@@ -66,7 +67,9 @@ ServiceHost::ServiceHost(Loop& loop, std::string domain, config::v1::Config conf
       subscriber_(events::MakeSubscriber(loop, *rpc_)),
       middleware_(std::make_unique<UnitMiddleware>(loop, registry_, *pg_)),
       server_(std::make_unique<Server>(loop, Limits{})),
-      health_(loop) {
+      health_(loop),
+      background_(loop),
+      own_(loop) {
   server_->SetMiddleware([this](CallContext& call, const Method& method, const Message& request, Message* response,
                                 std::function<Task<absl::Status>()> next) {
     return (*middleware_)(call, method, request, response, std::move(next));
@@ -98,8 +101,8 @@ Task<absl::Status> ServiceHost::Run(std::function<Task<absl::Status>(Host&)> wir
   absl::Status dialled = co_await DialSelf(*rpc_, domain_);
   for (int i = 1; i < kStartDials && !dialled.ok(); ++i) dialled = co_await DialSelf(*rpc_, domain_);  // a busy machine needs patience
   CO_RETURN_IF_ERROR(dialled);
-  Spawn(outbox_->Run());
-  Spawn(WatchSelf(loop_, *rpc_, domain_, [this] { return draining_; }));
+  own_.Spawn(outbox_->Run());
+  own_.Spawn(WatchSelf(loop_, *rpc_, domain_, [this] { return draining_; }));
   spdlog::info("serving address={}", address);
   Notify("READY=1\nSTATUS=serving");
   serving = true;
@@ -138,9 +141,10 @@ Task<void> ServiceHost::Drain() {
   server_->EndQueryStreams();
   co_await server_->Shutdown(absl::Now() + kDrainTime);
   for (auto& work : drains_) co_await work();
+  int left = co_await background_.End(absl::Now() + kEndTime);
   co_await outbox_->Flush(absl::Now() + kFlushTime);
-  const auto running = background_;  // each that ends takes itself out
-  for (auto& signal : running) signal->emit(asio::cancellation_type::terminal);
+  left += co_await own_.End(absl::Now() + kEndTime);
+  if (left > 0) spdlog::warn("{} pieces of background work do not end; the process does", left);
 }
 
 CallContext ServiceHost::BackgroundCall(std::string_view what) {
@@ -149,22 +153,6 @@ CallContext ServiceHost::BackgroundCall(std::string_view what) {
   call.request_id = NewId("bg_");
   call.trace_id = call.request_id;
   return call;
-}
-
-void ServiceHost::Spawn(Task<void> task) {
-  auto signal = std::make_shared<asio::cancellation_signal>();
-  background_.insert(signal);
-  asio::co_spawn(loop_, std::move(task), asio::bind_cancellation_slot(signal->slot(), [this, signal](std::exception_ptr error) {
-    background_.erase(signal);
-    if (!error) return;
-    try {
-      std::rethrow_exception(error);
-    } catch (const boost::system::system_error& ended) {
-      if (ended.code() != asio::error::operation_aborted) spdlog::error("background work failed: {}", ended.what());
-    } catch (const std::exception& defect) {
-      spdlog::error("background work failed: {}", defect.what());
-    }
-  }));
 }
 
 absl::Status ServiceHost::CheckBindings() const {

@@ -3,13 +3,12 @@
 
 #include <prometheus/registry.h>
 
-#include <boost/asio/cancellation_signal.hpp>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "libs/events/events.h"
+#include "libs/runtime/background.h"
 #include "libs/runtime/flags.h"
 #include "libs/runtime/health.h"
 #include "libs/runtime/host.h"
@@ -37,7 +36,7 @@ class ServiceHost : public Host {
   events::Subscriber& Events() override { return *subscriber_; }
   rpc::Client& Rpc() override { return *rpc_; }
   CallContext BackgroundCall(std::string_view what) override;
-  void Spawn(Task<void> task) override;
+  void Spawn(Task<void> task) override { background_.Spawn(std::move(task)); }
   void OnDrain(std::function<Task<void>()> work) override { drains_.push_back(std::move(work)); }
 
   void BindUnary(const std::string& service, const google::protobuf::Descriptor* request,
@@ -72,7 +71,8 @@ class ServiceHost : public Host {
   bool draining_ = false;
   std::vector<std::string> services_;
   std::vector<std::function<Task<void>()>> drains_;
-  std::set<std::shared_ptr<boost::asio::cancellation_signal>> background_;  // of what Spawn runs
+  Background background_;  // of the domain
+  Background own_;         // of this host, which the domain's needs to its end
 };
 
 }  // namespace aima::runtime

@@ -108,7 +108,7 @@ Postgres& Postgres::Shared() {
   return server;
 }
 
-Postgres::Postgres() {
+Postgres::Postgres(bool durable) : durable_(durable) {
   const char* tmp = getenv("TMPDIR");
   const fs::path parent = tmp && strlen(tmp) < 60 ? tmp : "/tmp";
   RemoveLeftovers(parent);
@@ -138,9 +138,9 @@ void Postgres::Start() {
   const std::string log = directory_ + "/server.log";
   std::vector<std::string> arguments = {BinDirectory() + "/postgres", "-D", directory_ + "/data"};
   for (const char* setting :
-       {"listen_addresses=", "fsync=off", "full_page_writes=off", "jit=off",
-        "shared_buffers=16MB", "max_connections=60", "autovacuum=off", "wal_level=minimal", "max_wal_senders=0",
-        "max_worker_processes=0", "deadlock_timeout=100ms"}) {
+       {"listen_addresses=", durable_ ? "fsync=on" : "fsync=off",
+        durable_ ? "full_page_writes=on" : "full_page_writes=off", "jit=off", "shared_buffers=16MB", "max_connections=60",
+        "autovacuum=off", "wal_level=minimal", "max_wal_senders=0", "max_worker_processes=0", "deadlock_timeout=100ms"}) {
     arguments.insert(arguments.end(), {"-c", setting});
   }
   arguments.insert(arguments.end(), {"-c", "unix_socket_directories=" + directory_});

@@ -24,8 +24,8 @@ class Postgres {
   // Started at the first use, stopped at exit.
   static Postgres& Shared();
 
-  // A server of its own, for tests that stop it. Started at once.
-  Postgres();
+  // A server of its own, for tests that stop it, or need one that services accept as durable. Started at once.
+  explicit Postgres(bool durable = false);
   ~Postgres();
   Postgres(const Postgres&) = delete;
   Postgres& operator=(const Postgres&) = delete;
@@ -50,6 +50,7 @@ class Postgres {
  private:
   std::string Url(const std::string& database) const;
 
+  const bool durable_;
   std::string directory_;
   pid_t server_ = 0;
   int databases_ = 0;

@@ -203,7 +203,9 @@ Task<absl::StatusOr<v1::UnloadResponse>> EngineUnits::Unload(CallContext& call, 
                       {{"instance_id", record.instance_id}});
     }
   }
-  const char* why = request.reason() == v1::UNLOAD_REASON_IDLE ? "idle" : "room";
+  const char* why = request.reason() == v1::UNLOAD_REASON_IDLE     ? "idle"
+                    : request.reason() == v1::UNLOAD_REASON_RELOAD ? "reload"
+                                                                   : "room";
   const std::shared_ptr<StopFeed> feed = instance->Stop(call, {.why = why});
   CO_RETURN_IF_ERROR(co_await feed->Result());
   co_return v1::UnloadResponse();

@@ -55,7 +55,7 @@ struct Service {
                                                              "/services/engine/testdata:/usr/local/bin:/usr/bin:/bin")
                                 : std::nullopt;
         }),
-        installer(loop, dir, catalogue.directory(), environment),
+        installer(loop, dir, catalogue.directory(), environment, [this] { return tenure.Holds(); }),
         tenure(*Begin(loop, *db, dir)),
         store(*db, tenure),
         neighbours(around),

@@ -96,11 +96,13 @@ struct Installer::Step {
   std::string output;  // filled in
 };
 
-Installer::Installer(Loop& loop, std::string data_dir, std::string launcher_dir, Environment environment)
+Installer::Installer(Loop& loop, std::string data_dir, std::string launcher_dir, Environment environment,
+                     process::MaySignal in_office)
     : loop_(loop),
       data_dir_(std::move(data_dir)),
       launcher_dir_(std::move(launcher_dir)),
-      environment_(std::move(environment)) {}
+      environment_(std::move(environment)),
+      in_office_(std::move(in_office)) {}
 
 std::optional<std::string> Installer::OnPath(const std::string& program) const {
   if (program.starts_with('/')) {
@@ -172,12 +174,15 @@ Task<absl::StatusOr<process::RunResult>> Installer::RunCommand(process::Command 
   co_return co_await process::Run(loop_, std::move(command), timeout, std::move(on_line));
 }
 
-// What an earlier life of this process began may still be writing where this one is about to.
-Task<void> Installer::EndEarlierInstallation(const v1::EngineSpec& spec) const {
+// What an earlier life of this process began may still be writing where this one is about to. What a later one has begun
+// is left to it, the folder too.
+Task<absl::Status> Installer::EndEarlierInstallation(const v1::EngineSpec& spec) const {
   for (const process::Marked& process : process::FindMarked("AIMA_HOME", data_dir_)) {
     if (!process.marker.starts_with(MarkerPrefix(spec))) continue;
-    (void)co_await process::EndTree(process.identity, process.marker, SIGKILL, absl::ZeroDuration());
+    (void)co_await process::EndTree(process.identity, process.marker, SIGKILL, absl::ZeroDuration(), in_office_);
   }
+  if (!in_office_ || in_office_()) co_return absl::OkStatus();
+  co_return absl::UnavailableError("another engine service looks after the engines of this machine now");
 }
 
 Task<absl::StatusOr<Installation>> Installer::Install(v1::EngineSpec spec, InstallObserver observer) {
@@ -207,7 +212,7 @@ Task<absl::Status> Installer::InstallPython(const v1::EngineSpec& spec, const In
   // Its own: another engine may be installed at the same time.
   const std::string cache = absl::StrCat(data_dir_, "/engines/cache/", spec.name());
   const std::string requirements = cache + "/requirements.txt";
-  co_await EndEarlierInstallation(spec);
+  CO_RETURN_IF_ERROR(co_await EndEarlierInstallation(spec));
   std::error_code error;
   fs::create_directories(cache, error);
   fs::permissions(data_dir_ + "/engines", fs::perms::owner_all, error);

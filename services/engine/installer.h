@@ -13,6 +13,7 @@
 
 #include "aima/engine/v1/engine.pb.h"
 #include "libs/base/task.h"
+#include "libs/process/process.h"
 #include "libs/process/run.h"
 #include "services/engine/catalogue.h"
 #include "services/engine/launch.h"
@@ -34,7 +35,9 @@ using InstallObserver = std::function<void(const v1::InstallProgress&)>;
 // were fetched are kept and not fetched again.
 class Installer {
  public:
-  Installer(Loop& loop, std::string data_dir, std::string launcher_dir, Environment environment);
+  // `in_office` says whether this service is still the one that looks after the engines of this machine; without it, it is.
+  Installer(Loop& loop, std::string data_dir, std::string launcher_dir, Environment environment,
+            process::MaySignal in_office = nullptr);
 
   // Nothing if the engine is not on the machine.
   std::optional<Installation> Find(const v1::EngineSpec& spec) const;
@@ -60,12 +63,13 @@ class Installer {
   process::Command CommandOf(const v1::EngineSpec& spec, std::vector<std::string> argv) const;
   Task<absl::StatusOr<process::RunResult>> RunCommand(process::Command command, absl::Duration timeout,
                                                       std::function<void(std::string_view)> on_line);
-  Task<void> EndEarlierInstallation(const v1::EngineSpec& spec) const;
+  Task<absl::Status> EndEarlierInstallation(const v1::EngineSpec& spec) const;
 
   Loop& loop_;
   const std::string data_dir_;
   const std::string launcher_dir_;
   const Environment environment_;
+  const process::MaySignal in_office_;
   std::map<std::string, std::string> detected_versions_;
   std::set<std::string> runs_;
 };

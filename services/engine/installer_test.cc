@@ -68,7 +68,7 @@ print(hashlib.sha256(open(path, "rb").read()).hexdigest(), end="")
       if (name == "PIP_NO_INDEX") return std::optional<std::string>("1");
       if (name == "PIP_FIND_LINKS") return std::optional<std::string>(dir_ + "/wheels");
       return std::optional<std::string>();
-    });
+    }, [this] { return in_office_; });
     phases_.clear();
     percents_.clear();
     absl::StatusOr<Installation> result =
@@ -83,6 +83,7 @@ print(hashlib.sha256(open(path, "rb").read()).hexdigest(), end="")
   Loop loop_;
   const std::string dir_ = ::testing::TempDir() + "/" + NewId("installer-");
   std::string path_ = dir_ + "/bin:/usr/local/bin:/usr/bin:/bin";
+  bool in_office_ = true;
   v1::EngineSpec python_;
   std::vector<std::string> phases_;
   std::vector<double> percents_;
@@ -112,6 +113,24 @@ TEST_F(InstallerTest, APackageWithAnotherHashIsRefused) {
   const absl::StatusOr<Installation> result = Install(python_);
   EXPECT_THAT(result, FailsWith(v1::ENGINE_INSTALL_FAILED, "fetching pinned packages"));
   EXPECT_THAT(DetailsOf(result.status()).metadata["output"], HasSubstr("DO NOT MATCH THE HASHES"));
+}
+
+TEST_F(InstallerTest, WhatAnEarlierInstallationLeftIsEndedUnlessItIsAnotherServicesByNow) {
+  process::Command command;
+  command.argv = {"/bin/sleep", "1000"};
+  command.env = {"AIMA_HOME=" + dir_ + "/data"};
+  command.marker = NewId("install_demo_");
+  const absl::StatusOr<std::unique_ptr<process::Process>> earlier = process::Process::Spawn(loop_, command);
+  ASSERT_THAT(earlier, IsOk());
+  const std::string made = dir_ + "/data/engines/demo/1.2/made-by-the-other";
+  fs::create_directories(made);
+  in_office_ = false;
+  EXPECT_EQ(Install(python_).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(process::Lives((*earlier)->identity()));
+  EXPECT_TRUE(fs::exists(made)) << "what the other is making is left to it";
+  in_office_ = true;
+  EXPECT_THAT(Install(python_), IsOk());
+  EXPECT_FALSE(process::Lives((*earlier)->identity()));
 }
 
 // With an npm that takes what lies ready instead of asking the registry.

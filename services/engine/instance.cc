@@ -71,11 +71,6 @@ absl::StatusOr<std::shared_ptr<StartFeed>> Instance::Start(const CallContext& ca
     }
     order.not_before = *record_.next_start_at;
   }
-  // Inference has made room for that request meanwhile, or tries whether there is any. It knows nothing of how.
-  if (order.retention.on_demand && order.requested.ByteSizeLong() == 0 && absl::Now() < unmet_until_) {
-    order.requested = unmet_;
-  }
-  unmet_until_ = absl::InfinitePast();
   wish_ = order.retention;
   start_ = feed;
   around_.spawn(RunStart(shared_from_this(), Detached(call), std::move(order), feed));

@@ -181,8 +181,6 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::set<std::string> giving_back_;  // slots for which KeepGivingBack runs
   std::string watched_;                // run for which Watch runs
   Retention wish_;                     // of whoever asked last
-  v1::InstanceConfig unmet_;           // as a request wanted it that found no memory
-  absl::Time unmet_until_ = absl::InfinitePast();
 };
 
 // In the environment of every process of an instance: the data directory. Those of other directories are left alone.

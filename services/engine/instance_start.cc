@@ -29,9 +29,6 @@ using namespace boost::asio::experimental::awaitable_operators;  // NOLINT: oper
 constexpr absl::Duration kStoreAgain = absl::Seconds(1);
 constexpr absl::Duration kWaitingStep = absl::Milliseconds(100);
 constexpr int kPortTries = 5;
-// How a request wanted to have its model loaded is remembered for this long when there is no memory; inference tries more
-// often than that.
-constexpr absl::Duration kUnmetFor = absl::Minutes(1);
 // So often idle engines are unloaded for one start.
 constexpr int kMostRooms = 3;
 constexpr int kDefaultContext = 4096;
@@ -152,8 +149,6 @@ Task<bool> Instance::WithdrawQuietly(CallContext& call, const Record& before, co
     record_.next_start_at.reset();
     co_return false;
   }
-  unmet_ = record_.requested;
-  unmet_until_ = absl::Now() + kUnmetFor;
   const std::string run = record_.run;
   record_ = before;
   record_.run = run;

@@ -37,11 +37,12 @@ Task<absl::Status> Wire(runtime::Host& host) {
   CO_ASSIGN_OR_RETURN(EngineCatalogue loaded, EngineCatalogue::Load(host.share_dir() + "/configs/engines"));
   CO_RETURN_IF_ERROR(loaded.Add(host.data_dir() + "/engines.d"));
   auto& catalogue = host.Own<EngineCatalogue>(std::move(loaded));
-  auto& installer = host.Own<Installer>(host.loop(), host.data_dir(), catalogue.directory(), ReadEnvironment);
   CO_ASSIGN_OR_RETURN(const std::string node, LoadNodeId(host.data_dir(), host.config().general().device_id()));
   CO_ASSIGN_OR_RETURN(Tenure begun,
                       co_await Tenure::Begin(host.Pg(), host.BackgroundCall("begin"), node, host.data_dir()));
   auto& tenure = host.Own<Tenure>(std::move(begun));
+  const auto in_office = [&tenure] { return tenure.Holds(); };
+  auto& installer = host.Own<Installer>(host.loop(), host.data_dir(), catalogue.directory(), ReadEnvironment, in_office);
   auto& store = host.Own<InstanceStore>(host.Pg(), tenure);
   auto& neighbours = host.Own<Neighbours>(host.Rpc());
   auto& probe = host.Own<HealthProbe>(host.loop());
@@ -52,7 +53,7 @@ Task<absl::Status> Wire(runtime::Host& host) {
                       .background = [&host](std::string_view what) { return host.BackgroundCall(what); },
                       .other_runs = [&installer] { return installer.runs(); }};
   around.superseded = EndSuperseded;
-  around.in_office = [&tenure] { return tenure.Holds(); };
+  around.in_office = in_office;
   around.tenure_file = Tenure::FileIn(host.data_dir());
   around.patience.idle = absl::Milliseconds(host.config().engine().idle_timeout());
   around.patience.stall = absl::Milliseconds(host.config().engine().start_stall_timeout());

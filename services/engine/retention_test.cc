@@ -124,6 +124,16 @@ TEST_F(RetentionTest, AnInstanceThatIsPinnedWhileItRunsStaysAndStillDoesAfterThe
   EXPECT_THAT(Stop("smol"), IsOk()) << "who asks for that is heard";
 }
 
+TEST_F(RetentionTest, WhatIsLoadedAgainWithMoreContextEndsForThatUnlessSomebodyWantsItAsItIs) {
+  Model("smol", "");
+  ASSERT_THAT(Start("smol", "on_demand: true"), IsOk());
+  EXPECT_THAT(Unload("smol", v1::UNLOAD_REASON_RELOAD), IsOk());
+  EXPECT_TRUE(Eventually([&] { return around_.CountEvents("engine.stopped") == 1; }));
+  EXPECT_EQ(around_.LastEvent<v1::EngineStopped>().reason(), "reload");
+  ASSERT_THAT(Start("smol", ""), IsOk());
+  EXPECT_THAT(Unload("smol", v1::UNLOAD_REASON_RELOAD, 2), FailsWith(v1::ENGINE_INSTANCE_KEPT, "somebody"));
+}
+
 TEST_F(RetentionTest, ALaterStartIsNotUnloadedForAnEarlierOne) {
   Model("smol", "");
   ASSERT_THAT(Start("smol", "on_demand: true"), IsOk());
@@ -158,22 +168,6 @@ TEST_F(RetentionTest, WhatIsToBeLoadedOnDemandAndFindsNoMemoryIsNotAFailedInstan
   Model("other", "");
   EXPECT_THAT(Start("other"), FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "full"));
   EXPECT_EQ(Get("other").status(), v1::INSTANCE_STATUS_FAILED) << "somebody wanted this one";
-}
-
-TEST_F(RetentionTest, HowARequestThatFoundNoMemoryWantedItsModelHoldsWhenInferenceHasMadeRoom) {
-  Model("smol", "");
-  around_.no_memory = true;
-  around_.idle = {{"old", 5}};
-  EXPECT_THAT(Start("smol", "on_demand: true config { context_length: 768 }"),
-              FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "full"));
-  EXPECT_THAT(Start("smol", "on_demand: true"), FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "full"));
-  EXPECT_EQ(around_.rooms, 0);
-  around_.no_memory = false;
-  ASSERT_THAT(Start("smol", "on_demand: true"), IsOk());
-  EXPECT_EQ(Get("smol").config().context_length(), 768);
-  ASSERT_THAT(Stop("smol"), IsOk());
-  ASSERT_THAT(Start("smol", "on_demand: true"), IsOk());
-  EXPECT_EQ(Get("smol").config().context_length(), 4096) << "as any other: nobody has asked for anything else";
 }
 
 TEST_F(RetentionTest, WhoStartsAnEngineAndFindsNoMemoryIsToldWhoCouldBeUnloaded) {

@@ -75,7 +75,7 @@ class Gateway {
         mcp_prompts_(share_dir + "/configs/prompts", *catalogue_, runner_),
         mcp_(loop, config_, edge_, WithMore({&mcp_units_, &mcp_prompts_}, mcp_sources)),
         anthropic_({loop, runner_, edge_}),
-        ollama_({.loop = loop, .runner = runner_, .edge = edge_, .auto_start = config.engine().auto_start()}),
+        ollama_({loop, runner_, edge_}),
         responses_({loop, runner_, edge_}),
         videos_({loop, runner_, edge_}, operations_.units(), absl::Milliseconds(config.gateway().operation_retention())),
         face_({config_, *catalogue_, *rpc_, runner_, access_, edge_, watch_, operations_.units(), units_, health_, registry_,

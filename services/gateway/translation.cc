@@ -39,7 +39,8 @@ class Line {
 
   Task<absl::Status> Put(const json& message) {
     co_await Acquire();
-    std::string out = Beginning();
+    std::string out;
+    if (!answer_.begun()) form_.BeginWith(message, out);
     form_.Add(message, out);
     const absl::Status status = co_await Write(out);
     Release();

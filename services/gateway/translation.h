@@ -35,6 +35,8 @@ class StreamForm {
   virtual const char* content_type() const = 0;
   // Comes before everything else, once.
   virtual void Begin(std::string&) {}
+  // The same where a message has come already.
+  virtual void BeginWith(const nlohmann::json& /*first*/, std::string& out) { Begin(out); }
   virtual void Add(const nlohmann::json& message, std::string& out) = 0;
   // The unit has ended well.
   virtual void End(std::string& out) = 0;
@@ -53,7 +55,6 @@ class Translation {
     UnitRunner& runner;
     const Edge& edge;
     absl::Duration patience = absl::Seconds(10);  // of clients with a stream in which nothing happens
-    bool auto_start = true;                       // requests may have engines started
   };
 
   explicit Translation(Parts parts) : parts_(parts) {}

@@ -382,35 +382,21 @@ TEST_F(TranslationTest, OllamaUnloadsEachInstanceOfTheModelAndNoOther) {
   EXPECT_EQ(unload().status, 500) << "what still runs is not said to be unloaded";
 }
 
-TEST_F(TranslationTest, OllamasClientsSayHowAModelIsLoadedThatIsNot) {
+TEST_F(TranslationTest, HowOllamasClientsWantTheirModelLoadedGoesWithTheQuestion) {
   services_.answers[kChat] = kAnswer;
-  services_.answers["aima.model.v1.GetRequest"] = R"({"id": "m", "details": {"context_length": 8192}})";
-  services_.answers["aima.engine.v1.StartRequest"] = R"({"instance_id": "m"})";
-  const auto started = [&](const std::string& status, const std::string& options) {
-    services_.answers["aima.engine.v1.ListRequest"] =
-        R"({"items": [{"name": "llamacpp", "instances": [{"model_id": "m", "instance_id": "m", "status": ")" + status +
-        R"("}, {"model_id": "other", "instance_id": "other", "status": "running"}]}]})";
+  services_.answers["aima.inference.v1.EmbedRequest"] = R"({"embeddings": [[1]]})";
+  services_.answers["aima.model.v1.GetRequest"] = R"({"id": "m"})";
+  services_.answers["aima.inference.v1.CountTokensRequest"] = R"({"tokens": 1})";
+  const auto asked = [&](const std::string& path, const std::string& rest) {
     services_.calls.clear();
-    const http::Response response = Ask("POST", "/api/chat", R"({"model": "m", "stream": false, "options": )" + options +
-                                                                 R"(, "messages": [{"role": "user", "content": "Hi"}]})");
-    EXPECT_EQ(json::parse(response.body)["message"]["content"], "Hello");
-    EXPECT_EQ(services_.last_call.unit, "inference.chat");
-    json request;
-    for (const auto& [unit, input] : services_.calls) {
-      if (unit == "engine.start") request = input;
-    }
-    return request;
+    EXPECT_EQ(Ask("POST", path, R"({"model": "m", "stream": false, "options": {"num_ctx": 4096})" + rest + "}").status, 200);
+    return std::pair(services_.last_call.unit, services_.last_request["load"]["context_length"]);
   };
-  const json asked = started("stopped", R"({"num_ctx": 4096})");
-  EXPECT_EQ(asked["model_id"], "m");
-  EXPECT_EQ(asked["on_demand"], true);
-  EXPECT_NE(asked["evict_idle"], true) << "inference makes room when it is this request's turn";
-  EXPECT_EQ(asked["config"], json::parse(R"({"context_length": 4096, "parallel": 1})"));
-  EXPECT_EQ(started("stopped", R"({"num_ctx": 100000})")["config"]["context_length"], 8192) << "what it was made for";
-  EXPECT_TRUE(started("failed", R"({"num_ctx": 4096})").is_null()) << "inference tries it less and less often";
-  EXPECT_TRUE(started("running", R"({"num_ctx": 4096})").is_null()) << "what runs is left as it is";
-  EXPECT_TRUE(started("stopped", R"({"temperature": 0})").is_null());
-  EXPECT_EQ(services_.calls.size(), 1u) << "who says nothing of it waits for nothing";
+  const auto with = [](const char* unit) { return std::pair(std::string(unit), json(4096)); };
+  EXPECT_EQ(asked("/api/chat", R"(, "messages": [{"role": "user", "content": "Hi"}])"), with("inference.chat"));
+  EXPECT_EQ(services_.calls.size(), 1u) << "nothing else is asked before it";
+  EXPECT_EQ(asked("/api/embed", R"(, "input": "x")"), with("inference.embed"));
+  EXPECT_EQ(asked("/api/generate", ""), with("inference.count_tokens")) << "it is only to be loaded";
 }
 
 TEST_F(TranslationTest, OllamaKeepsAModelForAsLongAsARequestSays) {

@@ -52,6 +52,7 @@ struct Delta {
   std::vector<ToolPiece> tools;
   std::optional<v1::FinishReason> finish;
   std::string stop_text;  // the text at which it stopped, if the engine tells it
+  std::optional<v1::Usage> read;  // of the conversation, told while it is being read
   std::optional<v1::Usage> usage;
   int pieces = 0;     // of the engine that said something: about as many as tokens
   bool done = false;  // the engine says that nothing follows

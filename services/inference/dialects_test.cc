@@ -83,6 +83,24 @@ TEST_F(OllamaTest, AConversationIsAnsweredWithItsTokens) {
       "messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"What is the capital of France?"}]})"));
 }
 
+TEST_F(OllamaTest, HowTheModelIsToBeLoadedIsToldToTheServerThatLoadsIt) {
+  for (const char* answer : {"ollama-chat", "ollama-generate", "ollama-embed"}) engine_.Then(Recorded(answer));
+  v1::LoadOptions load;
+  load.set_context_length(8192);
+  load.set_threads(3);
+  (*load.mutable_engine_options()->mutable_fields())["num_gpu"].set_number_value(20);
+  const Json told = Json::parse(R"({"num_ctx":8192,"num_thread":3,"num_gpu":20})");
+  *chat_.mutable_load() = load;
+  ASSERT_THAT(Chat(), IsOk());
+  EXPECT_EQ(Sent(0)["options"], told);
+  *complete_.mutable_load() = load;
+  ASSERT_THAT(Complete(), IsOk());
+  EXPECT_EQ(Sent(1)["options"], told);
+  *embed_.mutable_load() = load;
+  ASSERT_THAT(Embed({"Hello"}), IsOk());
+  EXPECT_EQ(Sent(2)["options"], told);
+}
+
 TEST_F(OllamaTest, AnAnswerThatReachedItsLengthSaysSo) {
   engine_.Then(Recorded("ollama-chat-length"));
   const auto response = Chat();

@@ -28,6 +28,7 @@ struct ModelRecord {
   bool ready = false;
   std::string status;      // as the model service names it
   int64_t created_at = 0;  // seconds since 1970
+  int32_t context_length = 0;  // that it was made for; 0 is not known
   // Only of one that comes with an engine; it is ready if that is installed.
   std::string engine;
   std::string description;
@@ -64,6 +65,7 @@ struct Endpoint {
   bool cancels_whole_answers = false;  // ends its work on them when the connection goes, as all do for streams
   int64_t generation = 0;  // tells one run of an instance from the next
   int64_t memory = 0;      // held for it, in bytes
+  int32_t context_length = 0;  // that one request may take; 0 is not known
   Retention retention;
 
   bool operator==(const Endpoint&) const = default;
@@ -75,15 +77,16 @@ struct Endpoint {
 };
 
 // Why an engine is unloaded.
-enum class UnloadReason { kIdle, kRoom };
+enum class UnloadReason { kIdle, kRoom, kReload };
 
 class EngineDirectory {
  public:
   virtual ~EngineDirectory() = default;
   // All running engines.
   virtual Task<absl::StatusOr<std::vector<Endpoint>>> Endpoints(const CallContext& call) = 0;
-  // Starts an engine for the model, or the one that it comes with, on demand, and returns when it serves.
-  virtual Task<absl::Status> Start(const CallContext& call, const std::string& model_id) = 0;
+  // Starts an engine for the model, or the one that it comes with, on demand, and returns when it serves. `load` holds for
+  // models that do not come with one.
+  virtual Task<absl::Status> Start(const CallContext& call, const std::string& model_id, const v1::LoadOptions& load) = 0;
   // Stops this run of an instance and returns when its memory is free. ENGINE_INSTANCE_KEPT if somebody wants it.
   virtual Task<absl::Status> Unload(const CallContext& call, const std::string& instance_id, int64_t generation,
                                     UnloadReason reason) = 0;

@@ -93,14 +93,14 @@ Task<absl::Status> Dispatched::Broken(absl::Status cause) {
   co_return status;
 }
 
-Task<absl::StatusOr<Dispatched>> Dispatcher::Send(const CallContext& call, const std::string& model, Ask ask, RequestLog& log,
+Task<absl::StatusOr<Dispatched>> Dispatcher::Send(const CallContext& call, const Wanted& wanted, Ask ask, RequestLog& log,
                                                   const Make& make) {
   bool told = false;
   absl::Duration pause = kFirstPause;
   int failures = 0;
   while (true) {
     Dispatched dispatched;
-    CO_ASSIGN_OR_RETURN(dispatched.lease, co_await router_.Acquire(call, model, ask));
+    CO_ASSIGN_OR_RETURN(dispatched.lease, co_await router_.Acquire(call, wanted, ask));
     const Endpoint& engine = dispatched.engine();
     if (!std::exchange(told, true)) log.Started(dispatched.lease.model(), engine);
     const absl::Time give_up = std::min(call.deadline, absl::Now() + kLoadsFor);

@@ -65,7 +65,7 @@ class Dispatcher {
   // Sends what `make` makes for the chosen engine, within the call's deadline, and returns when the engine begins
   // to answer. Tries other engines, or the same one anew, while none has begun; waits for one that still loads.
   using Make = std::function<absl::StatusOr<EngineRequest>(const Endpoint&)>;
-  Task<absl::StatusOr<Dispatched>> Send(const CallContext& call, const std::string& model, Ask ask, RequestLog& log,
+  Task<absl::StatusOr<Dispatched>> Send(const CallContext& call, const Wanted& wanted, Ask ask, RequestLog& log,
                                         const Make& make);
 
   // Asks the engine that already has the request something more about it; the answer replaces the one before.

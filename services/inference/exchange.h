@@ -27,10 +27,10 @@ Task<absl::StatusOr<Response>> ReadWhole(Dispatched& dispatched, const Dialect& 
   co_return exchange.read({dispatched.answer->headers(), *body});
 }
 
-// Brings the request that `make` makes to an engine of `model`, and returns what the engine answers.
+// Brings the request that `make` makes to an engine of the model, and returns what the engine answers.
 template <class Response>
 Task<absl::StatusOr<Response>> AskWhole(
-    CallContext call, Dispatcher& dispatcher, RequestLog& log, std::string model, Ask ask,
+    CallContext call, Dispatcher& dispatcher, RequestLog& log, Wanted wanted, Ask ask,
     std::function<absl::StatusOr<Exchange<Response>>(const Dialect&, const Endpoint&)> make) {
   const Dialect* dialect = nullptr;
   Exchange<Response> exchange;
@@ -39,7 +39,7 @@ Task<absl::StatusOr<Response>> AskWhole(
     ASSIGN_OR_RETURN(exchange, make(*dialect, engine));
     return std::move(exchange.request);
   };
-  CO_ASSIGN_OR_RETURN(Dispatched dispatched, co_await dispatcher.Send(call, model, ask, log, to_send));
+  CO_ASSIGN_OR_RETURN(Dispatched dispatched, co_await dispatcher.Send(call, wanted, ask, log, to_send));
   CO_ASSIGN_OR_RETURN(Response response, (co_await ReadWhole(dispatched, *dialect, exchange)));
   response.set_model(dispatched.lease.model().id);
   co_return response;

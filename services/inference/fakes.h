@@ -49,8 +49,9 @@ class FakeEngines : public EngineDirectory {
     if (!failure.ok()) co_return failure;
     co_return endpoints;
   }
-  Task<absl::Status> Start(const CallContext&, const std::string& model_id) override {
+  Task<absl::Status> Start(const CallContext&, const std::string& model_id, const v1::LoadOptions& load) override {
     ++starts;
+    loads.push_back(load);
     if (!start) co_return absl::InternalError("no engine can be started here");
     co_return co_await start(model_id);
   }
@@ -70,6 +71,7 @@ class FakeEngines : public EngineDirectory {
   absl::Status failure;
   int reads = 0;
   int starts = 0;
+  std::vector<v1::LoadOptions> loads;  // of each start
 };
 
 // Keeps what it is told.

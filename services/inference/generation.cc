@@ -51,6 +51,7 @@ Task<absl::StatusOr<Outcome>> ReadAnswer(Dispatched& dispatched, const Dialect& 
   Delta delta;
   absl::Time first = absl::InfinitePast();
   absl::Time last = absl::InfinitePast();
+  bool read_told = false;
   bool usage_reported = false;
   bool finished = false;
   int pieces = 0;
@@ -73,7 +74,12 @@ Task<absl::StatusOr<Outcome>> ReadAnswer(Dispatched& dispatched, const Dialect& 
       usage_reported = true;
     }
     finished = finished || delta.done;
-    if (delta.empty()) continue;
+    if (read_told) delta.read.reset();
+    read_told = read_told || delta.read;
+    if (delta.empty()) {
+      if (delta.read) CO_RETURN_IF_ERROR(co_await sink(delta));
+      continue;
+    }
     last = absl::Now();
     if (first == absl::InfinitePast()) first = last;
     pieces += delta.pieces;
@@ -94,7 +100,7 @@ Task<absl::StatusOr<Outcome>> Run(const CallContext& call, Dispatcher& dispatche
     return request.make(*dialect, engine);
   };
   CO_ASSIGN_OR_RETURN(Dispatched dispatched,
-                      co_await dispatcher.Send(call, request.model, request.ask, log, make));
+                      co_await dispatcher.Send(call, {request.model, request.load}, request.ask, log, make));
   if (dispatched.answer->status() != 200) {
     CO_ASSIGN_OR_RETURN(const std::string body, co_await ReadAll(*dispatched.answer, kMaxErrorBytes));
     co_return dialect->ErrorOf(dispatched.answer->status(), body, dispatched.engine());

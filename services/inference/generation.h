@@ -25,10 +25,11 @@ struct Outcome {
 // What is to be generated.
 struct GenerationRequest {
   std::string model;  // as the caller named it
+  v1::LoadOptions load;
   Ask ask = Ask::kChat;
   // The request in the dialect of the engine that was chosen.
   std::function<absl::StatusOr<EngineRequest>(const Dialect&, const Endpoint&)> make;
-  // Takes each piece of text as it comes; an error stops the engine.
+  // Takes each piece of text as it comes, and what was read, once; an error stops the engine.
   std::function<Task<absl::Status>(const Delta&)> sink;
 };
 

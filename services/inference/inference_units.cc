@@ -15,6 +15,7 @@ namespace {
 GenerationRequest Asked(const v1::ChatRequest& request) {
   GenerationRequest asked;
   asked.model = request.model();
+  asked.load = request.load();
   asked.ask = Ask::kChat;
   asked.make = [&request](const Dialect& dialect, const Endpoint& engine) {
     return dialect.Chat(request, engine);
@@ -25,6 +26,7 @@ GenerationRequest Asked(const v1::ChatRequest& request) {
 GenerationRequest Asked(const v1::CompleteRequest& request) {
   GenerationRequest asked;
   asked.model = request.model();
+  asked.load = request.load();
   asked.ask = Ask::kComplete;
   asked.make = [&request](const Dialect& dialect, const Endpoint& engine) {
     return dialect.Complete(request, engine);
@@ -69,7 +71,8 @@ Task<absl::Status> InferenceUnits::ChatStream(CallContext& call, const v1::ChatR
   GenerationRequest asked = Asked(request);
   v1::ChatChunk chunk;
   asked.sink = [&out, &chunk](const Delta& delta) -> Task<absl::Status> {
-    if (delta.empty()) co_return absl::OkStatus();
+    chunk.clear_usage();
+    if (delta.read) *chunk.mutable_usage() = *delta.read;
     chunk.clear_tool_call_deltas();
     for (const ToolPiece& piece : delta.tools) {
       v1::ToolCallDelta& tool = *chunk.add_tool_call_deltas();
@@ -124,7 +127,7 @@ Task<absl::Status> InferenceUnits::CompleteStream(CallContext& call, const v1::C
 Task<absl::StatusOr<v1::EmbedResponse>> InferenceUnits::Embed(CallContext& call, const v1::EmbedRequest& request) {
   RequestLog log(outbox_, call, request.model(), AskName(Ask::kEmbed));
   absl::StatusOr<v1::EmbedResponse> response = co_await AskWhole<v1::EmbedResponse>(
-      call, dispatcher_, log, request.model(), Ask::kEmbed,
+      call, dispatcher_, log, {request.model(), request.load()}, Ask::kEmbed,
       [&](const Dialect& dialect, const Endpoint& engine) { return dialect.Embed(request, engine); });
   if (response.ok() && response->embeddings_size() != request.input_size()) {
     response = Error(v1::INFERENCE_ENGINE_FAILED,

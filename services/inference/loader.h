@@ -8,6 +8,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,7 @@ struct LoaderSettings {
   absl::Duration pause = absl::Milliseconds(200);    // between tries while it is
   absl::Duration try_again = absl::Seconds(5);       // to start although nothing is known to have changed
   absl::Duration kept = absl::Seconds(5);            // for which an engine that was not unloaded is not tried again
+  absl::Duration too_large = absl::Minutes(5);       // for which a context that a model could not be given is not tried again
 };
 
 // A model that finds no memory stands in line with the others that find none. The first in line chooses who makes room
@@ -58,7 +60,13 @@ class Loader {
 
   // Returns when an engine serves the model. Joins a load under way; tells everybody who waits if it fails, and those who
   // ask soon after that, too. INFERENCE_NO_ROOM names who holds the memory.
-  Task<absl::Status> Load(CallContext call, std::string model_id);
+  // How the first of those who wait wants it loaded, it is loaded; if there is no memory for that, or the engine does not
+  // start so, as it is usually loaded.
+  Task<absl::Status> Load(CallContext call, std::string model_id, v1::LoadOptions load);
+
+  // Loads it again as a request wants it, in place of the engine that serves it, if that one may go and nobody else uses
+  // it. Returns OK if it stays.
+  Task<absl::Status> LoadLarger(CallContext call, std::string model_id, v1::LoadOptions load);
 
   // Unloads, or only names, as many engines as it takes of those that make room and are not in use; none, but names them
   // all, if they are not enough. The place of one that turns out to be wanted is taken by others.
@@ -90,14 +98,24 @@ class Loader {
     absl::Time until;
     int times = 0;
   };
+  // A context that a model could not be given.
+  struct TooLarge {
+    int32_t context_length = 0;
+    absl::Time until;
+  };
   struct Turn {
     int64_t generation = 0;
     absl::Time began;
     int64_t granted = 0;  // before it began
   };
 
-  Task<absl::Status> Run(CallContext call, std::string model_id);
-  Task<absl::Status> Start(CallContext& call, Demand& demand);
+  Task<absl::Status> Join(CallContext call, std::string model_id, v1::LoadOptions load,
+                          std::optional<EngineTable::Used> instead_of);
+  Task<absl::Status> Run(CallContext call, std::string model_id, v1::LoadOptions load,
+                         std::optional<EngineTable::Used> instead_of);
+  Task<absl::Status> Start(CallContext call, Demand& demand, const v1::LoadOptions& load);
+  // As it can be had, as far as is known.
+  v1::LoadOptions Possible(const std::string& model_id, v1::LoadOptions load) const;
   Task<absl::Status> MakeRoom(CallContext& call, Demand& demand, int64_t missing);
   Task<absl::Status> FindIdleRoom(CallContext call, int64_t bytes, bool only_look, std::weak_ptr<Room> asked);
   std::vector<EngineTable::Used> Idle();
@@ -122,6 +140,7 @@ class Loader {
   absl::flat_hash_map<std::string, std::shared_ptr<Flight>> loads_;  // by model
   absl::flat_hash_map<std::string, int> waiting_;                    // callers, by model
   absl::flat_hash_map<std::string, Failure> failures_;
+  absl::flat_hash_map<std::string, TooLarge> too_large_;  // by model
   absl::flat_hash_map<std::string, absl::Duration> load_times_;      // by model
   std::map<std::string, Turn> turns_;                                // while anybody is in line
   std::map<std::string, absl::Time> kept_;                           // not to be tried before

@@ -27,7 +27,10 @@ class LoaderTest : public ::testing::Test {
   using Leased = absl::StatusOr<Router::Lease>;
 
   LoaderTest() {
-    for (const char* model : {"a", "b", "c"}) models_.Add(model, v1::MODEL_TYPE_LLM);
+    for (const char* model : {"a", "b", "c"}) {
+      models_.Add(model, v1::MODEL_TYPE_LLM);
+      models_.models.back().context_length = 8192;
+    }
     settings_.pause = absl::Milliseconds(1);
     settings_.turns.shortest_linger = absl::Milliseconds(20);
     engines_.start = [this](std::string model) -> Task<absl::Status> { return StartModel(std::move(model)); };
@@ -49,6 +52,7 @@ class LoaderTest : public ::testing::Test {
 
   Endpoint EndpointOf(const std::string& model) {
     Endpoint endpoint;
+    endpoint.context_length = 2048;
     endpoint.instance_id = endpoint.model_id = endpoint.served_name = model;
     endpoint.max_concurrent = 2;
     endpoint.memory = 100;

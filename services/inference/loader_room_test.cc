@@ -15,7 +15,43 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 
-TEST_F(LoaderTest, RoomForWhoAsksForItIsMadeByIdleEnginesThatWereUsedLeastRecently) {
+class LoaderRoomTest : public LoaderTest {
+ protected:
+  // Somebody has pinned `b` without this service's knowing yet.
+  void KeepB() {
+    engines_.unload = [this](std::string instance, int64_t) -> Task<absl::Status> {
+      if (instance == "b") co_return Error(engine::v1::ENGINE_INSTANCE_KEPT, "it is pinned");
+      Remove(instance);
+      co_return absl::OkStatus();
+    };
+  }
+  // What was found of so much room on a machine that is full of these models, of which `b` is kept.
+  Loader::Room RoomMadeOf(const std::vector<std::string>& models, int64_t bytes) {
+    memory_ = 100 * static_cast<int64_t>(models.size());
+    for (const std::string& model : models) EXPECT_THAT(Acquire(model), IsOk());
+    KeepB();
+    std::optional<Loader::Room> room;
+    Spawn(MakeRoom(bytes, &room));
+    RunUntil([&] { return room.has_value(); });
+    return *room;
+  }
+  // Of `a` and `b`, which fill the machine, `a` is being unloaded for a request for `c`, until `ends_` is woken.
+  void BeginToUnloadAForC() {
+    memory_ = 200;
+    for (const char* model : {"a", "b"}) ASSERT_THAT(Acquire(model), IsOk());
+    engines_.unload = [this](std::string instance, int64_t) -> Task<absl::Status> {
+      if (instance == "a") co_await ends_.Wait(absl::InfiniteFuture());
+      Remove(instance);
+      co_return absl::OkStatus();
+    };
+    Spawn(Client("c", 1));
+    RunUntil([&] { return engines_.unloads.size() == 1; });
+  }
+
+  Waiter ends_{loop_};
+};
+
+TEST_F(LoaderRoomTest, RoomForWhoAsksForItIsMadeByIdleEnginesThatWereUsedLeastRecently) {
   memory_ = 300;
   for (const char* model : {"a", "b", "c", "a"}) ASSERT_THAT(Acquire(model), IsOk());
   Leased busy = Acquire("b");
@@ -34,39 +70,21 @@ TEST_F(LoaderTest, RoomForWhoAsksForItIsMadeByIdleEnginesThatWereUsedLeastRecent
   EXPECT_THAT(room(100, /*only_look=*/false), Pair(false, IsEmpty())) << "what is in use stays";
 }
 
-TEST_F(LoaderTest, InPlaceOfAnEngineThatIsWantedAfterAllOthersMakeRoomAndOnlyWhatIsGoneIsTold) {
-  memory_ = 300;
-  for (const char* model : {"a", "b", "c"}) ASSERT_THAT(Acquire(model), IsOk());
-  engines_.unload = [&](std::string instance, int64_t) -> Task<absl::Status> {
-    if (instance == "b") co_return Error(engine::v1::ENGINE_INSTANCE_KEPT, "it is pinned");
-    Remove(instance);
-    co_return absl::OkStatus();
-  };
-  std::optional<Loader::Room> room;
-  Spawn(MakeRoom(200, &room));
-  RunUntil([&] { return room.has_value(); });
-  EXPECT_TRUE(room->enough);
-  EXPECT_THAT(Names(room->unloaded), ElementsAre("a", "c"));
-  EXPECT_THAT(room->engines, IsEmpty());
+TEST_F(LoaderRoomTest, InPlaceOfAnEngineThatIsWantedAfterAllOthersMakeRoomAndOnlyWhatIsGoneIsTold) {
+  const Loader::Room room = RoomMadeOf({"a", "b", "c"}, 200);
+  EXPECT_TRUE(room.enough);
+  EXPECT_THAT(Names(room.unloaded), ElementsAre("a", "c"));
+  EXPECT_THAT(room.engines, IsEmpty());
 }
 
-TEST_F(LoaderTest, WhereNoOtherCanTakeThePlaceOfAnEngineThatIsWantedWhatIsGoneIsTooLittle) {
-  memory_ = 200;
-  for (const char* model : {"a", "b"}) ASSERT_THAT(Acquire(model), IsOk());
-  engines_.unload = [&](std::string instance, int64_t) -> Task<absl::Status> {
-    if (instance == "b") co_return Error(engine::v1::ENGINE_INSTANCE_KEPT, "it is pinned");
-    Remove(instance);
-    co_return absl::OkStatus();
-  };
-  std::optional<Loader::Room> room;
-  Spawn(MakeRoom(200, &room));
-  RunUntil([&] { return room.has_value(); });
-  EXPECT_FALSE(room->enough);
-  EXPECT_THAT(Names(room->unloaded), ElementsAre("a"));
-  EXPECT_THAT(room->engines, IsEmpty());
+TEST_F(LoaderRoomTest, WhereNoOtherCanTakeThePlaceOfAnEngineThatIsWantedWhatIsGoneIsTooLittle) {
+  const Loader::Room room = RoomMadeOf({"a", "b"}, 200);
+  EXPECT_FALSE(room.enough);
+  EXPECT_THAT(Names(room.unloaded), ElementsAre("a"));
+  EXPECT_THAT(room.engines, IsEmpty());
 }
 
-TEST_F(LoaderTest, WhatAnEvictionThatIsCutShortHasFreedIsNotFreedAgain) {
+TEST_F(LoaderRoomTest, WhatAnEvictionThatIsCutShortHasFreedIsNotFreedAgain) {
   for (const char* model : {"d", "large"}) models_.Add(model, v1::MODEL_TYPE_LLM);
   Restart();
   memory_ = 400;
@@ -78,38 +96,25 @@ TEST_F(LoaderTest, WhatAnEvictionThatIsCutShortHasFreedIsNotFreedAgain) {
     }
     co_return co_await StartModel(model);
   };
-  engines_.unload = [&](std::string instance, int64_t) -> Task<absl::Status> {
-    if (instance == "b") co_return Error(engine::v1::ENGINE_INSTANCE_KEPT, "it is pinned");
-    Remove(instance);
-    co_return absl::OkStatus();
-  };
+  KeepB();
   for (const char* model : {"a", "b", "c", "d"}) ASSERT_THAT(Acquire(model), IsOk());
   EXPECT_THAT(Acquire("large"), IsOk());
   EXPECT_THAT(engines_.unloads, ElementsAre(Pair("a", UnloadReason::kRoom), Pair("b", UnloadReason::kRoom),
                                             Pair("c", UnloadReason::kRoom)));
 }
 
-TEST_F(LoaderTest, WhoStartsAnEngineWaitsUntilRoomThatIsBeingMadeForARequestIsUsed) {
-  memory_ = 200;
-  for (const char* model : {"a", "b"}) ASSERT_THAT(Acquire(model), IsOk());
-  Waiter ends(loop_);
-  engines_.unload = [&](std::string instance, int64_t) -> Task<absl::Status> {
-    if (instance == "a") co_await ends.Wait(absl::InfiniteFuture());
-    Remove(instance);
-    co_return absl::OkStatus();
-  };
-  Spawn(Client("c", 1));
-  RunUntil([&] { return engines_.unloads.size() == 1; });
+TEST_F(LoaderRoomTest, WhoStartsAnEngineWaitsUntilRoomThatIsBeingMadeForARequestIsUsed) {
+  BeginToUnloadAForC();
   std::optional<Loader::Room> room;
   Spawn(MakeRoom(100, &room));
   loop_.poll();
   EXPECT_EQ(engines_.unloads.size(), 1u);
-  ends.Wake();
+  ends_.Wake();
   RunUntil([&] { return room.has_value() && ended_ == 1; });
   EXPECT_THAT(engines_.unloads, ElementsAre(Pair("a", UnloadReason::kRoom), Pair("b", UnloadReason::kRoom)));
 }
 
-TEST_F(LoaderTest, ARequestInLineLeavesToWhoStartsAnEngineWhatIsBeingUnloadedForIt) {
+TEST_F(LoaderRoomTest, ARequestInLineLeavesToWhoStartsAnEngineWhatIsBeingUnloadedForIt) {
   settings_.turns.shortest_linger = settings_.turns.longest_linger = absl::Milliseconds(500);
   Restart();
   Leased busy = Acquire("a");
@@ -134,7 +139,7 @@ TEST_F(LoaderTest, ARequestInLineLeavesToWhoStartsAnEngineWhatIsBeingUnloadedFor
   EXPECT_EQ(engines_.unloads.size(), 1u);
 }
 
-TEST_F(LoaderTest, WhatARequestHasJustLoadedServesItBeforeItMakesRoom) {
+TEST_F(LoaderRoomTest, WhatARequestHasJustLoadedServesItBeforeItMakesRoom) {
   Waiter loaded(loop_), read(loop_);
   engines_.start = [&](std::string model) -> Task<absl::Status> {
     co_await loaded.Wait(absl::InfiniteFuture());
@@ -160,17 +165,8 @@ TEST_F(LoaderTest, WhatARequestHasJustLoadedServesItBeforeItMakesRoom) {
   EXPECT_EQ(engines_.starts, 1);
 }
 
-TEST_F(LoaderTest, NothingIsUnloadedForWhoHasLeftWhileAnotherMadeRoom) {
-  memory_ = 200;
-  for (const char* model : {"a", "b"}) ASSERT_THAT(Acquire(model), IsOk());
-  Waiter ends(loop_);
-  engines_.unload = [&](std::string instance, int64_t) -> Task<absl::Status> {
-    if (instance == "a") co_await ends.Wait(absl::InfiniteFuture());
-    Remove(instance);
-    co_return absl::OkStatus();
-  };
-  Spawn(Client("c", 1));
-  RunUntil([&] { return engines_.unloads.size() == 1; });
+TEST_F(LoaderRoomTest, NothingIsUnloadedForWhoHasLeftWhileAnotherMadeRoom) {
+  BeginToUnloadAForC();
   boost::asio::cancellation_signal leave;
   bool left = false;
   boost::asio::co_spawn(loop_, router_->loader().MakeIdleRoom(call_, 100, /*only_look=*/false),
@@ -179,7 +175,7 @@ TEST_F(LoaderTest, NothingIsUnloadedForWhoHasLeftWhileAnotherMadeRoom) {
   loop_.poll();
   leave.emit(boost::asio::cancellation_type::terminal);
   RunUntil([&] { return left; });
-  ends.Wake();
+  ends_.Wake();
   RunUntil([&] { return ended_ == 1; });
   loop_.poll();
   EXPECT_THAT(engines_.unloads, ElementsAre(Pair("a", UnloadReason::kRoom)));

@@ -94,10 +94,19 @@ absl::Status AddTools(const v1::ChatRequest& request, const Endpoint& engine, Js
   return absl::OkStatus();
 }
 
+// It loads models itself, again where a request wants another context.
+void AddLoad(const v1::LoadOptions& load, Json& options) {
+  if (load.has_context_length()) options["num_ctx"] = load.context_length();
+  if (load.has_threads()) options["num_thread"] = load.threads();
+  const Json more = ToTree(load.engine_options());
+  for (const auto& [key, value] : more.items()) options.emplace(key, value);
+}
+
 // How to generate. Fields for the engine are options there, except for the few that stand beside them.
 template <class Request>
 absl::Status AddOptions(const Request& request, Json& body) {
   Json& options = body["options"] = Json::object();
+  AddLoad(request.load(), options);
   if (request.has_temperature()) options["temperature"] = request.temperature();
   if (request.has_max_tokens()) options["num_predict"] = request.max_tokens();
   if (request.has_top_p()) options["top_p"] = request.top_p();
@@ -252,6 +261,7 @@ absl::StatusOr<Exchange<v1::EmbedResponse>> OllamaDialect::Embed(const v1::Embed
   Json body = {{"model", engine.served_name}, {"input", Json::array()}, {"truncate", false}};
   for (const std::string& text : request.input()) body["input"].push_back(text);
   if (request.has_dimensions()) body["dimensions"] = request.dimensions();
+  if (request.has_load()) AddLoad(request.load(), body["options"] = Json::object());
   Exchange<v1::EmbedResponse> exchange;
   exchange.request = RequestOf("/api/embed", body);
   exchange.read = [engine](const EngineAnswer& answer) { return ReadVectors(answer.body, engine); };

@@ -94,6 +94,19 @@ void ReadChoice(JsonCursor& json, Delta& delta) {
   }
 }
 
+// How far llama.cpp is with reading: {"total", "cache", "processed", "time_ms"}.
+v1::Usage ReadProgress(JsonCursor& json) {
+  v1::Usage usage;
+  std::string_view key;
+  while (json.NextKey(key)) {
+    const int64_t number = SaneTokens(IntegerOf(json.Skip()));
+    if (key == "total") usage.set_prompt_tokens(number);
+    if (key == "cache") usage.set_cached_tokens(number);
+  }
+  usage.set_total_tokens(usage.prompt_tokens());
+  return usage;
+}
+
 // A streamed answer: events of JSON, then [DONE].
 class OpenAiReader : public AnswerReader {
  public:
@@ -126,6 +139,7 @@ void Delta::Clear() {
   tools.clear();
   finish.reset();
   stop_text.clear();
+  read.reset();
   usage.reset();
   pieces = 0;
   done = false;
@@ -174,6 +188,8 @@ absl::Status ReadOpenAiPiece(std::string_view text, const Endpoint& engine, Delt
       } else if (key == "usage" && json.Peek() == '{') {
         known = true;
         delta.usage = ReadOpenAiUsage(json.Skip());
+      } else if (key == "prompt_progress" && json.EnterObject()) {
+        delta.read = ReadProgress(json);
       } else if (key == "error") {
         error = json.Skip();
       } else if (key == "__verbose" && json.EnterObject()) {  // llama.cpp, in the piece that ends the answer

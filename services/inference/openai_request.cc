@@ -96,6 +96,9 @@ absl::StatusOr<EngineRequest> OpenAiDialect::Chat(const v1::ChatRequest& request
   }
   messages += ']';
   RETURN_IF_ERROR(WriteSampling(request, body));
+  if (request.usage_first() && engine.engine == kLlamaCpp && !request.engine_options().fields().contains("return_progress")) {
+    body.Key("return_progress") += "true";
+  }
   // Otherwise llama.cpp does not tell at which text it stopped.
   if (request.stop_size() > 0 && engine.engine == kLlamaCpp && !request.engine_options().fields().contains("verbose")) {
     body.Key("verbose") += "true";

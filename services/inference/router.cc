@@ -15,6 +15,7 @@ namespace {
 
 // Between questions about an engine that was lost, while the engine service is away.
 constexpr absl::Duration kLongestPause = absl::Seconds(5);
+constexpr int32_t kLeastContext = 64;  // of engine.start
 
 std::shared_ptr<Replica> LeastBusy(const std::vector<std::shared_ptr<Replica>>& replicas) {
   std::shared_ptr<Replica> best;
@@ -94,11 +95,19 @@ Router::Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, boo
       self_(std::make_shared<Router*>(this)),
       loader_(loop, engines, *this, loading) {}
 
-Task<absl::StatusOr<Router::Lease>> Router::Acquire(const CallContext& call, const std::string& model, Ask ask) {
-  CO_ASSIGN_OR_RETURN(const ModelRecord record, co_await Resolve(call, model));
+Task<absl::StatusOr<Router::Lease>> Router::Acquire(const CallContext& call, Wanted wanted, Ask ask) {
+  CO_ASSIGN_OR_RETURN(const ModelRecord record, co_await Resolve(call, wanted.model));
   CO_RETURN_IF_ERROR(CheckType(record, ask));
+  v1::LoadOptions& load = wanted.load;
+  if (load.has_context_length() && record.context_length > 0) {
+    load.set_context_length(std::min(load.context_length(), std::max(record.context_length, kLeastContext)));
+  }
   while (true) {
-    CO_RETURN_IF_ERROR(co_await EnsureReplica(call, record));
+    CO_RETURN_IF_ERROR(co_await EnsureReplica(call, record, load));
+    if (IsShort(record, load)) {
+      CO_RETURN_IF_ERROR(co_await loader_.LoadLarger(call, record.id, load));
+      CO_RETURN_IF_ERROR(co_await EnsureReplica(call, record, load));
+    }
     CO_ASSIGN_OR_RETURN(std::shared_ptr<Replica> replica, co_await TakePlace(call, record));
     if (replica != nullptr) co_return MakeLease(call, std::move(replica), record);
   }
@@ -130,8 +139,17 @@ Task<absl::StatusOr<ModelRecord>> Router::Resolve(const CallContext& call, const
   co_return record;
 }
 
+bool Router::IsShort(const ModelRecord& model, const v1::LoadOptions& load) const {
+  // Where nobody knows what the model can take, more may be no better.
+  if (!auto_start_ || !load.has_context_length() || model.context_length <= 0) return false;
+  const auto& replicas = serving_.at(model.id)->replicas;
+  if (replicas.size() != 1) return false;
+  const int32_t now = replicas[0]->endpoint.context_length;
+  return now > 0 && now < load.context_length();
+}
+
 // Returns OK once at least one engine serves the model.
-Task<absl::Status> Router::EnsureReplica(const CallContext& call, const ModelRecord& model) {
+Task<absl::Status> Router::EnsureReplica(const CallContext& call, const ModelRecord& model, const v1::LoadOptions& load) {
   std::unique_ptr<Serving>& slot = serving_[model.id];
   if (slot == nullptr) slot = std::make_unique<Serving>();
   Serving& serving = *slot;  // never erased
@@ -145,7 +163,7 @@ Task<absl::Status> Router::EnsureReplica(const CallContext& call, const ModelRec
     co_return Error(v1::INFERENCE_MODEL_NOT_RUNNING, absl::StrCat("no engine serves model '", model.id, "'"),
                     {{"model", model.id}});
   }
-  CO_RETURN_IF_ERROR(co_await loader_.Load(call, model.id));
+  CO_RETURN_IF_ERROR(co_await loader_.Load(call, model.id, load));
   if (serving.replicas.empty()) {
     co_return Error(v1::INFERENCE_ENGINE_LOST,
                     absl::StrCat("the engine that was started for model '", model.id, "' no longer runs"),

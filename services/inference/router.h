@@ -28,6 +28,14 @@ struct Replica {
   absl::Time last_used = absl::Now();  // or found; an inference service that is new knows no better
 };
 
+// Which model a request wants, and how it wants it loaded.
+struct Wanted {
+  Wanted(std::string name, v1::LoadOptions options = {}) : model(std::move(name)), load(std::move(options)) {}  // NOLINT
+  Wanted(const char* name) : model(name) {}                                                                   // NOLINT
+  std::string model;  // as the caller named it
+  v1::LoadOptions load;
+};
+
 // The routing table: models, the engines that serve them, and the requests that these have in hand. Each engine
 // gets at most as many requests as it works on at once; up to kMaxQueued wait per model, first come, first served.
 // Where the configuration allows it, an engine is started for a model that has none, once for all who ask (loader.h).
@@ -62,7 +70,7 @@ class Router : private EngineTable {
   Router(Loop& loop, ModelDirectory& models, EngineDirectory& engines, bool auto_start, LoaderSettings loading = {});
 
   // A place in the least busy engine of the model, within the call's deadline.
-  Task<absl::StatusOr<Lease>> Acquire(const CallContext& call, const std::string& model, Ask ask);
+  Task<absl::StatusOr<Lease>> Acquire(const CallContext& call, Wanted wanted, Ask ask);
   // Reads again which engines run.
   Task<absl::Status> Refresh(CallContext call);
 
@@ -89,7 +97,9 @@ class Router : private EngineTable {
   };
 
   Task<absl::StatusOr<ModelRecord>> Resolve(const CallContext& call, const std::string& model);
-  Task<absl::Status> EnsureReplica(const CallContext& call, const ModelRecord& model);
+  Task<absl::Status> EnsureReplica(const CallContext& call, const ModelRecord& model, const v1::LoadOptions& load);
+  // True if the only engine of the model serves with less context than that.
+  bool IsShort(const ModelRecord& model, const v1::LoadOptions& load) const;
   Task<absl::StatusOr<std::shared_ptr<Replica>>> TakePlace(const CallContext& call, const ModelRecord& model);
   Task<absl::Status> Read(CallContext call);
   void LookAgain(CallContext call);

@@ -12,6 +12,7 @@ namespace aima::inference {
 namespace {
 
 constexpr int kPage = 1000;
+constexpr int64_t kMostContext = 10'000'000;  // of engine.start
 // Models that are registered do not wait longer for those that come with engines.
 constexpr absl::Duration kEnginesWithin = absl::Seconds(2);
 
@@ -102,6 +103,7 @@ Task<absl::StatusOr<std::vector<ModelRecord>>> RpcModelDirectory::Registered(con
       record.ready = item.status() == model::v1::MODEL_STATUS_READY;
       record.status = TextOf(item.status());
       record.created_at = item.create_time().seconds();
+      record.context_length = static_cast<int32_t>(std::clamp<int64_t>(item.details().context_length(), 0, kMostContext));
       records.push_back(std::move(record));
     }
     request.set_after(page.next_after());
@@ -129,6 +131,7 @@ Task<absl::StatusOr<std::vector<Endpoint>>> RpcEngineDirectory::Endpoints(const 
         std::count(item.capabilities().begin(), item.capabilities().end(), "whole_cancellation") > 0;
     endpoint.generation = item.generation();
     endpoint.memory = item.memory_bytes();
+    endpoint.context_length = item.context_length();
     endpoint.retention.on_demand = item.on_demand();
     endpoint.retention.pinned = item.pinned();
     endpoint.retention.external = item.external();
@@ -144,11 +147,18 @@ Task<absl::StatusOr<std::vector<Endpoint>>> RpcEngineDirectory::Endpoints(const 
   co_return endpoints;
 }
 
-Task<absl::Status> RpcEngineDirectory::Start(const CallContext& call, const std::string& model_id) {
+Task<absl::Status> RpcEngineDirectory::Start(const CallContext& call, const std::string& model_id,
+                                             const v1::LoadOptions& load) {
   engine::v1::StartRequest request;
   const std::string engine = models_.EngineOf(model_id);
   if (engine.empty()) {
     request.set_model_id(model_id);
+    if (load.has_threads()) request.mutable_config()->set_threads(load.threads());
+    if (load.has_context_length()) {
+      // One request's, and so for one at a time, as is Ollama's own default: more of them would take as much memory again.
+      request.mutable_config()->set_context_length(load.context_length());
+      request.mutable_config()->set_parallel(1);
+    }
   } else {
     request.set_name(engine);
   }
@@ -161,7 +171,9 @@ Task<absl::Status> RpcEngineDirectory::Unload(const CallContext& call, const std
   engine::v1::UnloadRequest request;
   request.set_instance_id(instance_id);
   request.set_generation(generation);
-  request.set_reason(reason == UnloadReason::kIdle ? engine::v1::UNLOAD_REASON_IDLE : engine::v1::UNLOAD_REASON_ROOM);
+  request.set_reason(reason == UnloadReason::kIdle     ? engine::v1::UNLOAD_REASON_IDLE
+                     : reason == UnloadReason::kReload ? engine::v1::UNLOAD_REASON_RELOAD
+                                                       : engine::v1::UNLOAD_REASON_ROOM);
   co_return (co_await rpc_.Call<engine::v1::UnloadResponse>(call, request)).status();
 }
 

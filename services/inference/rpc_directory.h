@@ -35,7 +35,7 @@ class RpcEngineDirectory : public EngineDirectory {
  public:
   RpcEngineDirectory(rpc::Client& rpc, const RpcModelDirectory& models) : rpc_(rpc), models_(models) {}
   Task<absl::StatusOr<std::vector<Endpoint>>> Endpoints(const CallContext& call) override;
-  Task<absl::Status> Start(const CallContext& call, const std::string& model_id) override;
+  Task<absl::Status> Start(const CallContext& call, const std::string& model_id, const v1::LoadOptions& load) override;
   Task<absl::Status> Unload(const CallContext& call, const std::string& instance_id, int64_t generation,
                             UnloadReason reason) override;
 

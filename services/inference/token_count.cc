@@ -33,6 +33,7 @@ v1::ChatRequest AsChat(const v1::CountTokensRequest& request) {
   if (request.has_tool_choice()) *chat.mutable_tool_choice() = request.tool_choice();
   if (request.has_response_format()) *chat.mutable_response_format() = request.response_format();
   if (request.has_engine_options()) *chat.mutable_engine_options() = request.engine_options();
+  if (request.has_load()) *chat.mutable_load() = request.load();
   return chat;
 }
 
@@ -65,7 +66,7 @@ Task<absl::StatusOr<int64_t>> AskCounter(const CallContext& call, Dispatcher& di
     request.path = counter.path;
     return request;
   };
-  CO_ASSIGN_OR_RETURN(Dispatched dispatched, co_await dispatcher.Send(call, chat.model(), Ask::kChat, log, make));
+  CO_ASSIGN_OR_RETURN(Dispatched dispatched, co_await dispatcher.Send(call, {chat.model(), chat.load()}, Ask::kChat, log, make));
   model = dispatched.lease.model().id;
   const absl::StatusOr<std::string> body = co_await ReadAll(*dispatched.answer, kMaxAnswerBytes);
   if (!body.ok()) co_return co_await dispatched.Broken(body.status());
@@ -104,6 +105,7 @@ Task<absl::StatusOr<v1::CountTokensResponse>> TokenCount::CountTokens(CallContex
   chat.set_max_tokens(1);
   GenerationRequest asked;
   asked.model = chat.model();
+  asked.load = chat.load();
   asked.make = [&chat](const Dialect& dialect, const Endpoint& engine) { return dialect.Chat(chat, engine); };
   asked.sink = [](const Delta&) -> Task<absl::Status> { co_return absl::OkStatus(); };
   CO_ASSIGN_OR_RETURN(const Outcome outcome, co_await Generate(call, dispatcher_, outbox_, std::move(asked)));

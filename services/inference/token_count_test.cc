@@ -112,11 +112,50 @@ class AnswerDetailsTest : public TokenCountTest {
     request.set_model("chatty");
     *request.mutable_messages() = request_.messages();
     request.add_stop("END");
+    request.set_usage_first(usage_first_);
     return testing::Run(loop_, chat_.ChatStream(call_, request, chunks_));
   }
   InferenceUnits chat_{router_, dispatcher_, outbox_};
   FakeWriter<v1::ChatChunk> chunks_;
+  bool usage_first_ = false;
 };
+
+TEST_F(AnswerDetailsTest, WhatLlamaCppReadsIsToldOnceBeforeItAnswersToWhoAsksForThat) {
+  const auto reading = [](int processed) {
+    return absl::StrCat(R"({"choices":[{"index":0,"delta":{"role":"assistant","content":null},"finish_reason":null}],)"
+                        R"("prompt_progress":{"total":33,"cache":32,"processed":)", processed, R"(,"time_ms":0}})");
+  };
+  ScriptedEngine::Script script = ScriptedEngine::Stream(
+      {reading(32), reading(33), ScriptedEngine::Piece("x"), R"({"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]})",
+       R"({"choices":[],"usage":{"prompt_tokens":33,"completion_tokens":1,"total_tokens":34}})", "[DONE]"});
+  script.insert(script.begin() + 2, {ScriptedEngine::Step::kPause, "", 30});
+  engine_.Then(script);
+  engines_.endpoints[0].engine = "llamacpp";
+  usage_first_ = true;
+  ASSERT_THAT(Stream(), IsOk());
+  EXPECT_EQ(Json::parse(engine_.requests()[0].body)["return_progress"], true);
+  ASSERT_GE(chunks_.written.size(), 3u);
+  EXPECT_EQ(chunks_.written[0].content(), "");
+  EXPECT_EQ(chunks_.written[0].usage().prompt_tokens(), 33);
+  EXPECT_EQ(chunks_.written[0].usage().cached_tokens(), 32);
+  EXPECT_EQ(chunks_.written[1].content(), "x");
+  EXPECT_FALSE(chunks_.written[1].has_usage());
+  EXPECT_EQ(chunks_.written.back().usage().completion_tokens(), 1);
+}
+
+TEST_F(AnswerDetailsTest, NobodyElseIsAskedHowFarReadingIs) {
+  for (const auto& [engine, asked] : {std::pair("llamacpp", false), std::pair("vllm", true)}) {
+    engine_.Then(ScriptedEngine::Stream({R"({"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]})", "[DONE]"}));
+    Endpoint endpoint = engine_.At("chatty");
+    endpoint.engine = engine;
+    endpoint.generation = static_cast<int64_t>(engine_.requests().size()) + 100;
+    engines_.endpoints = {endpoint};
+    testing::Run(loop_, router_.Refresh(call_)).IgnoreError();
+    usage_first_ = asked;
+    ASSERT_THAT(Stream(), IsOk());
+    EXPECT_FALSE(Json::parse(engine_.requests().back().body).contains("return_progress")) << engine;
+  }
+}
 
 TEST_F(AnswerDetailsTest, PartsOfFunctionCallsComeAsTheyAreMade) {
   const auto piece = [](const std::string& call) {

@@ -38,20 +38,24 @@ def test_it_asks_a_question(program, chat_model):
 
 
 def test_it_streams_the_message_that_it_gets_whole(program):
-    streamed, whole, deltas, types = program("""
+    streamed, whole, deltas, types, begun = program("""
 const stream = client.messages.stream(question);
 const types = [], deltas = [];
+let begun;
 stream.on("streamEvent", (event) => types.push(event.type));
+stream.on("streamEvent", (event) => { if (event.type === "message_start") begun = { ...event.message.usage }; });
 stream.on("text", (text) => deltas.push(text));
 const streamed = await stream.finalMessage();
-tell([streamed, await client.messages.create(question), deltas, types]);
+tell([streamed, await client.messages.create(question), deltas, types, begun]);
 """)
     assert streamed["content"][0]["text"] == whole["content"][0]["text"] == "".join(deltas)
     assert len(deltas) > 3
     assert streamed["stop_reason"] == whole["stop_reason"]
     assert streamed["usage"]["output_tokens"] == whole["usage"]["output_tokens"] > 0
-    read = [message["usage"]["input_tokens"] + message["usage"]["cache_read_input_tokens"] for message in (streamed, whole)]
-    assert read[0] == read[1] > 10
+    told = (begun, streamed["usage"], whole["usage"])
+    read = [usage["input_tokens"] + usage["cache_read_input_tokens"] for usage in told]
+    assert read[0] == read[1] == read[2] > 10, "known from the first event on"
+    assert begun["input_tokens"] == streamed["usage"]["input_tokens"] and begun["output_tokens"] == 0
     assert types[0] == "message_start" and types[-2:] == ["message_delta", "message_stop"]
 
 

@@ -26,6 +26,18 @@ class Ollama(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_POST(self):
+        self.server.asked = self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = {"model": "smollm2:135m", "created_at": "2026-11-20T10:11:12Z",
+                  "message": {"role": "assistant", "content": "Hello."}, "done": True, "done_reason": "stop",
+                  "prompt_eval_count": 9, "eval_count": 2}
+        body = json.dumps(answer).encode() + b"\n"
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-ndjson")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def log_message(self, *_):
         pass
 
@@ -44,6 +56,14 @@ def test_an_ollama_server_of_the_machine_appears_and_disappears_by_itself():
         assert found["external"] and found["endpoint"] == f"localhost:{port}" and found["status"] == "running"
         assert ollama(cluster)["own_models"][0]["name"] == "smollm2:135m"
         assert [engine["name"] for engine in cluster.execute("engine.list", {"status": "running"})["items"]] == ["ollama"]
+        # How its own clients want a model loaded, it is told.
+        question = {"model": "smollm2:135m", "stream": False, "messages": [{"role": "user", "content": "Hi"}],
+                    "options": {"num_ctx": 8192, "num_gpu": 20, "temperature": 0}}
+        answer = cluster.http("POST", "/api/chat", question)
+        assert answer.json()["message"]["content"] == "Hello.", answer.body
+        path, asked = server.asked
+        assert (path, asked["model"]) == ("/api/chat", "smollm2:135m")
+        assert asked["options"] == {"num_ctx": 8192, "num_gpu": 20, "temperature": 0}
         for unit in ("engine.stop", "engine.restart"):
             with pytest.raises(Failed) as failed:
                 cluster.execute(unit, {"name": "ollama"})

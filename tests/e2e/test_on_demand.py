@@ -168,8 +168,22 @@ def test_ollamas_clients_say_how_a_model_is_loaded(small):
     config = ask(768)
     assert (config["context_length"], config["parallel"]) == (768, 1)
     assert running(small)[small.chat_id]["on_demand"]
-    assert ask(4096)["context_length"] == 768, "what runs is not loaded again"
-    assert small.http("GET", "/api/ps").json()["models"][0]["context_length"] == 768, "and is told as it is"
+    before = latest(small)
+    assert ask(512)["context_length"] == 768, "what has more context serves"
+    assert ask(2048)["context_length"] == 2048, "what has less is loaded again"
+    small.wait(lambda: events(small, "engine.stopped", before), what="the event of the stop")
+    assert [event["payload"]["reason"] for event in events(small, "engine.stopped", before)] == ["reload"]
+    assert small.http("GET", "/api/ps").json()["models"][0]["context_length"] == 2048
+
+    def in_flight():
+        return sum(model["in_flight"] for model in small.execute("inference.models")["models"])
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        long = pool.submit(chat, small, max_tokens=200, engine_options={"ignore_eos": True})
+        small.wait(lambda: in_flight() == 1, what="a request in hand")
+        assert ask(4096)["context_length"] == 2048, "nobody's answer is cut off"
+        assert long.result()["usage"]["completion_tokens"] == 200
+    assert ask(4096)["context_length"] == 4096
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.4])

@@ -40,7 +40,7 @@ TEST(MessagesRequest, AQuestionIsAChat) {
   ASSERT_THAT(asked, IsOk());
   EXPECT_TRUE(asked->stream);
   EXPECT_EQ(asked->model, "m");
-  EXPECT_EQ(asked->input, Json::parse(R"({"model": "m", "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "stop": ["END"],
+  EXPECT_EQ(asked->input, Json::parse(R"({"model": "m", "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "stop": ["END"], "usage_first": true,
       "engine_options": {"top_k": 5}, "messages": [{"role": "user", "content": "Hi"}]})"));
 }
 
@@ -274,6 +274,20 @@ TEST(MessageStreams, PiecesMakeTheMessageThatTheWholeAnswerIs) {
                           "content_block_stop", "content_block_start", "content_block_delta", "content_block_delta",
                           "content_block_stop", "content_block_start", "content_block_delta", "content_block_stop",
                           "message_delta", "message_stop"));
+}
+
+TEST(MessageStreams, WhatTheEngineReadsIsToldAtTheBeginningIfItSaysSoThen) {
+  const auto usage_at_the_beginning = [](const char* first) {
+    MessageStream stream("msg_1", "m", "req_1");
+    std::string out;
+    stream.BeginWith(Json::parse(first), out);
+    Folded folded;
+    folded.Read(out);
+    return folded.message["usage"];
+  };
+  EXPECT_EQ(usage_at_the_beginning(R"({"content": "", "usage": {"prompt_tokens": 33, "total_tokens": 33, "cached_tokens": 32}})"),
+            Json::parse(R"({"input_tokens": 1, "cache_read_input_tokens": 32, "cache_creation_input_tokens": 0, "output_tokens": 0})"));
+  EXPECT_EQ(usage_at_the_beginning(R"({"content": "Hel"})")["input_tokens"], 0);
 }
 
 TEST(MessageStreams, CallsThatAnEngineTellsOnlyAtTheEndAreNotLost) {

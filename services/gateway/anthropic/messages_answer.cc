@@ -111,10 +111,13 @@ Json ErrorBody(const absl::Status& status, int http_status, const std::string& r
 MessageStream::MessageStream(std::string id, std::string model, std::string request_id)
     : id_(std::move(id)), model_(std::move(model)), request_id_(std::move(request_id)) {}
 
-void MessageStream::Begin(std::string& out) {
-  // What the request takes is known only at the end; the last message_delta has it.
+void MessageStream::Begin(std::string& out) { BeginWith(Json::object(), out); }
+
+void MessageStream::BeginWith(const Json& first, std::string& out) {
   Json message = MessageOf(Json::object(), id_, model_);
   message["stop_reason"] = nullptr;
+  // Engines that do not tell it so early tell it at the end; the last message_delta has it in any case.
+  message["usage"] = UsageOf(first);
   Event({{"type", "message_start"}, {"message", std::move(message)}}, out);
   out += alive();
 }

@@ -24,6 +24,7 @@ class MessageStream : public StreamForm {
 
   const char* content_type() const override { return "text/event-stream"; }
   void Begin(std::string& out) override;
+  void BeginWith(const nlohmann::json& first, std::string& out) override;
   void Add(const nlohmann::json& chunk, std::string& out) override;
   void End(std::string& out) override;
   void Fail(const absl::Status& status, std::string& out) override;

@@ -267,6 +267,7 @@ absl::StatusOr<Asked> ReadMessages(const Json& body, bool beta) {
   asked.input = ReadConversation(fields, error);
   asked.model = asked.input["model"].get<std::string>();
   asked.stream = fields.Bool("stream");
+  if (asked.stream) asked.input["usage_first"] = true;
   const auto max_tokens = fields.Integer("max_tokens");
   if (!max_tokens) fields.Refuse("max_tokens", "is required");
   if (max_tokens && *max_tokens < 1) fields.Refuse("max_tokens", "must be at least 1");

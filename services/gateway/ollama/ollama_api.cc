@@ -106,7 +106,6 @@ Task<absl::Status> OllamaApi::Text(TranslatedVisit& visit, Kind kind) {
   if (asked.empty) co_return co_await Load(visit, kind, asked);
   CO_ASSIGN_OR_RETURN(const std::string id, co_await Find(visit, asked.model));
   asked.input["model"] = id;
-  co_await LoadAs(visit, id, asked);
   const char* unit = asked.raw ? "inference.complete" : "inference.chat";
   if (asked.stream) {
     TextLines form(kind, asked.model);
@@ -137,10 +136,10 @@ Task<absl::Status> OllamaApi::Load(TranslatedVisit& visit, Kind kind, const Aske
     }
     co_return co_await Answer(visit, EmptyAnswer(kind, asked.model, "unload"));
   }
-  co_await LoadAs(visit, id, asked);
   // Any question loads it, and makes room for it; this one takes the least.
   const bool embeds = model.value("type", "") == "embedding";
   json input = {{"model", id}};
+  if (asked.input.contains("load")) input["load"] = asked.input["load"];
   if (embeds) {
     input["input"] = json::array({"x"});
   } else {
@@ -150,40 +149,6 @@ Task<absl::Status> OllamaApi::Load(TranslatedVisit& visit, Kind kind, const Aske
   CO_RETURN_IF_ERROR((co_await Run(visit, question, std::move(input))).status());
   if (asked.keep_alive) co_await Keep(visit, id, *asked.keep_alive);
   co_return co_await Answer(visit, EmptyAnswer(kind, asked.model, "load"));
-}
-
-// Says how a model is to be loaded that is not. Nobody is unloaded for that: the question itself has inference make room
-// when it is its turn, and the engine service remembers until then what was asked for here. What has failed to start is left
-// to inference, too, which tries less and less often and says what is wrong; it loads such a model as it loads any.
-Task<void> OllamaApi::LoadAs(TranslatedVisit& visit, const std::string& id, const Asked& asked) {
-  if (asked.load.is_null() || !parts().auto_start) co_return;
-  const std::string unit = visit.unit;
-  const absl::StatusOr<json> engines = co_await Run(visit, "engine.list", json::object());
-  bool is_there = !engines.ok();  // or was a moment ago, and failed
-  for (const json& engine : engines.ok() ? engines->value("items", json::array()) : json::array()) {
-    for (const json& instance : engine.value("instances", json::array())) {
-      const std::string status = instance.value("status", "");
-      const bool startable = status != "starting" && status != "running" && status != "stopping" && status != "failed";
-      is_there = is_there || (!startable && instance.value("model_id", "") == id);
-    }
-  }
-  if (!is_there) {
-    json config = asked.load;
-    json model_input = {{"model_id", id}};
-    const absl::StatusOr<json> model = co_await Run(visit, "model.get", std::move(model_input));
-    // Not one that AIMA loads: it comes with an engine, or is not there.
-    if (!model.ok()) {
-      visit.unit = unit;
-      co_return;
-    }
-    // No longer than the model was made for, as Ollama does it.
-    const json details = model->value("details", json::object());
-    const auto made_for = details.value("context_length", int64_t{0});
-    if (made_for > 0 && config.value("context_length", int64_t{0}) > made_for) config["context_length"] = made_for;
-    json input = {{"model_id", id}, {"on_demand", true}, {"config", std::move(config)}};
-    (co_await Run(visit, "engine.start", std::move(input))).status().IgnoreError();
-  }
-  visit.unit = unit;
 }
 
 Task<void> OllamaApi::Keep(TranslatedVisit& visit, const std::string& id, absl::Duration keep_alive) {
@@ -217,7 +182,6 @@ Task<absl::Status> OllamaApi::Embed(TranslatedVisit& visit, bool one) {
   CO_ASSIGN_OR_RETURN(const std::string id, co_await Find(visit, asked.model));
   if (!asked.empty) {
     asked.input["model"] = id;
-    co_await LoadAs(visit, id, asked);
     CO_ASSIGN_OR_RETURN(json answer, co_await Run(visit, "inference.embed", std::move(asked.input)));
     vectors = std::move(answer["embeddings"]);
     usage = answer.value("usage", json::object());

@@ -21,8 +21,6 @@ class OllamaApi : public Translation {
   Task<absl::Status> Text(TranslatedVisit& visit, Kind kind);
   // Loads or unloads a model for a request that asks nothing.
   Task<absl::Status> Load(TranslatedVisit& visit, Kind kind, const Asked& asked);
-  // Loads the model in the way that the request wants it, if nothing serves it yet.
-  Task<void> LoadAs(TranslatedVisit& visit, const std::string& id, const Asked& asked);
   // Keeps a model that requests have loaded for as long as this one says. One that somebody started stays as it is.
   Task<void> Keep(TranslatedVisit& visit, const std::string& id, absl::Duration keep_alive);
   Task<absl::Status> Embed(TranslatedVisit& visit, bool one);

@@ -91,6 +91,7 @@ TEST(OllamaRequest, OptionsFindTheirPlaces) {
       "num_ctx": 4096, "num_gpu": 1, "nonsense": {}}})");
   Json expected = Json::parse(R"({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "temperature": 0.0, "top_p": 0.5,
       "seed": 7, "stop": ["a", "b"], "response_format": {"type": "json_object"},
+      "load": {"context_length": 4096, "engine_options": {"num_gpu": 1}},
       "engine_options": {"top_k": 3, "min_p": 0.1, "repeat_penalty": 1.2, "reasoning_effort": "low",
                          "chat_template_kwargs": {"enable_thinking": true}}})");
   EXPECT_EQ(asked.input, expected);
@@ -100,13 +101,16 @@ TEST(OllamaRequest, OptionsFindTheirPlaces) {
 }
 
 TEST(OllamaRequest, HowAModelIsLoadedIsReadApartFromHowItIsAsked) {
-  const Asked asked = Chat(R"({"model": "m", "options": {"num_ctx": 8192, "num_thread": 3, "num_gpu": 9, "top_k": 4}})");
-  EXPECT_EQ(asked.load, Json::parse(R"({"context_length": 8192, "parallel": 1, "threads": 3})"));
-  EXPECT_EQ(asked.input, Json::parse(R"({"engine_options": {"top_k": 4}})"));
-  EXPECT_TRUE(Chat(R"({"model": "m", "options": {"num_ctx": 0, "num_gpu": 9}})").load.is_null());
-  EXPECT_EQ(Chat(R"({"model": "m", "options": {"num_ctx": 1}})").load["context_length"], 64) << "the least that there is";
-  EXPECT_EQ(ReadEmbed(Json::parse(R"({"model": "e", "input": "x", "options": {"num_ctx": 512}})"))->load["context_length"],
-            512);
+  const auto load = [](const std::string& options) {
+    return Chat(R"({"model": "m", "options": )" + options + "}").input.value("load", Json());
+  };
+  EXPECT_EQ(load(R"({"num_ctx": 8192, "num_thread": 3, "top_k": 4})"), Json::parse(R"({"context_length": 8192, "threads": 3})"));
+  EXPECT_EQ(load(R"({"num_gpu": 9, "num_batch": 64, "main_gpu": 1, "use_mmap": false})")["engine_options"],
+            Json::parse(R"({"num_gpu": 9, "num_batch": 64, "main_gpu": 1, "use_mmap": false})"));
+  EXPECT_TRUE(load(R"({"num_ctx": 0, "top_k": 4})").is_null());
+  EXPECT_EQ(load(R"({"num_ctx": 1})")["context_length"], 64) << "the least that there is";
+  const absl::StatusOr<Asked> embed = ReadEmbed(Json::parse(R"({"model": "e", "input": "x", "options": {"num_ctx": 512}})"));
+  EXPECT_EQ(embed->input["load"]["context_length"], 512);
 }
 
 TEST(OllamaRequest, ResultsAreMatchedToCallsThatHaveNoIds) {

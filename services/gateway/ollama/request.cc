@@ -45,17 +45,20 @@ std::optional<absl::Duration> ReadKeepAlive(const JsonFields& fields) {
   return duration < absl::ZeroDuration() ? absl::InfiniteDuration() : duration;
 }
 
-// Whoever has not loaded the model yet may say how. A context is one request's, as with Ollama's own default of one request
-// at a time. What else tells how a model is loaded, such as num_gpu, is decided where engines are started.
-void ReadLoadOptions(const JsonFields& options, Json& load) {
-  constexpr int64_t kLeastContext = 64, kMostContext = 10'000'000, kMostThreads = 1024;  // of engine.start
+// How the model is to be loaded. What is in `engine_options` is for Ollama servers that serve the model; for other engines
+// it is decided where they are started.
+void ReadLoadOptions(const JsonFields& options, Json& input) {
+  constexpr int64_t kLeastContext = 64, kMostContext = 10'000'000, kMostThreads = 1024;  // of `load`
   if (const auto context = options.Integer("num_ctx"); context && *context > 0) {
-    load["context_length"] = std::clamp(*context, kLeastContext, kMostContext);
-    load["parallel"] = 1;
+    input["load"]["context_length"] = std::clamp(*context, kLeastContext, kMostContext);
   }
   if (const auto threads = options.Integer("num_thread"); threads && *threads > 0) {
-    load["threads"] = std::min(*threads, kMostThreads);
+    input["load"]["threads"] = std::min(*threads, kMostThreads);
   }
+  for (const char* key : {"num_gpu", "main_gpu", "num_batch"}) {
+    if (const auto number = options.Integer(key)) input["load"]["engine_options"][key] = *number;
+  }
+  if (options.Find("use_mmap")) input["load"]["engine_options"]["use_mmap"] = options.Bool("use_mmap");
 }
 
 void ReadOptions(const JsonFields& options, Json& input) {
@@ -112,7 +115,7 @@ void ReadCommon(const JsonFields& fields, absl::Status& error, Asked& asked) {
   asked.keep_alive = ReadKeepAlive(fields);
   if (const Json* options = fields.Object("options")) {
     ReadOptions({*options, "options", error}, asked.input);
-    ReadLoadOptions({*options, "options", error}, asked.load);
+    ReadLoadOptions({*options, "options", error}, asked.input);
   }
   if (fields.Bool("logprobs")) fields.Refuse("logprobs", "cannot be told here");
 }
@@ -275,7 +278,7 @@ absl::StatusOr<Asked> ReadEmbed(const Json& body) {
   asked.model = ModelName(fields);
   asked.stream = false;
   asked.keep_alive = ReadKeepAlive(fields);
-  if (const Json* options = fields.Object("options")) ReadLoadOptions({*options, "options", error}, asked.load);
+  if (const Json* options = fields.Object("options")) ReadLoadOptions({*options, "options", error}, asked.input);
   Json& texts = asked.input["input"] = Json::array();
   const Json* input = fields.Find("input");
   if (!input) input = fields.Find("prompt");  // of /api/embeddings

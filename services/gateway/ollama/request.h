@@ -18,8 +18,6 @@ struct Asked {
   bool stream = true;
   bool raw = false;      // for inference.complete rather than inference.chat
   bool empty = false;    // nothing is asked: the model is to be loaded, or unloaded
-  // How the model is to be loaded if it is not, as the `config` of engine.start; null if nothing is said.
-  nlohmann::json load;
   std::optional<absl::Duration> keep_alive;  // for how long the model is to stay in memory; infinite is for ever
 };
 
