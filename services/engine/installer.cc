@@ -189,7 +189,9 @@ Task<absl::StatusOr<Installation>> Installer::Install(v1::EngineSpec spec, Insta
   observer(Progress("detecting", absl::StrCat("looking for ", spec.name()), 0));
   if (std::optional<Installation> found = Find(spec)) {
     co_await AskVersion(spec, *found);
-    co_return *Find(spec);
+    // Asked again, because the version is known now; it may have been removed meanwhile.
+    if (std::optional<Installation> asked = Find(spec)) found = std::move(asked);
+    co_return *std::move(found);
   }
   if (!spec.install().has_python()) {
     co_return Error(v1::ENGINE_INSTALL_BY_HAND,

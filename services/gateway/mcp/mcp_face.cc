@@ -306,7 +306,7 @@ Task<void> McpFace::Listen(Visit& visit, Request& request) {
     if (!source || !source->MayRead(request.caller, uri).ok() || stream->watches.size() >= kMaxWatches) continue;
     const auto changed = [weak = std::weak_ptr<Stream>(stream), uri, tag] {
       const auto open = weak.lock();
-      if (open) open->outbox.Push(NotificationText("notifications/resources/updated", Dump({{"uri", uri}, {"_meta", tag}})));
+      if (open) open->outbox.PushOnce(NotificationText("notifications/resources/updated", Dump({{"uri", uri}, {"_meta", tag}})));
     };
     const absl::Status begun = co_await stream->watches.Add(*source, request.context, uri, changed);
     if (begun.ok()) honoured["resourceSubscriptions"].push_back(uri);
@@ -318,7 +318,7 @@ Task<void> McpFace::Listen(Visit& visit, Request& request) {
   const int listener = directory_.Listen([weak = std::weak_ptr<Stream>(stream), honoured, tag](std::string_view list) {
     const auto open = weak.lock();
     if (!open || !honoured.contains(absl::StrCat(View(list), "ListChanged"))) return;
-    open->outbox.Push(NotificationText(absl::StrCat("notifications/", View(list), "/list_changed"), Dump({{"_meta", tag}})));
+    open->outbox.PushOnce(NotificationText(absl::StrCat("notifications/", View(list), "/list_changed"), Dump({{"_meta", tag}})));
   });
   absl::Cleanup leave = [&] { directory_.Forget(listener); };
   co_await Deliver(visit, stream->outbox, 0, 0, nullptr, false);

@@ -1,5 +1,6 @@
 #include "services/gateway/mcp/outbox.h"
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -15,6 +16,12 @@ bool Outbox::Push(std::string message, bool droppable) {
   messages_.push_back(std::move(message));
   wake_.cancel();
   return true;
+}
+
+void Outbox::PushOnce(std::string message) {
+  // The first may be on its way already, from before the change.
+  if (messages_.size() > 1 && std::find(messages_.begin() + 1, messages_.end(), message) != messages_.end()) return;
+  Push(std::move(message));
 }
 
 void Outbox::PushFirst(std::string message) {

@@ -21,7 +21,10 @@ class Outbox {
 
   // False if it was left out: `droppable` messages are, once there are too many.
   bool Push(std::string message, bool droppable = false);
-  // The same, before everything that has not been read. Nothing has been read yet.
+  // Nothing if the same message waits already: for those that say no more than that something has changed, so that a client
+  // who does not read finds one of each.
+  void PushOnce(std::string message);
+  // The same as Push, before everything that has not been read. Nothing has been read yet.
   void PushFirst(std::string message);
   // The last message.
   void Finish(std::string message);

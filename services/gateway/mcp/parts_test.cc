@@ -85,6 +85,21 @@ TEST(Outbox, IsReadByTheNewestReader) {
   EXPECT_TRUE(outbox.IsReader(second));
 }
 
+TEST(Outbox, WhoDoesNotReadFindsOneNoticeOfEachKind) {
+  Loop loop;
+  Outbox outbox(loop);
+  for (int i = 0; i < 1000; ++i) {
+    outbox.PushOnce("a has changed");
+    outbox.PushOnce("b has changed");
+  }
+  // The first may be on its way already while a changes again.
+  EXPECT_EQ(outbox.size(), 3u);
+  EXPECT_EQ(*outbox.At(0), "a has changed");
+  outbox.Forget(3);
+  outbox.PushOnce("b has changed");
+  EXPECT_EQ(outbox.size(), 4u) << "it was read";
+}
+
 TEST(Sessions, WhoHasTooManyLosesTheOldestOrIsRefused) {
   Loop loop;
   Sessions sessions(loop);
