@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "libs/base/status_macros.h"
+#include "services/cli/commands.h"
 #include "services/cli/gateway_client.h"
 #include "services/cli/mcp_bridge.h"
 #include "services/cli/mcp_server.h"
