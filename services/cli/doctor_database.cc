@@ -10,6 +10,7 @@
 #include <cmath>
 #include <memory>
 
+#include "services/cli/database_probe.h"
 #include "services/cli/doctor.h"
 #include "services/cli/environment.h"
 #include "services/cli/files.h"
@@ -24,45 +25,12 @@ namespace {
 constexpr int kOldestVersion = 130000;
 constexpr double kClockTolerance = 2;  // seconds
 
-using Connection = std::unique_ptr<PGconn, decltype(&PQfinish)>;
-
-Connection Connect(const std::string& url) {
-  // A database that does not answer must not keep the patient waiting.
-  PQconninfoOption* parsed = nullptr;
-  char* error = nullptr;
-  parsed = PQconninfoParse(url.c_str(), &error);
-  if (error) PQfreemem(error);
-  std::vector<const char*> names, values;
-  for (PQconninfoOption* option = parsed; option && option->keyword; ++option) {
-    if (!option->val) continue;
-    names.push_back(option->keyword);
-    values.push_back(option->val);
-  }
-  for (const auto& [name, value] : {std::pair{"connect_timeout", "3"}, std::pair{"application_name", "aima doctor"}}) {
-    names.push_back(name);
-    values.push_back(value);
-  }
-  names.push_back(nullptr);
-  values.push_back(nullptr);
-  PGconn* connection = PQconnectdbParams(names.data(), values.data(), 0);
-  if (parsed) PQconninfoFree(parsed);
-  return {connection, &PQfinish};
-}
-
 // One text; empty if the query fails.
 std::string Ask(PGconn* connection, const char* sql) {
   PGresult* result = PQexec(connection, sql);
   std::string text;
   if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) text = PQgetvalue(result, 0, 0);
   PQclear(result);
-  return text;
-}
-
-std::string OneLine(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  for (char& c : text) {
-    if (c == '\n') c = ' ';
-  }
   return text;
 }
 
@@ -121,7 +89,7 @@ Findings CheckDatabase(Patient& patient) {
   const std::string url = patient.config.database().url();
   const bool own = url.empty() || url.find(patient.data_dir + "/run/pg") != std::string::npos;
   if (!own) {
-    const Connection connection = Connect(url);
+    const DatabaseConnection connection = ConnectTo(url, "aima doctor");
     if (PQstatus(connection.get()) != CONNECTION_OK) {
       return {
           {Verdict::kFailure,
@@ -150,7 +118,7 @@ Findings CheckDatabase(Patient& patient) {
     }
     return {finding};
   }
-  const Connection connection = Connect(postgres->Url());
+  const DatabaseConnection connection = ConnectTo(postgres->Url(), "aima doctor");
   if (PQstatus(connection.get()) == CONNECTION_OK) {
     LookInside(patient, connection.get(), "the private PostgreSQL", findings);
     return findings;

@@ -13,6 +13,7 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/config/config.h"
+#include "services/cli/database_probe.h"
 #include "services/cli/files.h"
 #include "services/cli/listen_check.h"
 #include "services/cli/pid_file.h"
@@ -168,6 +169,9 @@ Task<absl::Status> Supervisor::StartPostgres() {
     Spawn(Keep(postgres));
     CO_RETURN_IF_ERROR(co_await AwaitReady({&postgres}));
     options_.config.mutable_database()->set_url(postgres_->Url());
+  } else if (const std::string why = WhyUnreachable(options_.config.database().url()); !why.empty()) {
+    // It may come yet, and the services wait for it; who looks on knows at once what for.
+    options_.report(absl::StrCat("the database of database.url does not answer yet: ", why));
   }
   co_return WriteFile(EffectiveConfigFile(data_dir_), config::ToYaml(options_.config, /*with_secrets=*/true),
                       0600);

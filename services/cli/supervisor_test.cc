@@ -143,6 +143,10 @@ TEST_F(SupervisorTest, AServiceThatEndsAtStartIsNamedWithItsWordsAndNothingIsLef
                            "the last words of the service"}) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(part));
   }
+  // What it says of itself is told while others still start; so is what the configured database says.
+  EXPECT_THAT(reports_, ::testing::Contains("broken: no disk, no hope"));
+  EXPECT_THAT(reports_[0], HasSubstr("the database of database.url does not answer yet: "));
+  EXPECT_THAT(reports_[0], HasSubstr("/nowhere"));
 }
 
 TEST_F(SupervisorTest, AServiceThatIsNeverReadyIsGivenUp) {
