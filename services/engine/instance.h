@@ -130,12 +130,13 @@ class Instance : public std::enable_shared_from_this<Instance> {
   Task<absl::Status> TryStart(CallContext& call, const StartOrder& order, StartFeed& feed);
   Task<absl::Status> Reserve(CallContext& call, const StartOrder& order, StartFeed& feed);
   Task<void> UntilStopping();
-  Task<absl::StatusOr<std::string>> ReserveOrMakeRoom(CallContext& call, const StartOrder& order, StartFeed& feed);
+  Task<absl::Status> ReserveOrMakeRoom(CallContext& call, const StartOrder& order, StartFeed& feed);
   Task<absl::Status> Launch(CallContext& call, const StartOrder& order);
   Task<void> ResumeStart(std::shared_ptr<Instance> self, CallContext call, std::shared_ptr<StartFeed> feed);
   Task<absl::Status> AwaitReady(StartFeed& feed);
   Task<absl::Status> Announce(CallContext& call);
   void Prepare(const StartOrder& order);
+  void StartLater(const std::shared_ptr<Instance>& self);
   Task<absl::Status> AwaitTurn(absl::Time not_before, StartFeed& feed);
   bool PortWasTaken() const;
   absl::Status Explain(Step::Why why) const;
@@ -157,7 +158,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   void ForgetRun() const;
   // Cleans up and records why. Nothing else is done to the instance until it has finished.
   Task<void> Fail(CallContext call, absl::Status why);
-  Task<void> GiveBackSlot(CallContext& call);
+  Task<absl::Status> GiveBackSlot(CallContext& call);
   Task<void> KeepGivingBack(std::shared_ptr<Instance> self, std::string slot_id);
   Task<absl::Status> Commit(CallContext& call);
   Task<absl::Status> Write(CallContext& call, std::vector<pg::Operation> also);

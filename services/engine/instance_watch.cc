@@ -54,7 +54,7 @@ Task<void> Instance::Clear() {
   CallContext call = around_.background("clear");
   if (!(co_await EndProcesses(absl::ZeroDuration())).ok()) co_return;
   record_.shim = record_.process = {};
-  co_await GiveBackSlot(call);
+  (void)co_await GiveBackSlot(call);
   (void)co_await Commit(call);
 }
 
