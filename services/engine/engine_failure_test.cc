@@ -142,6 +142,17 @@ TEST_F(EngineFailureTest, ASlotThatCannotBeGivenBackIsNotForgottenForAnother) {
   EXPECT_EQ(around_.slots.size(), 1u);
 }
 
+TEST_F(EngineFailureTest, WhoeverStopsAFailedInstanceHasTakenNoteOfIt) {
+  Model("bad", "exit 3\n");
+  EXPECT_THAT(Start("bad"), FailsWith(v1::ENGINE_START_FAILED, "exited with code 3"));
+  EXPECT_EQ(Get("bad").status(), v1::INSTANCE_STATUS_FAILED);
+  EXPECT_THAT(Stop("bad"), IsOk());
+  EXPECT_EQ(Get("bad").status(), v1::INSTANCE_STATUS_STOPPED);
+  EXPECT_EQ(Get("bad").error(), "");
+  Restart();
+  EXPECT_EQ(Get("bad").status(), v1::INSTANCE_STATUS_STOPPED);
+}
+
 TEST_F(EngineFailureTest, WithoutTheDatabaseNothingIsStartedAndWhatHappensIsStoredLater) {
   Postgres server;
   UseDatabase(server);

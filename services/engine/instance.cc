@@ -88,10 +88,11 @@ std::shared_ptr<StopFeed> Instance::Stop(const CallContext& call, StopOrder orde
     if (order.force && process_ && around_.in_office()) process_->Stop(absl::ZeroDuration());
     return stop_;
   }
-  const bool will_run = record_.Live() || record_.wanted || starting();
-  if (!will_run && failure_) return failure_;
+  // One that has failed is stopped by whoever has taken note of that.
+  const bool to_do =
+      record_.Live() || record_.wanted || starting() || record_.status == v1::INSTANCE_STATUS_FAILED;
   auto feed = std::make_shared<StopFeed>(around_.loop);
-  if (!will_run) {
+  if (!to_do) {
     feed->Finish(absl::OkStatus());
     return feed;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <absl/status/statusor.h>
+#include <absl/time/clock.h>
 #include <absl/time/time.h>
 
 #include <functional>
@@ -92,6 +93,10 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const Retention& wish() const { return wish_; }
   bool starting() const { return start_ && !start_->finished(); }
   bool stopping() const { return stop_ && !stop_->finished(); }
+  // False of one that is there only because somebody asked for it and was refused. Nobody is told of it.
+  bool begun() const { return record_.generation > 0 || starting() || stopping(); }
+  // True if, besides, nobody needs what it remembers.
+  bool forgettable() const { return !begun() && !failure_ && absl::Now() >= unmet_until_; }
 
   // Starts it, or joins the start under way; a running instance gives a feed that is finished. The work does not stop
   // when nobody waits for it. ENGINE_INSTANCE_BUSY while it is being stopped.
@@ -124,7 +129,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
  private:
   // instance_start.cc
-  Task<bool> WithdrawQuietly(CallContext& call, const Record& before, const absl::Status& why);
+  Task<bool> Withdraw(CallContext& call, const Record& before, const absl::Status& why);
   Task<void> RunStart(std::shared_ptr<Instance> self, CallContext call, StartOrder order,
                       std::shared_ptr<StartFeed> feed);
   Task<absl::Status> TryStart(CallContext& call, const StartOrder& order, StartFeed& feed);

@@ -138,7 +138,7 @@ Task<void> Instance::RunStart(std::shared_ptr<Instance> self, CallContext call, 
   status = co_await TryStart(call, order, *feed);
   // A stop that came meanwhile cleans up and records what became of it.
   if (!status.ok() && record_.status != v1::INSTANCE_STATUS_STOPPING) {
-    const bool withdrawn = co_await WithdrawQuietly(call, before, status);
+    const bool withdrawn = co_await Withdraw(call, before, status);
     if (!withdrawn) co_await Fail(call, status);
   }
   if (status.ok()) around_.spawn(Watch(self, record_.run));
@@ -150,25 +150,31 @@ void Instance::StartLater(const std::shared_ptr<Instance>& self) {
   around_.spawn(KeepRunning(self, record_.generation));
 }
 
-// What is loaded on demand and finds no memory waits for others to make room; that is no failure of the instance. True if
-// that is so, and it is as it was before.
-Task<bool> Instance::WithdrawQuietly(CallContext& call, const Record& before, const absl::Status& why) {
-  if (!HasReason(why, resource::v1::RESOURCE_INSUFFICIENT) || !record_.retention.on_demand || record_.process.pid != 0 ||
-      !record_.slot_id.empty() || before.Live()) {
-    co_return false;
-  }
+// What is refused before anything has begun is no failure of the instance, and whoever asked has the answer. True if that
+// is so, and it is as it was before.
+Task<bool> Instance::Withdraw(CallContext& call, const Record& before, const absl::Status& why) {
+  if (record_.process.pid != 0 || !record_.slot_id.empty() || before.Live()) co_return false;
+  // Others may make room meanwhile.
+  const bool unmet = HasReason(why, resource::v1::RESOURCE_INSUFFICIENT) && record_.retention.on_demand;
   if (before.wanted) {
-    // It has ended by itself, and its memory was given to another: whoever needs it will ask.
-    record_.wanted = false;
-    record_.next_start_at.reset();
+    if (unmet) {
+      // It has ended by itself, and its memory was given to another: whoever needs it will ask.
+      record_.wanted = false;
+      record_.next_start_at.reset();
+    }
     co_return false;
   }
-  unmet_ = record_.requested;
-  unmet_until_ = absl::Now() + kUnmetFor;
-  const std::string run = record_.run;
+  if (unmet) {
+    unmet_ = record_.requested;
+    unmet_until_ = absl::Now() + kUnmetFor;
+  }
   record_ = before;
-  record_.run = run;
-  (void)co_await Commit(call);
+  // There was none before: there is none.
+  if (before.generation == 0) {
+    (void)co_await around_.db.Write(call, around_.store.Forget(record_.instance_id));
+  } else {
+    (void)co_await Commit(call);
+  }
   co_return true;
 }
 
