@@ -39,6 +39,7 @@ class FakeNeighbourhood : public rpc::Client {
   bool room_answer_is_lost = false;
   int rooms = 0;  // times that room was asked for, not only looked at
   std::vector<std::string> unloaded;
+  int times_a_model_was_asked_for = 0;
   std::vector<event::v1::Event> events;  // published
 
   void AddModel(const std::string& id, const std::string& path) {
@@ -73,6 +74,7 @@ class FakeNeighbourhood : public rpc::Client {
   Task<absl::Status> CallUntyped(const CallContext&, const google::protobuf::Message& request,
                                  google::protobuf::Message& response) override {
     if (const auto* get = dynamic_cast<const model::v1::GetRequest*>(&request)) {
+      ++times_a_model_was_asked_for;
       const auto found = models.find(get->model_id());
       if (found == models.end()) {
         co_return Error(model::v1::MODEL_NOT_FOUND, "no model '" + get->model_id() + "'");
