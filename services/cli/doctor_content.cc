@@ -95,11 +95,17 @@ Findings CheckEngines(Patient& patient) {
     for (const ordered_json& instance : engine.value("instances", ordered_json::array())) {
       const std::string id = Text(instance, "instance_id"), error = Text(instance, "error");
       if (Text(instance, "status") == "failed") {
-        findings.push_back(
-            {Verdict::kFailure,
-             absl::StrCat(id, " (", Text(engine, "name"), ") has failed: ", error.substr(0, error.find('\n'))),
-             {LookWith(patient, absl::StrCat("logs ", id, " --tail 20")),
-              absl::StrCat("`aima stop ", id, "` ends its being tried again.")}});
+        Finding& finding = findings.emplace_back(Finding{
+            Verdict::kFailure,
+            absl::StrCat(id, " (", Text(engine, "name"), ") has failed: ", error.substr(0, error.find('\n'))),
+            {}});
+        // Of what failed before it was started there is none.
+        if (!patient.local || access(Text(instance, "log_path").c_str(), F_OK) == 0) {
+          finding.mend.push_back(LookWith(patient, absl::StrCat("logs ", id, " --tail 20")));
+        }
+        const bool again = instance.contains("next_start_at");
+        finding.mend.push_back(
+            absl::StrCat("`aima stop ", id, "` ", again ? "ends its being tried again." : "takes note of it."));
       } else if (Text(instance, "status") == "running" && Text(instance, "health") == "unhealthy") {
         findings.push_back({Verdict::kFailure,
                             absl::StrCat(id, " runs but does not answer"),

@@ -220,7 +220,8 @@ absl::Status ProcessesCommand(Session& session) {
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
   ordered_json answer;
   ASSIGN_OR_RETURN(std::vector<ordered_json> instances, Instances(session, *client, &answer));
-  if (!all) std::erase_if(instances, [](const ordered_json& instance) { return !IsAlive(instance); });
+  // What has failed is shown until somebody stops it: `aima doctor` complains of it as long.
+  if (!all) std::erase_if(instances, [](const ordered_json& instance) { return Text(instance, "status") == "stopped"; });
   if (session.globals.output == "name" || session.globals.output == "ndjson") {
     std::cout << Format(ordered_json(instances), session.globals.output);
     return absl::OkStatus();

@@ -107,6 +107,53 @@ TEST_F(EngineFailureTest, WithoutTheLedgerNothingIsStarted) {
   EXPECT_TRUE(Eventually([&] { return around_.slots.empty(); }));
 }
 
+TEST_F(EngineFailureTest, ASlotWhoseGrantWasNeverHeardOfIsGivenBack) {
+  Model("smol", "");
+  around_.allocation_answer_is_lost = true;
+  EXPECT_EQ(Start("smol").status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(Eventually([&] { return around_.slots.empty(); })) << "nobody knows whether it was granted";
+  around_.allocation_answer_is_lost = false;
+  EXPECT_THAT(Start("smol"), IsOk());
+  EXPECT_EQ(around_.slots.size(), 1u);
+}
+
+TEST_F(EngineFailureTest, ASlotThatIsGrantedWhileTheServiceIsKilledIsGivenBackByTheNext) {
+  Model("smol", "");
+  around_.allocation_takes_forever = true;
+  std::optional<absl::StatusOr<v1::StartResponse>> started;
+  service_->spawn(StartInto("smol", &started));
+  ASSERT_TRUE(Eventually([&] { return around_.slots.size() == 1; }));
+  Restart();
+  EXPECT_TRUE(Eventually([&] { return around_.slots.empty(); }));
+  around_.allocation_takes_forever = false;
+  EXPECT_THAT(Start("smol"), IsOk());
+  EXPECT_EQ(around_.slots.size(), 1u);
+}
+
+TEST_F(EngineFailureTest, ASlotThatCannotBeGivenBackIsNotForgottenForAnother) {
+  Model("smol", "");
+  ASSERT_THAT(Start("smol"), IsOk());
+  around_.nothing_is_released = true;
+  ASSERT_THAT(Stop("smol"), IsOk());
+  EXPECT_EQ(Start("smol").status().code(), absl::StatusCode::kUnavailable);
+  Restart();
+  around_.nothing_is_released = false;
+  EXPECT_TRUE(Eventually([&] { return around_.slots.empty(); }));
+  EXPECT_THAT(Start("smol"), IsOk());
+  EXPECT_EQ(around_.slots.size(), 1u);
+}
+
+TEST_F(EngineFailureTest, WhoeverStopsAFailedInstanceHasTakenNoteOfIt) {
+  Model("bad", "exit 3\n");
+  EXPECT_THAT(Start("bad"), FailsWith(v1::ENGINE_START_FAILED, "exited with code 3"));
+  EXPECT_EQ(Get("bad").status(), v1::INSTANCE_STATUS_FAILED);
+  EXPECT_THAT(Stop("bad"), IsOk());
+  EXPECT_EQ(Get("bad").status(), v1::INSTANCE_STATUS_STOPPED);
+  EXPECT_EQ(Get("bad").error(), "");
+  Restart();
+  EXPECT_EQ(Get("bad").status(), v1::INSTANCE_STATUS_STOPPED);
+}
+
 TEST_F(EngineFailureTest, WithoutTheDatabaseNothingIsStartedAndWhatHappensIsStoredLater) {
   Postgres server;
   UseDatabase(server);

@@ -207,6 +207,19 @@ TEST_F(EngineRestartTest, AnInstanceWhoseModelIsGoneIsGivenUp) {
   EXPECT_THAT(Get("smol").error(), HasSubstr("it is not started again: no model 'smol'"));
 }
 
+TEST_F(EngineRestartTest, AnInstanceWhoseModelIsBeingPulledAnewWaitsForIt) {
+  Impatient(absl::Milliseconds(20));
+  Model("smol", "");
+  const absl::StatusOr<v1::StartResponse> first = Start("smol");
+  ASSERT_THAT(first, IsOk());
+  around_.models["smol"].set_status(model::v1::MODEL_STATUS_PULLING);
+  const int asked = around_.times_a_model_was_asked_for;
+  kill(first->process_id(), SIGKILL);
+  ASSERT_TRUE(Eventually([&] { return around_.times_a_model_was_asked_for > asked; })) << "it is to be started again";
+  around_.models["smol"].set_status(model::v1::MODEL_STATUS_READY);
+  EXPECT_TRUE(Eventually([&] { return Runs("smol") && Get("smol").generation() == 2; }));
+}
+
 TEST_F(EngineRestartTest, TheExitOfAnEngineThatEndedWhileTheServiceWasAwayIsKnown) {
   FrailModel("frail", 7);
   ASSERT_THAT(Start("frail"), IsOk());

@@ -381,7 +381,9 @@ Task<absl::StatusOr<v1::EndpointsResponse>> EngineUnits::Endpoints(CallContext& 
 absl::Status EngineUnits::NotFound(const std::string& name) const {
   std::vector<std::string> names;
   for (const auto& [engine, _] : catalogue_.engines()) names.push_back(engine);
-  for (const auto& [id, _] : instances_.all()) names.push_back(id);
+  for (const auto& [id, instance] : instances_.all()) {
+    if (instance->begun()) names.push_back(id);
+  }
   const std::vector<std::string> nearest = Nearest(name, names, 1);
   const std::string hint = nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest[0], "'?");
   return Error(v1::ENGINE_NOT_FOUND, absl::StrCat("no engine and no instance '", name, "'", hint), {{"name", name}});

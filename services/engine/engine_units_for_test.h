@@ -228,6 +228,12 @@ class EngineUnitsTest : public ::testing::Test {
     return response.ok() && response->instances_size() == 1 ? response->instances(0) : v1::Instance();
   }
 
+  bool Exists(const std::string& instance) {
+    v1::GetRequest request;
+    request.set_name(instance);
+    return Await(service_->units.Get(call_, request)).ok();
+  }
+
   int CountEndpoints() { return Await(service_->units.Endpoints(call_, {}))->items_size(); }
 
   // Lets the service work until the condition holds.

@@ -27,6 +27,9 @@ class FakeNeighbourhood : public rpc::Client {
   std::map<std::string, int> occupants;  // slot to process
   bool resource_is_down = false;
   bool no_memory = false;
+  bool allocation_answer_is_lost = false;  // the slot is granted all the same
+  bool allocation_takes_forever = false;   // after the slot was granted
+  bool nothing_is_released = false;
   int late = 0;  // allocations that are refused after memory was freed: that takes a moment to be seen
   std::map<std::string, int64_t> idle;  // instances that inference would unload, with their bytes
   bool idle_is_enough = true;
@@ -36,6 +39,7 @@ class FakeNeighbourhood : public rpc::Client {
   bool room_answer_is_lost = false;
   int rooms = 0;  // times that room was asked for, not only looked at
   std::vector<std::string> unloaded;
+  int times_a_model_was_asked_for = 0;
   std::vector<event::v1::Event> events;  // published
 
   void AddModel(const std::string& id, const std::string& path) {
@@ -61,10 +65,16 @@ class FakeNeighbourhood : public rpc::Client {
     return payload;
   }
 
- public:
+  static Task<void> Forever() {
+    boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor,
+                                    boost::asio::steady_timer::time_point::max());
+    co_await timer.async_wait(boost::asio::use_awaitable);
+  }
+
   Task<absl::Status> CallUntyped(const CallContext&, const google::protobuf::Message& request,
                                  google::protobuf::Message& response) override {
     if (const auto* get = dynamic_cast<const model::v1::GetRequest*>(&request)) {
+      ++times_a_model_was_asked_for;
       const auto found = models.find(get->model_id());
       if (found == models.end()) {
         co_return Error(model::v1::MODEL_NOT_FOUND, "no model '" + get->model_id() + "'");
@@ -81,11 +91,7 @@ class FakeNeighbourhood : public rpc::Client {
       auto& answer = static_cast<inference::v1::MakeRoomResponse&>(response);
       const bool unloads = !room->only_look() && !idle.empty() && idle_is_enough;
       if (!room->only_look()) ++rooms;
-      if (!room->only_look() && room_takes_forever) {
-        boost::asio::steady_timer forever(co_await boost::asio::this_coro::executor,
-                                          boost::asio::steady_timer::time_point::max());
-        co_await forever.async_wait(boost::asio::use_awaitable);
-      }
+      if (!room->only_look() && room_takes_forever) co_await Forever();
       for (const auto& [id, bytes] : idle) {
         if (unloads && wanted.contains(id)) continue;
         auto& engine = unloads ? *answer.add_unloaded() : *answer.add_engines();
@@ -104,10 +110,12 @@ class FakeNeighbourhood : public rpc::Client {
         co_return Error(resource::v1::RESOURCE_INSUFFICIENT, "the machine is full",
                         {{"class", "memory_bytes"}, {"needed", "2"}, {"available", "1"}});
       }
-      const std::string slot = "slot_" + allocate->idempotency_key();
-      slots.insert(slot);
-      static_cast<resource::v1::AllocateResponse&>(response).set_slot_id(slot);
+      slots.insert(allocate->slot_id());
+      static_cast<resource::v1::AllocateResponse&>(response).set_slot_id(allocate->slot_id());
+      if (allocation_answer_is_lost) co_return absl::UnavailableError("resource was killed");
+      if (allocation_takes_forever) co_await Forever();
     } else if (const auto* release = dynamic_cast<const resource::v1::ReleaseRequest*>(&request)) {
+      if (nothing_is_released) co_return absl::UnavailableError("resource was killed");
       slots.erase(release->slot_id());
     } else if (const auto* update = dynamic_cast<const resource::v1::UpdateSlotRequest*>(&request)) {
       occupants[update->slot_id()] = static_cast<int>(update->process_pid());

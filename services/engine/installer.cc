@@ -2,6 +2,7 @@
 
 #include <absl/cleanup/cleanup.h>
 #include <absl/strings/ascii.h>
+#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_replace.h>
@@ -10,6 +11,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -62,12 +65,27 @@ std::string NpmArchive(const v1::NpmPackage& package) {
 
 std::string MarkerPrefix(const v1::EngineSpec& spec) { return absl::StrCat("install_", spec.name(), "_"); }
 
+// As pip says it in whatever language: Python leaves the messages of the system in English.
+constexpr char kNoSpace[] = "No space left on device";
+
+// How much room there is, for whoever is told that there is too little.
+std::string FreeOn(const std::string& directory) {
+  std::error_code error;
+  const fs::space_info space = fs::space(directory, error);
+  return error ? "" : absl::StrCat("; ", space.available, " bytes are free on the disk of ", directory);
+}
+
 absl::Status WriteDurably(const fs::path& path, const std::string& text) {
+  errno = 0;
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   const bool written =
       fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
+  const std::string why = errno == 0 ? kNoSpace : strerror(errno);  // less written than asked for
   if (fd >= 0) close(fd);
-  return written ? absl::OkStatus() : absl::InternalError(absl::StrCat("cannot write ", path.string()));
+  if (written) return absl::OkStatus();
+  const std::string room = why == kNoSpace ? FreeOn(path.parent_path()) : "";
+  return Error(v1::ENGINE_INSTALL_FAILED, absl::StrCat("cannot write ", path.string(), ": ", why, room),
+               {{"path", path.string()}});
 }
 
 absl::Status Failed(const v1::EngineSpec& spec, const std::string& what, const std::string& output) {
@@ -268,7 +286,8 @@ Task<absl::Status> Installer::RunStep(const v1::EngineSpec& spec, Step step, con
   const std::string how = result->timed_out ? "took too long" : result->exit.ToString();
   std::vector<std::string> lines_said = absl::StrSplit(result->output, '\n', absl::SkipEmpty());
   const std::string last = lines_said.empty() ? "" : absl::StrCat(": ", lines_said.back());
-  co_return Failed(spec, absl::StrCat(step.message, " ", how, last), result->output);
+  const std::string room = absl::StrContains(result->output, kNoSpace) ? FreeOn(data_dir_) : "";
+  co_return Failed(spec, absl::StrCat(step.message, " ", how, last, room), result->output);
 }
 
 Task<void> Installer::AskVersion(const v1::EngineSpec& spec, const Installation& installation) {

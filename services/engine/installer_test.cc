@@ -89,6 +89,22 @@ print(hashlib.sha256(open(path, "rb").read()).hexdigest(), end="")
   std::vector<double> percents_;
 };
 
+TEST_F(InstallerTest, AFullDiskIsNamedWithWhatIsFreeOnIt) {
+  // A file of the installation that has no room.
+  fs::create_directories(dir_ + "/data/engines/cache/demo");
+  fs::create_symlink("/dev/full", dir_ + "/data/engines/cache/demo/requirements.txt");
+  const absl::Status full = Install(python_).status();
+  EXPECT_THAT(full, FailsWith(v1::ENGINE_INSTALL_FAILED, "requirements.txt: No space left on device; "));
+  EXPECT_THAT(full, FailsWith(v1::ENGINE_INSTALL_FAILED, " bytes are free on the disk of " + dir_));
+
+  // A step that finds none.
+  fs::remove(dir_ + "/data/engines/cache/demo/requirements.txt");
+  std::ofstream(dir_ + "/bin/python3") << "#!/bin/sh\necho x > /dev/full || echo 'cp: No space left on device' >&2; exit 1\n";
+  fs::permissions(dir_ + "/bin/python3", fs::perms::owner_all);
+  path_ = dir_ + "/bin:/usr/bin:/bin";
+  EXPECT_THAT(Install(python_), FailsWith(v1::ENGINE_INSTALL_FAILED, " bytes are free on the disk of " + dir_));
+}
+
 TEST_F(InstallerTest, PythonPackagesAreInstalledOnceIntoAnEnvironmentOfTheirOwn) {
   const absl::StatusOr<Installation> first = Install(python_);
   ASSERT_THAT(first, IsOk());

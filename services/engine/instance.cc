@@ -83,10 +83,11 @@ std::shared_ptr<StopFeed> Instance::Stop(const CallContext& call, StopOrder orde
     if (order.force && process_ && around_.in_office()) process_->Stop(absl::ZeroDuration());
     return stop_;
   }
-  const bool will_run = record_.Live() || record_.wanted || starting();
-  if (!will_run && failure_) return failure_;
+  // One that has failed is stopped by whoever has taken note of that.
+  const bool to_do =
+      record_.Live() || record_.wanted || starting() || record_.status == v1::INSTANCE_STATUS_FAILED;
   auto feed = std::make_shared<StopFeed>(around_.loop);
-  if (!will_run) {
+  if (!to_do) {
     feed->Finish(absl::OkStatus());
     return feed;
   }
@@ -169,7 +170,7 @@ Task<absl::Status> Instance::TryStop(CallContext& call, const StopOrder& order) 
     co_await CommitFact(call, event);
     co_return Error(v1::ENGINE_STOP_FAILED, why, {{"instance_id", record_.instance_id}});
   }
-  co_await GiveBackSlot(call);
+  (void)co_await GiveBackSlot(call);
   if (record_.wanted) {
     record_.status = v1::INSTANCE_STATUS_FAILED;
     // One that was waiting for its turn goes on waiting in the next life of this process.
@@ -246,7 +247,7 @@ Task<void> Instance::Fail(CallContext call, absl::Status why) {
   const absl::Status ended = co_await EndProcesses(absl::ZeroDuration());
   process_.reset();
   if (ended.ok()) {
-    co_await GiveBackSlot(call);
+    (void)co_await GiveBackSlot(call);
     record_.shim = record_.process = {};
   } else {
     // Its memory is not free: the slot stays held.
@@ -268,19 +269,20 @@ Task<void> Instance::Fail(CallContext call, absl::Status why) {
   if (record_.wanted && !starting() && !around_.draining) around_.spawn(KeepRunning(shared_from_this(), record_.generation));
 }
 
-Task<void> Instance::GiveBackSlot(CallContext& call) {
-  if (record_.slot_id.empty()) co_return;
+Task<absl::Status> Instance::GiveBackSlot(CallContext& call) {
+  if (record_.slot_id.empty()) co_return absl::OkStatus();
   const std::string slot_id = record_.slot_id;
   if (around_.draining) call.deadline = absl::Now() + kDrainPatience;
   const absl::Status released = co_await around_.neighbours.Release(call, slot_id);
   if (released.ok()) {
-    record_.slot_id.clear();
+    if (record_.slot_id == slot_id) record_.slot_id.clear();
   } else if (!around_.draining && giving_back_.insert(slot_id).second) {
     // The row keeps the slot's id, so that it is given back even if this process ends first.
     spdlog::warn("slot={} of instance={} is not released yet: {}", slot_id, record_.instance_id,
                  std::string(released.message()));
     around_.spawn(KeepGivingBack(shared_from_this(), slot_id));
   }
+  co_return released;
 }
 
 Task<void> Instance::KeepGivingBack(std::shared_ptr<Instance> self, std::string slot_id) {

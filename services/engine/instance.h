@@ -2,6 +2,7 @@
 #pragma once
 
 #include <absl/status/statusor.h>
+#include <absl/time/clock.h>
 #include <absl/time/time.h>
 
 #include <functional>
@@ -92,6 +93,10 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const Retention& wish() const { return wish_; }
   bool starting() const { return start_ && !start_->finished(); }
   bool stopping() const { return stop_ && !stop_->finished(); }
+  // False of one that is there only because somebody asked for it and was refused. Nobody is told of it.
+  bool begun() const { return record_.generation > 0 || starting() || stopping(); }
+  // True if, besides, nothing of it is still at work.
+  bool forgettable() const { return !begun() && !failure_; }
 
   // Starts it, or joins the start under way; a running instance gives a feed that is finished. The work does not stop
   // when nobody waits for it. ENGINE_INSTANCE_BUSY while it is being stopped.
@@ -124,18 +129,19 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
  private:
   // instance_start.cc
-  Task<bool> WithdrawQuietly(CallContext& call, const Record& before, const absl::Status& why);
+  Task<bool> Withdraw(CallContext& call, const Record& before, const absl::Status& why);
   Task<void> RunStart(std::shared_ptr<Instance> self, CallContext call, StartOrder order,
                       std::shared_ptr<StartFeed> feed);
   Task<absl::Status> TryStart(CallContext& call, const StartOrder& order, StartFeed& feed);
   Task<absl::Status> Reserve(CallContext& call, const StartOrder& order, StartFeed& feed);
   Task<void> UntilStopping();
-  Task<absl::StatusOr<std::string>> ReserveOrMakeRoom(CallContext& call, const StartOrder& order, StartFeed& feed);
+  Task<absl::Status> ReserveOrMakeRoom(CallContext& call, const StartOrder& order, StartFeed& feed);
   Task<absl::Status> Launch(CallContext& call, const StartOrder& order);
   Task<void> ResumeStart(std::shared_ptr<Instance> self, CallContext call, std::shared_ptr<StartFeed> feed);
   Task<absl::Status> AwaitReady(StartFeed& feed);
   Task<absl::Status> Announce(CallContext& call);
   void Prepare(const StartOrder& order);
+  void StartLater(const std::shared_ptr<Instance>& self);
   Task<absl::Status> AwaitTurn(absl::Time not_before, StartFeed& feed);
   bool PortWasTaken() const;
   absl::Status Explain(Step::Why why) const;
@@ -159,7 +165,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   void ForgetRun() const;
   // Cleans up and records why. Nothing else is done to the instance until it has finished.
   Task<void> Fail(CallContext call, absl::Status why);
-  Task<void> GiveBackSlot(CallContext& call);
+  Task<absl::Status> GiveBackSlot(CallContext& call);
   Task<void> KeepGivingBack(std::shared_ptr<Instance> self, std::string slot_id);
   Task<absl::Status> Commit(CallContext& call);
   Task<absl::Status> Write(CallContext& call, std::vector<pg::Operation> also);

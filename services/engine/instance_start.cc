@@ -113,6 +113,14 @@ Task<void> Instance::RunStart(std::shared_ptr<Instance> self, CallContext call, 
     feed->Finish(std::move(status));
     co_return;
   }
+  // The row has room for one slot: that of an earlier run, should it be held still, goes before there is another.
+  status = co_await GiveBackSlot(call);
+  const bool given_up = record_.status == v1::INSTANCE_STATUS_STOPPING;
+  if (!status.ok() || given_up) {
+    feed->Finish(given_up ? StoppedEarly() : std::move(status));
+    if (!given_up && record_.wanted) StartLater(self);
+    co_return;
+  }
   const Record before = record_;
   Prepare(order);
   status = co_await Commit(call);
@@ -121,38 +129,42 @@ Task<void> Instance::RunStart(std::shared_ptr<Instance> self, CallContext call, 
     const bool stopped = record_.status != v1::INSTANCE_STATUS_STARTING;
     if (!stopped) record_ = before;
     feed->Finish(std::move(status));
-    if (!stopped && record_.wanted) {
-      record_.next_start_at = absl::Now() + kStoreAgain;
-      around_.spawn(KeepRunning(self, record_.generation));
-    }
+    if (!stopped && record_.wanted) StartLater(self);
     co_return;
   }
   status = co_await TryStart(call, order, *feed);
   // A stop that came meanwhile cleans up and records what became of it.
   if (!status.ok() && record_.status != v1::INSTANCE_STATUS_STOPPING) {
-    const bool withdrawn = co_await WithdrawQuietly(call, before, status);
+    const bool withdrawn = co_await Withdraw(call, before, status);
     if (!withdrawn) co_await Fail(call, status);
   }
   Conclude(std::move(self), std::move(status), *feed);
 }
 
-// What is loaded on demand and finds no memory waits for others to make room; that is no failure of the instance. True if
-// that is so, and it is as it was before.
-Task<bool> Instance::WithdrawQuietly(CallContext& call, const Record& before, const absl::Status& why) {
-  if (!HasReason(why, resource::v1::RESOURCE_INSUFFICIENT) || !record_.retention.on_demand || record_.process.pid != 0 ||
-      !record_.slot_id.empty() || before.Live()) {
-    co_return false;
-  }
+void Instance::StartLater(const std::shared_ptr<Instance>& self) {
+  record_.next_start_at = absl::Now() + kStoreAgain;
+  around_.spawn(KeepRunning(self, record_.generation));
+}
+
+// What is refused before anything has begun is no failure of the instance, and whoever asked has the answer. True if that
+// is so, and it is as it was before.
+Task<bool> Instance::Withdraw(CallContext& call, const Record& before, const absl::Status& why) {
+  if (record_.process.pid != 0 || !record_.slot_id.empty() || before.Live()) co_return false;
   if (before.wanted) {
-    // It has ended by itself, and its memory was given to another: whoever needs it will ask.
-    record_.wanted = false;
-    record_.next_start_at.reset();
+    if (HasReason(why, resource::v1::RESOURCE_INSUFFICIENT) && record_.retention.on_demand) {
+      // It has ended by itself, and its memory was given to another: whoever needs it will ask.
+      record_.wanted = false;
+      record_.next_start_at.reset();
+    }
     co_return false;
   }
-  const std::string run = record_.run;
   record_ = before;
-  record_.run = run;
-  (void)co_await Commit(call);
+  // There was none before: there is none.
+  if (before.generation == 0) {
+    (void)co_await around_.db.Write(call, around_.store.Forget(record_.instance_id));
+  } else {
+    (void)co_await Commit(call);
+  }
   co_return true;
 }
 
@@ -185,6 +197,7 @@ void Instance::Prepare(const StartOrder& order) {
   record_.run = NewId("run_");
   record_.shim = record_.process = {};
   record_.running_since.reset();
+  record_.slot_id = NewId("slot_");
   record_.port = 0;
   record_.api_key = RandomHex(24);
   record_.requested = order.requested;
@@ -217,31 +230,34 @@ Task<absl::Status> Instance::TryStart(CallContext& call, const StartOrder& order
 
 Task<absl::Status> Instance::Reserve(CallContext& call, const StartOrder& order, StartFeed& feed) {
   feed.Report(Progress("reserving", "reserving memory", 2));
-  // A slot of an earlier run that could not be given back is given back first.
-  co_await GiveBackSlot(call);
   record_.memory_bytes = order.spec.memory() > 0 ? order.spec.memory() : kUnknownModelBytes;
   if (!order.model.id.empty()) {
-    CO_ASSIGN_OR_RETURN(record_.memory_bytes,
-                        co_await around_.neighbours.EstimateMemory(call, spec_.name(), order.model.id,
-                                                                   record_.config));
+    const absl::StatusOr<int64_t> bytes =
+        co_await around_.neighbours.EstimateMemory(call, spec_.name(), order.model.id, record_.config);
+    if (!bytes.ok()) {
+      record_.slot_id.clear();  // nobody has been asked for it
+      co_return bytes.status();
+    }
+    record_.memory_bytes = *bytes;
   }
-  CO_ASSIGN_OR_RETURN(record_.slot_id, co_await ReserveOrMakeRoom(call, order, feed));
-  co_return co_await Commit(call);
+  const absl::Status reserved = co_await ReserveOrMakeRoom(call, order, feed);
+  // After any other error it may be held, and is given back.
+  if (HasReason(reserved, resource::v1::RESOURCE_INSUFFICIENT)) record_.slot_id.clear();
+  co_return reserved;
 }
 
 // For what a request needs, inference makes room by itself. Somebody who starts an engine is told who could make room, and
 // decides.
-Task<absl::StatusOr<std::string>> Instance::ReserveOrMakeRoom(CallContext& call, const StartOrder& order,
-                                                              StartFeed& feed) {
+Task<absl::Status> Instance::ReserveOrMakeRoom(CallContext& call, const StartOrder& order, StartFeed& feed) {
   int rooms = 0;
   Neighbours::Room::Engines unloaded;
   absl::Time freed_by = absl::InfinitePast();
   for (;;) {
-    absl::StatusOr<std::string> slot =
-        co_await around_.neighbours.Reserve(call, record_.instance_id, record_.memory_bytes, record_.run);
+    const absl::Status reserved =
+        co_await around_.neighbours.Reserve(call, record_.slot_id, record_.instance_id, record_.memory_bytes);
     const bool for_a_request = order.retention.on_demand && !order.evict_idle;
-    const std::optional<int64_t> missing = MissingMemory(slot.status());
-    if (!missing || for_a_request) co_return slot;
+    const std::optional<int64_t> missing = MissingMemory(reserved);
+    if (!missing || for_a_request) co_return reserved;
     if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StoppedEarly();
     if (absl::Now() < freed_by) {
       co_await PauseOrEnd(kWaitingStep);
@@ -256,10 +272,10 @@ Task<absl::StatusOr<std::string>> Instance::ReserveOrMakeRoom(CallContext& call,
     if (record_.status == v1::INSTANCE_STATUS_STOPPING) co_return StoppedEarly();
     if (!room.ok()) {
       spdlog::warn("nobody can say who makes room: {}", std::string(room.status().message()));
-      if (!evict) co_return slot;
+      if (!evict) co_return reserved;
       rooms = kMostRooms;  // it may have been made all the same, but not twice
     } else if (room->unloaded.empty()) {
-      co_return TooLittle(slot.status(), *room, order.evict_idle, unloaded);
+      co_return TooLittle(reserved, *room, order.evict_idle, unloaded);
     } else {
       feed.Report(Progress("reserving", absl::StrCat("unloaded ", NamesOf(room->unloaded)), 5));
       unloaded.insert(unloaded.end(), room->unloaded.begin(), room->unloaded.end());

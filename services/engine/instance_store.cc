@@ -20,6 +20,9 @@ constexpr pg::Statement kSave = {
     " started_at = $22, updated_at = $23, shim_pid = $24, shim_start_time = $25, wanted = $26, crashes = $27,"
     " next_start_at = $28, running_since = $29, on_demand = $30, pinned = $31, idle_timeout = $32, restart_key = $33"};
 
+constexpr pg::Statement kForget = {"engine_forget_instance",
+                                   "DELETE FROM instances WHERE node = $1 AND instance_id = $2"};
+
 constexpr pg::Statement kAll = {
     "engine_all_instances",
     "SELECT instance_id, engine, model_id, model_type, served_name, status, generation, run, pid, boot_id, start_time,"
@@ -80,6 +83,13 @@ std::vector<pg::Operation> InstanceStore::Save(const Record& record) const {
   std::vector<pg::Operation> write;
   write.push_back(tenure_.Check());
   write.push_back(std::move(save));
+  return write;
+}
+
+std::vector<pg::Operation> InstanceStore::Forget(const std::string& instance_id) const {
+  std::vector<pg::Operation> write;
+  write.push_back(tenure_.Check());
+  write.push_back({kForget, {node_, instance_id}, {}});
   return write;
 }
 

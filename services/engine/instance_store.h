@@ -21,6 +21,9 @@ class InstanceStore {
   // that tells of it.
   std::vector<pg::Operation> Save(const Record& record) const;
 
+  // Removes it, if this process is in office still.
+  std::vector<pg::Operation> Forget(const std::string& instance_id) const;
+
   Task<absl::StatusOr<std::vector<Record>>> All(const CallContext& call) const;
 
  private:

@@ -8,6 +8,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "aima/model/v1/model.pb.h"
 #include "libs/errors/errors.h"
 #include "services/engine/instance.h"
 
@@ -62,7 +63,7 @@ Task<void> Instance::Clear() {
   CallContext call = around_.background("clear");
   if (!(co_await EndProcesses(absl::ZeroDuration())).ok()) co_return;
   record_.shim = record_.process = {};
-  co_await GiveBackSlot(call);
+  (void)co_await GiveBackSlot(call);
   (void)co_await Commit(call);
 }
 
@@ -155,8 +156,11 @@ Task<bool> Instance::StartAgain(CallContext call) {
     const absl::StatusOr<std::shared_ptr<StartFeed>> feed = Start(call, *std::move(order));
     co_return feed.ok();
   }
-  if (absl::IsUnavailable(order.status()) || absl::IsDeadlineExceeded(order.status())) co_return false;
-  // Its model or its engine is gone: it will never start again.
+  // Its model is gone, or the file that tells of its engine: it will never start again. Everything else may pass: a model
+  // may be pulled anew, an engine installed anew, a service overloaded.
+  const bool gone =
+      HasReason(order.status(), model::v1::MODEL_NOT_FOUND) || HasReason(order.status(), v1::ENGINE_NOT_FOUND);
+  if (!gone) co_return false;
   spdlog::warn("instance={} is not started again: {}", record_.instance_id, std::string(order.status().message()));
   record_.wanted = false;
   record_.next_start_at.reset();

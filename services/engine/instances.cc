@@ -135,6 +135,7 @@ Task<int> Instances::Sweep() {
   }
   suspects_ = std::move(seen);
   ForgetOldRuns();
+  std::erase_if(instances_, [](const auto& item) { return item.second->forgettable(); });
   co_return ended;
 }
 
@@ -173,11 +174,11 @@ Task<void> Instances::Drain() {
 
 std::shared_ptr<Instance> Instances::Find(const std::string& instance_id) const {
   const auto found = instances_.find(instance_id);
-  return found == instances_.end() ? nullptr : found->second;
+  return found == instances_.end() || !found->second->begun() ? nullptr : found->second;
 }
 
 std::shared_ptr<Instance> Instances::At(const std::string& instance_id, const v1::EngineSpec& spec) {
-  if (std::shared_ptr<Instance> found = Find(instance_id)) return found;
+  if (const auto found = instances_.find(instance_id); found != instances_.end()) return found->second;
   Record record;
   record.instance_id = instance_id;
   record.engine = spec.name();
@@ -187,7 +188,7 @@ std::shared_ptr<Instance> Instances::At(const std::string& instance_id, const v1
 std::vector<std::shared_ptr<Instance>> Instances::OfEngine(const std::string& engine) const {
   std::vector<std::shared_ptr<Instance>> some;
   for (const auto& [id, instance] : instances_) {
-    if (instance->record().engine == engine) some.push_back(instance);
+    if (instance->record().engine == engine && instance->begun()) some.push_back(instance);
   }
   return some;
 }

@@ -37,12 +37,12 @@ class Instances {
   // one finds it.
   Task<void> Drain();
 
-  // Null if there is none.
+  // Null if there is none, or none that has begun.
   std::shared_ptr<Instance> Find(const std::string& instance_id) const;
   // Makes it if there is none.
   std::shared_ptr<Instance> At(const std::string& instance_id, const v1::EngineSpec& spec);
   const Patience& patience() const { return around_.patience; }
-  // By id.
+  // By id; also those that have not begun.
   const std::map<std::string, std::shared_ptr<Instance>>& all() const { return instances_; }
   std::vector<std::shared_ptr<Instance>> OfEngine(const std::string& engine) const;
 

@@ -68,15 +68,15 @@ Task<absl::StatusOr<int64_t>> Neighbours::EstimateMemory(const CallContext& call
   co_return estimate.memory_recommended();
 }
 
-Task<absl::StatusOr<std::string>> Neighbours::Reserve(const CallContext& call, const std::string& name, int64_t bytes,
-                                                      const std::string& key) {
+Task<absl::Status> Neighbours::Reserve(const CallContext& call, const std::string& slot_id, const std::string& name,
+                                       int64_t bytes) {
   resource::v1::AllocateRequest request;
   request.set_name(name);
   request.set_type(resource::v1::SLOT_TYPE_INFERENCE_NATIVE);
   request.set_memory_bytes(std::max<int64_t>(bytes, 1));
-  request.set_idempotency_key(key);
-  CO_ASSIGN_OR_RETURN(const auto slot, (co_await rpc_.Call<resource::v1::AllocateResponse>(Hurried(call), request)));
-  co_return slot.slot_id();
+  request.set_slot_id(slot_id);
+  request.set_idempotency_key(slot_id);
+  co_return (co_await rpc_.Call<resource::v1::AllocateResponse>(Hurried(call), request)).status();
 }
 
 Task<absl::StatusOr<Neighbours::Room>> Neighbours::MakeRoom(const CallContext& call, int64_t bytes, bool only_look) {

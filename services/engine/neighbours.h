@@ -33,9 +33,10 @@ class Neighbours {
   Task<absl::StatusOr<int64_t>> EstimateMemory(const CallContext& call, const std::string& engine,
                                                const std::string& model_id, const v1::InstanceConfig& config);
 
-  // Reserves memory under `name` and returns the slot. The same `key` always gives the same slot.
-  Task<absl::StatusOr<std::string>> Reserve(const CallContext& call, const std::string& name, int64_t bytes,
-                                            const std::string& key);
+  // Reserves memory under `name` in a slot of this id. Unless the error is RESOURCE_INSUFFICIENT, it may be reserved all
+  // the same.
+  Task<absl::Status> Reserve(const CallContext& call, const std::string& slot_id, const std::string& name,
+                             int64_t bytes);
 
   // Engines that were loaded on demand and that nobody uses.
   struct Room {
@@ -47,7 +48,7 @@ class Neighbours {
   // Has as many of them unloaded as hold `bytes`, or only named. After a failure they may have been unloaded.
   Task<absl::StatusOr<Room>> MakeRoom(const CallContext& call, int64_t bytes, bool only_look);
 
-  // OK also if the slot is gone already.
+  // OK also if the slot is gone already, or never came: then it never will.
   Task<absl::Status> Release(const CallContext& call, const std::string& slot_id);
 
   // Tells who is in a slot, so that its memory is measured there.

@@ -35,7 +35,7 @@ struct Record {
   std::string api_key;
   v1::InstanceConfig requested;
   v1::InstanceConfig config;
-  std::string slot_id;
+  std::string slot_id;  // chosen, and stored, before it is asked for: it may never have been granted
   int64_t memory_bytes = 0;
   std::string error;
   std::string log_tail;

@@ -158,16 +158,31 @@ TEST_F(RetentionTest, WhatIsToBeLoadedOnDemandAndFindsNoMemoryIsNotAFailedInstan
   Model("smol", "");
   around_.no_memory = true;
   EXPECT_THAT(Start("smol", "on_demand: true"), FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "full"));
-  EXPECT_EQ(Get("smol").status(), v1::INSTANCE_STATUS_STOPPED);
-  EXPECT_EQ(Get("smol").error(), "");
+  EXPECT_FALSE(Exists("smol"));
   EXPECT_EQ(around_.CountEvents("engine.error"), 0);
   around_.no_memory = false;
   ASSERT_THAT(Start("smol", "on_demand: true"), IsOk());
   EXPECT_EQ(Get("smol").generation(), 1) << "it was started once";
+}
+
+TEST_F(RetentionTest, AStartThatIsRefusedBeforeItHasBegunLeavesNothingBehind) {
+  Model("smol", "");
   around_.no_memory = true;
-  Model("other", "");
-  EXPECT_THAT(Start("other"), FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "full"));
-  EXPECT_EQ(Get("other").status(), v1::INSTANCE_STATUS_FAILED) << "somebody wanted this one";
+  EXPECT_THAT(Start("smol", "another: true"), FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "full"));
+  EXPECT_FALSE(Exists("smol"));
+  EXPECT_THAT(Stop("smol"), FailsWith(v1::ENGINE_NOT_FOUND, "smol"));
+  for (const v1::Engine& engine : Await(service_->units.List(call_, {}))->items()) EXPECT_EQ(engine.instances_size(), 0);
+  Restart();
+  EXPECT_FALSE(Exists("smol")) << "neither is it stored";
+
+  around_.no_memory = false;
+  ASSERT_THAT(Start("smol"), IsOk());
+  ASSERT_THAT(Stop("smol"), IsOk());
+  around_.no_memory = true;
+  EXPECT_THAT(Start("smol"), FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "full"));
+  EXPECT_EQ(Get("smol").status(), v1::INSTANCE_STATUS_STOPPED) << "as it was before";
+  EXPECT_EQ(Get("smol").generation(), 1);
+  EXPECT_EQ(around_.slots.size(), 0u);
 }
 
 TEST_F(RetentionTest, WhoStartsAnEngineAndFindsNoMemoryIsToldWhoCouldBeUnloaded) {

@@ -73,6 +73,7 @@ Task<absl::StatusOr<std::vector<KnownEngine>>> EngineInstances::Engines(const Ca
     known.formats.assign(engine.formats().begin(), engine.formats().end());
     known.model_types.assign(engine.model_types().begin(), engine.model_types().end());
     if (engine.has_memory_facts()) known.facts = FactsOf(engine);
+    for (const engine::v1::OwnModel& model : engine.own_models()) known.own_models[model.name()] = model.type();
   }
   std::sort(engines.begin(), engines.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   co_return engines;

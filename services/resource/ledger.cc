@@ -93,6 +93,13 @@ constexpr pg::Statement kEndClaim = {
     "  WHERE provider_id = $1 AND inventory.class = freed.class"
     ") SELECT require(EXISTS (SELECT FROM ended), 'RS003')"};
 
+// Fences of grants are positive.
+constexpr pg::Statement kBar = {
+    "ledger_bar",
+    "INSERT INTO claim (id, provider_id, pool, fence, name, type, priority, status, ended_at)"
+    " SELECT $2, $1, '', least(0, min(fence)) - 1, '', '', 0, '', now() FROM claim WHERE provider_id = $1"
+    " ON CONFLICT (id) DO NOTHING"};
+
 #define CLAIM_COLUMNS                                                                                            \
   "SELECT id, pool, fence, name, type, priority, status, current_model, process_pid, actual_memory, created_at," \
   " (SELECT amount FROM claim_item WHERE claim_id = id AND class = 'memory_bytes'),"                             \
@@ -100,7 +107,7 @@ constexpr pg::Statement kEndClaim = {
   " (SELECT amount FROM claim_item WHERE claim_id = id AND class = 'cpu_milli')"
 
 constexpr pg::Statement kFindClaim = {"ledger_find_claim",
-                                      CLAIM_COLUMNS " FROM claim WHERE provider_id = $1 AND id = $2"};
+                                      CLAIM_COLUMNS " FROM claim WHERE provider_id = $1 AND id = $2 AND fence > 0"};
 
 constexpr pg::Statement kListClaims = {
     "ledger_list_claims",
@@ -196,11 +203,16 @@ std::vector<pg::Operation> Ledger::End(const std::string& id, int64_t fence) con
   return {{kLock, {provider_}}, {kEndClaim, {provider_, id, fence}}};
 }
 
+std::vector<pg::Operation> Ledger::Bar(const std::string& id) const {
+  return {{kLock, {provider_}}, {kBar, {provider_, id}}};
+}
+
 Ledger::Refusal Ledger::Refused(const absl::Status& written) {
   const std::string state = pg::SqlState(written);
   if (state == kDoesNotFitState) return Refusal::kDoesNotFit;
   if (state == kFenceTooLowState) return Refusal::kFenceTooLow;
   if (state == kNotHeldState) return Refusal::kNotHeld;
+  if (state == pg::kUniqueViolation) return Refusal::kIdTaken;
   return Refusal::kNone;
 }
 

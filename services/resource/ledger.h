@@ -95,11 +95,13 @@ class Ledger {
                                     const Amounts& external) const;
   // With a fence other than 0, only the claim that has it.
   std::vector<pg::Operation> End(const std::string& id, int64_t fence) const;
+  // An id that no claim has had will never be one's: whoever is about to be granted it comes too late.
+  std::vector<pg::Operation> Bar(const std::string& id) const;
 
-  enum class Refusal { kNone, kDoesNotFit, kFenceTooLow, kNotHeld };
+  enum class Refusal { kNone, kDoesNotFit, kFenceTooLow, kNotHeld, kIdTaken };
   static Refusal Refused(const absl::Status& written);
 
-  // The claim, ended or not, unless it ended long ago.
+  // The claim, ended or not, unless it ended long ago. None for a barred id.
   Task<absl::StatusOr<std::optional<Claim>>> Find(const CallContext& call, const std::string& id);
 
   // Claims that have not ended, in the order of their ids. Empty strings do not restrict.

@@ -51,6 +51,15 @@ absl::Status NotFound(const std::string& slot_id) {
   return Error(v1::SLOT_NOT_FOUND, absl::StrCat("there is no slot '", slot_id, "'"), {{"slot_id", slot_id}});
 }
 
+// Keeps what the database said: it may be the same command again, which the middleware then answers as before.
+absl::Status IdTaken(const std::string& slot_id, const absl::Status& written) {
+  absl::Status taken = InvalidInput("slot_id", absl::StrCat("'", slot_id, "' is or was the id of another slot"));
+  written.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
+    if (!taken.GetPayload(url)) taken.SetPayload(url, payload);
+  });
+  return taken;
+}
+
 absl::Status TooBusy() {
   return Error(unit::v1::OVERLOADED, "the ledger changes faster than this call can follow");
 }
@@ -75,7 +84,8 @@ v1::Pressure PressureOf(const Usage& memory, double threshold) {
 
 Task<absl::StatusOr<v1::AllocateResponse>> ResourceUnits::Allocate(CallContext& call,
                                                                    const v1::AllocateRequest& request) {
-  Claim claim{.id = NewId("slot_"), .pool = PoolOf(request.type()), .name = request.name()};
+  const bool named = !request.slot_id().empty();
+  Claim claim{.id = named ? request.slot_id() : NewId("slot_"), .pool = PoolOf(request.type()), .name = request.name()};
   claim.type = v1::SlotType_Name(request.type());
   claim.status = v1::SlotStatus_Name(v1::SLOT_STATUS_ACTIVE);
   claim.priority = request.priority();
@@ -98,6 +108,9 @@ Task<absl::StatusOr<v1::AllocateResponse>> ResourceUnits::Allocate(CallContext& 
     const absl::Status written = (co_await parts_.db.Write(call, std::move(write))).status();
     if (written.ok()) co_return response;
     if (Ledger::Refused(written) == Ledger::Refusal::kNone) co_return written;
+    if (Ledger::Refused(written) == Ledger::Refusal::kIdTaken) {
+      co_return named ? IdTaken(claim.id, written) : written;
+    }
     CO_RETURN_IF_ERROR(co_await CheckFits(call, claim.items, claim.pool));
   }
   co_return TooBusy();
@@ -110,13 +123,19 @@ Task<absl::StatusOr<v1::ReleaseResponse>> ResourceUnits::Release(CallContext& ca
   v1::ReleaseResponse response;
   response.set_success(true);
 
-  std::vector<pg::Operation> write = parts_.ledger.End(request.slot_id(), request.fence());
-  write.push_back(parts_.outbox.Emit(call, released));
-  write.push_back(parts_.outbox.Remember(call, response));
-  const absl::Status written = (co_await parts_.db.Write(call, std::move(write))).status();
-  if (Ledger::Refused(written) != Ledger::Refusal::kNotHeld) {
-    CO_RETURN_IF_ERROR(written);
-    co_return response;
+  // What is not there may be on its way: an allocation whose caller has stopped waiting for it. It is barred, and looked
+  // for once more, as it may have come in between.
+  for (const bool barred : {false, true}) {
+    std::vector<pg::Operation> write = parts_.ledger.End(request.slot_id(), request.fence());
+    write.push_back(parts_.outbox.Emit(call, released));
+    write.push_back(parts_.outbox.Remember(call, response));
+    const absl::Status written = (co_await parts_.db.Write(call, std::move(write))).status();
+    if (Ledger::Refused(written) != Ledger::Refusal::kNotHeld) {
+      CO_RETURN_IF_ERROR(written);
+      co_return response;
+    }
+    if (barred) break;
+    CO_RETURN_IF_ERROR((co_await parts_.db.Write(call, parts_.ledger.Bar(request.slot_id()))).status());
   }
 
   CO_ASSIGN_OR_RETURN(const std::optional<Claim> claim, co_await parts_.ledger.Find(call, request.slot_id()));

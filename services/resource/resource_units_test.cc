@@ -144,6 +144,29 @@ TEST_F(ResourceUnitsTest, AReleasedSlotCannotBeUpdated) {
   EXPECT_EQ(Budget().used(), 0);
 }
 
+TEST_F(ResourceUnitsTest, ASlotHasTheIdThatItsHolderWroteDownBeforeAsking) {
+  v1::AllocateRequest request = Wanted(10);
+  request.set_slot_id("slot_01jd6v0000000000000000000a");
+  EXPECT_EQ(Run(replica_->units.Allocate(call_, request))->slot_id(), request.slot_id());
+  const absl::Status again = Run(replica_->units.Allocate(call_, request)).status();
+  EXPECT_THAT(again, FailsWith(unit::v1::INVALID_INPUT, "slot_id"));
+  EXPECT_EQ(pg::SqlState(again), pg::kUniqueViolation) << "by which the middleware knows that it may be the same call";
+  EXPECT_EQ(Budget().used(), 10 * kMiB);
+  EXPECT_THAT(Release(request.slot_id()), IsOk());
+  EXPECT_EQ(Budget().used(), 0);
+}
+
+TEST_F(ResourceUnitsTest, AnAllocationThatComesAfterItsReleaseHoldsNothing) {
+  v1::AllocateRequest request = Wanted(10);
+  request.set_slot_id("slot_01jd6v0000000000000000000b");
+  EXPECT_THAT(Release(request.slot_id()), FailsWith(v1::SLOT_NOT_FOUND, "0b"));
+  EXPECT_THAT(Release("slot_01jd6v0000000000000000000c"), FailsWith(v1::SLOT_NOT_FOUND, "0c"));
+  EXPECT_THAT(Run(replica_->units.Allocate(call_, request)), FailsWith(unit::v1::INVALID_INPUT, "slot_id"));
+  EXPECT_EQ(Budget().used(), 0);
+  EXPECT_THAT(Release(request.slot_id()), FailsWith(v1::SLOT_NOT_FOUND, "0b")) << "it still was none";
+  EXPECT_THAT(Allocate(10), IsOk());
+}
+
 TEST_F(ResourceUnitsTest, AFailedUpdateOfMemoryLeavesTheOtherFieldsToo) {
   const auto slot = Allocate(100);
   v1::UpdateSlotRequest request;
