@@ -6,6 +6,7 @@
 
 #include "libs/unit/catalogue.h"
 #include "libs/unit/json_codec.h"
+#include "libs/unit/quantity.h"
 
 namespace aima {
 namespace {
@@ -63,6 +64,8 @@ class SchemaWriter {
       schema = {{"type", "object"}, {"additionalProperties", Single(*field.message_type()->map_value(), {})}};
     } else if (field.is_repeated()) {
       schema = {{"type", "array"}, {"items", Single(field, rules)}};
+      // A text alone is read as a list of one.
+      if (use_ == SchemaUse::kInput && field.type() == FieldDescriptor::TYPE_STRING) schema["type"] = {"array", "string"};
       if (rules.has_min_items()) schema["minItems"] = rules.min_items();
       if (rules.has_max_items()) schema["maxItems"] = rules.max_items();
     } else {
@@ -70,9 +73,20 @@ class SchemaWriter {
       if (!rules.default_().empty()) schema["default"] = ordered_json::parse(rules.default_(), nullptr, false);
     }
     const std::string comment = CommentOf(field);
-    if (!comment.empty()) schema["description"] = comment;
+    if (!comment.empty()) schema["description"] = comment + UnitText(field);
     if (rules.secret()) schema["writeOnly"] = true;
     return schema;
+  }
+
+  // What the number counts, which the type does not tell.
+  std::string UnitText(const FieldDescriptor& field) const {
+    const bool input = use_ == SchemaUse::kInput;
+    switch (RulesOf(field).quantity()) {
+      case unit::v1::BYTES: return input ? " In bytes, or as text such as \"64KB\" or \"2GiB\"." : " In bytes.";
+      case unit::v1::MILLISECONDS:
+        return input ? " In milliseconds, or as text such as \"30s\" or \"5m\"." : " In milliseconds.";
+      default: return "";
+    }
   }
 
   ordered_json Single(const FieldDescriptor& field, const unit::v1::Rules& rules) {
@@ -86,7 +100,9 @@ class SchemaWriter {
       default: break;
     }
     ordered_json number = Number("integer", rules);
-    if (address_ && rules.quantity() != unit::v1::QUANTITY_UNSPECIFIED) number["type"] = {"integer", "string"};
+    if (rules.quantity() == unit::v1::QUANTITY_UNSPECIFIED) return number;
+    number["type"] = {"integer", "string"};
+    number["pattern"] = QuantityPattern(rules.quantity());  // binds texts only, as the bounds bind numbers
     return number;
   }
 

@@ -20,8 +20,8 @@ nlohmann::ordered_json SchemaOf(const google::protobuf::Descriptor& message, Sch
 using SchemaAddress = std::function<std::string(const google::protobuf::Descriptor&)>;
 
 // The same for a document that describes each message once: messages inside are references to `address`. It says more,
-// for programs that make types of it: which fields an output always has, and that byte counts and durations may be given
-// as text. Outputs are open, since a later version may tell more.
+// for programs that make types of it: which fields an output always has. Outputs are open, since a later version may tell
+// more.
 nlohmann::ordered_json SharedSchemaOf(const google::protobuf::Descriptor& message, SchemaUse use,
                                       const SchemaAddress& address);
 

@@ -46,6 +46,12 @@ absl::StatusOr<int64_t> ParseQuantity(std::string_view text, unit::v1::Quantity 
   return std::llround(amount * static_cast<double>(factor));
 }
 
+std::string QuantityPattern(unit::v1::Quantity quantity) {
+  // Small and capital letters, since JSON Schema knows no flags.
+  return absl::StrCat("^[0-9]+(\\.[0-9]+)? *(", quantity == unit::v1::BYTES ? "([KkMmGgTt][Ii]?)?[Bb]" : "[Mm]?[Ss]|[Mm]|[Hh]",
+                      ")?$");
+}
+
 std::string FormatQuantity(int64_t amount, unit::v1::Quantity quantity) {
   for (const Suffix& suffix : SuffixesOf(quantity)) {
     if (amount != 0 && amount % suffix.factor == 0) return absl::StrCat(amount / suffix.factor, suffix.text);

@@ -15,6 +15,9 @@ namespace aima {
 // "1h". A fraction is allowed before a unit: "1.5GB". The error says what is accepted.
 absl::StatusOr<int64_t> ParseQuantity(std::string_view text, unit::v1::Quantity quantity);
 
+// Regular expression, of the kind that JSON Schemas have, which the texts match that ParseQuantity reads.
+std::string QuantityPattern(unit::v1::Quantity quantity);
+
 // The shortest text with a unit that ParseQuantity reads back to the same number.
 std::string FormatQuantity(int64_t amount, unit::v1::Quantity quantity);
 

@@ -1,6 +1,7 @@
 #include "libs/unit/quantity.h"
 
 #include <gtest/gtest.h>
+#include <re2/re2.h>
 
 namespace aima {
 namespace {
@@ -25,6 +26,16 @@ TEST(Quantity, NonsenseIsRefused) {
   for (const char* text : {"", "s", "1.2.3s", "-5s", "10XB", "99999999999999TB", "1e5"}) {
     EXPECT_FALSE(ParseQuantity(text, BYTES).ok()) << text;
     EXPECT_FALSE(ParseQuantity(text, MILLISECONDS).ok()) << text;
+  }
+}
+
+TEST(Quantity, ThePatternMatchesWhatIsRead) {
+  for (const unit::v1::Quantity quantity : {BYTES, MILLISECONDS}) {
+    const RE2 pattern(QuantityPattern(quantity));
+    for (const char* text : {"512", "10MB", "2 GiB", "1.5kb", "3b", "7tib", "1500ms", "30s", "5M", "0.5h", "", "s", "1.2.3s", "-5s",
+                             "10XB", "1e5", "30 seconds", "5mib"}) {
+      EXPECT_EQ(RE2::FullMatch(text, pattern), ParseQuantity(text, quantity).ok()) << text;
+    }
   }
 }
 

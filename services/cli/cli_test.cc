@@ -27,11 +27,11 @@ const ordered_json& Schema() {
     "required": ["model_id"],
     "properties": {
       "model_id": {"type": "string", "description": "Which one. More."},
-      "limit": {"type": "integer"},
+      "limit": {"type": ["integer", "string"]},
       "ratio": {"type": "number"},
       "force": {"type": "boolean"},
       "type": {"type": "string", "enum": ["llm", "vlm"]},
-      "stop": {"type": "array", "items": {"type": "string"}},
+      "stop": {"type": ["array", "string"], "items": {"type": "string"}},
       "messages": {"type": "array", "items": {"type": "object", "properties": {"role": {"type": "string"}}}},
       "config": {"type": "object", "additionalProperties": false, "properties": {
         "context_length": {"type": "integer"}, "flash": {"type": "boolean"}}},

@@ -9,6 +9,7 @@
 
 #include "libs/base/nearest.h"
 #include "libs/base/status_macros.h"
+#include "libs/unit/unit_names.h"
 #include "services/cli/commands.h"
 #include "services/cli/private_postgres.h"
 #include "services/cli/table.h"
@@ -109,6 +110,18 @@ const Command* FindCommand(const std::string& name) {
     if (command.name == name) return &command;
   }
   return nullptr;
+}
+
+std::string InCommands(std::string_view text) {
+  return ShowUnits(text, [](std::string_view unit) -> std::string {
+    // Commands that do more than call one unit.
+    if (unit == "model.delete") return "aima rm";
+    if (unit == "engine.stop") return "aima stop NAME";
+    for (const Command& command : Commands()) {
+      if (command.unit == unit) return "aima " + command.name;
+    }
+    return "aima exec " + std::string(unit);
+  });
 }
 
 std::vector<std::string> CommandNames() {

@@ -50,6 +50,9 @@ const Command* FindCommand(const std::string& name);
 
 std::vector<std::string> CommandNames();
 
+// The text with commands in place of the units that it names (libs/unit/unit_names.h): `aima ls` for `model.list`.
+std::string InCommands(std::string_view text);
+
 // The flags of every command.
 const std::vector<FlagInfo>& GlobalFlags();
 

@@ -66,7 +66,7 @@ class StandIn {
     } else {
       response.status = 404;
       response.body = R"({"success":false,"error":{"code":"UNIT_NOT_FOUND","message":"there is no unit 'x'",
-        "details":{"remedy":"`aima units` lists what there is."}}})";
+        "details":{"remedy":"`aima units`, `model.list` and `engine.list` list what there is, `engine.stop` ends it."}}})";
     }
     (co_await exchange.Send(std::move(response))).IgnoreError();
   }
@@ -185,7 +185,7 @@ TEST_F(CommandsTest, HelpOfAUnitShowsItsFlags) {
 TEST_F(CommandsTest, ErrorsSayWhatToDo) {
   const Outcome unknown = Run({"exec", "no.such"});
   EXPECT_EQ(unknown.exit, kNotFound);
-  EXPECT_THAT(unknown.err, HasSubstr("`aima units` lists what there is."));
+  EXPECT_THAT(unknown.err, HasSubstr("`aima units`, `aima ls` and `aima exec engine.list` list what there is, `aima stop NAME` ends it."));
   const Outcome gone = Run({"units", "--server", "127.0.0.1:1"});
   EXPECT_EQ(gone.exit, kUnavailable);
   EXPECT_THAT(gone.err, HasSubstr("aima start"));
@@ -274,7 +274,8 @@ TEST_F(CommandsTest, AnErrorIsAnObjectForWhoReadsJson) {
   EXPECT_EQ(unknown.out, "");
   const ordered_json report = ordered_json::parse(unknown.err);
   EXPECT_EQ(report["error"]["code"], "UNIT_NOT_FOUND");
-  EXPECT_EQ(report["error"]["details"]["remedy"], "`aima units` lists what there is.");
+  EXPECT_EQ(report["error"]["details"]["remedy"],
+            "`aima units`, `aima ls` and `aima exec engine.list` list what there is, `aima stop NAME` ends it.");
   EXPECT_EQ(report["exit_status"], kNotFound);
   EXPECT_EQ(ordered_json::parse(Run({"nonsense", "-o", "json"}).err)["error"]["code"], "INVALID_INPUT");
 }

@@ -16,6 +16,7 @@
 #include "libs/http/sse.h"
 #include "libs/http/url.h"
 #include "libs/process/port.h"
+#include "services/cli/commands.h"
 #include "services/cli/keys.h"
 #include "services/cli/supervisor.h"
 
@@ -175,7 +176,7 @@ absl::Status StatusOfError(const ordered_json& error, int http_status) {
   if (message.empty()) message = reason.empty() ? "the server gives no reason" : reason;
   const auto details = error.find("details");
   std::string remedy;
-  if (details != error.end() && details->is_object()) remedy = Text(*details, "remedy");
+  if (details != error.end() && details->is_object()) remedy = InCommands(Text(*details, "remedy"));
   if (!reason.empty()) absl::StrAppend(&message, " [", reason, "]");
   return WithErrorObject(WithRemedy(absl::Status(CodeOf(reason, http_status), message), remedy), Dump(error));
 }

@@ -246,7 +246,7 @@ ManPage DomainPage(const std::string& domain) {
     if (!reasons.contains(reason.name)) continue;
     if (!any) page.Section("Errors");
     any = true;
-    page.Item(reason.name, "", absl::StrCat(reason.description, " ", reason.options.remedy()));
+    page.Item(reason.name, "", absl::StrCat(reason.description, " ", InCommands(reason.options.remedy())));
   }
   page.SeeAlso({{"aima", 1}, {"aima-exec", 1}});
   return std::move(page).Done();

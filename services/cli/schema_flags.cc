@@ -37,6 +37,7 @@ const ordered_json* Member(const ordered_json& object, const std::string& key) {
 
 std::string TypeOf(const ordered_json& schema) {
   const ordered_json* type = Member(schema, "type");
+  if (type && type->is_array() && !type->empty()) type = &type->front();  // the usual form comes first
   return type && type->is_string() ? type->get<std::string>() : "";
 }
 

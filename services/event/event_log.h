@@ -46,6 +46,8 @@ class EventLog {
   int64_t head() const { return head_; }
   // Sequences after this one are kept.
   int64_t floor() const { return floor_; }
+  // Types that events of the log have, or had.
+  std::vector<std::string> types() const { return table_.types(); }
 
   // Events of a range, with CURSOR_OUT_OF_RANGE where the log does not hold all that comes after `range.after`.
   Task<absl::StatusOr<std::vector<v1::Event>>> Read(const CallContext& call, Range range);

@@ -65,6 +65,12 @@ Task<absl::Status> EventTable::LoadTypes(const CallContext& call) {
   co_return absl::OkStatus();
 }
 
+std::vector<std::string> EventTable::types() const {
+  std::vector<std::string> names;
+  for (const auto& [id, type] : types_) names.push_back(type.name);
+  return names;
+}
+
 Task<absl::Status> EventTable::AddType(const CallContext& call, const std::string& name) {
   CO_RETURN_IF_ERROR((co_await db_.Write(call, {{kAddType, {name, DomainOf(name)}}})).status());
   co_return co_await LoadTypes(call);

@@ -53,6 +53,9 @@ class EventTable {
 
   Task<absl::Status> DeleteBefore(const CallContext& call, int64_t seq);
 
+  // Names of the types that LoadTypes has found and Append added.
+  std::vector<std::string> types() const;
+
  private:
   struct Type {
     std::string name;

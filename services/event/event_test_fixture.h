@@ -27,8 +27,9 @@ namespace asio = boost::asio;
 
 // One event service over a database.
 struct Service {
-  Service(Loop& loop, pg::Database& db, Retention retention = {}, FeedLimits limits = {})
-      : loop(loop), log(loop, db, retention), units(loop, log, limits) {
+  Service(Loop& loop, pg::Database& db, Retention retention = {}, FeedLimits limits = {},
+          std::vector<std::string> declared_types = {})
+      : loop(loop), log(loop, db, retention), units(loop, log, limits, std::move(declared_types)) {
     EXPECT_THAT(testing::Run(loop, log.Open()), testing::IsOk());
     asio::co_spawn(loop, log.Run(), asio::bind_cancellation_slot(stop->slot(), [stop = stop](std::exception_ptr) {}));
   }

@@ -2,12 +2,15 @@
 
 #include <absl/strings/ascii.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <absl/time/clock.h>
 
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <set>
 
+#include "libs/base/nearest.h"
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
 
@@ -76,8 +79,31 @@ struct Listening {
 
 }  // namespace
 
-EventUnits::EventUnits(Loop& loop, EventLog& log, FeedLimits limits) : loop_(loop), log_(log), limits_(limits) {
+EventUnits::EventUnits(Loop& loop, EventLog& log, FeedLimits limits, std::vector<std::string> declared_types)
+    : loop_(loop), log_(log), limits_(limits), declared_types_(std::move(declared_types)) {
   log_.SetListener([this](const std::vector<EventPtr>& events) { feeds_.Deliver(events); });
+}
+
+absl::Status EventUnits::CheckFilter(std::string_view field, const std::string& name) const {
+  if (declared_types_.empty() || name.empty()) return absl::OkStatus();
+  std::set<std::string> names(declared_types_.begin(), declared_types_.end());
+  for (std::string& type : log_.types()) names.insert(std::move(type));
+  std::set<std::string> domains;
+  for (const std::string& type : names) domains.insert(DomainOf(type));
+  if (names.contains(name) || domains.contains(name)) return absl::OkStatus();
+  // A word without a dot is meant to be a domain.
+  if (name.find('.') == std::string::npos) names = std::move(domains);
+  const std::vector<std::string> near = Nearest(name, {names.begin(), names.end()}, 3);
+  return InvalidInput(std::string(field),
+                      absl::StrCat("no event is of '", name, "'; ",
+                                   near.empty() ? absl::StrCat("there are ", absl::StrJoin(names, ", "))
+                                                : absl::StrCat("did you mean ", absl::StrJoin(near, " or "), "?")));
+}
+
+template <class Request>
+absl::Status EventUnits::CheckFilters(const Request& request) const {
+  RETURN_IF_ERROR(CheckFilter("type", request.type()));
+  return CheckFilter("domain", request.domain());
 }
 
 Task<absl::StatusOr<v1::PublishResponse>> EventUnits::Publish(CallContext& call, v1::PublishRequest request) {
@@ -100,6 +126,7 @@ Task<absl::StatusOr<v1::PublishResponse>> EventUnits::Publish(CallContext& call,
 }
 
 Task<absl::StatusOr<v1::QueryResponse>> EventUnits::Query(CallContext& call, const v1::QueryRequest& request) {
+  CO_RETURN_IF_ERROR(CheckFilters(request));
   v1::QueryResponse response;
   const int64_t head = log_.head();
   response.set_earliest(log_.floor() < head ? log_.floor() + 1 : 0);
@@ -127,6 +154,7 @@ Task<absl::StatusOr<v1::QueryResponse>> EventUnits::Query(CallContext& call, con
 
 Task<absl::Status> EventUnits::Replay(CallContext& call, const v1::ReplayRequest& request,
                                       StreamWriter<v1::Batch>& out) {
+  CO_RETURN_IF_ERROR(CheckFilters(request));
   const std::optional<std::vector<std::string>> types = TypesOf(request);
   const int64_t head = log_.head();
   const int64_t until = request.until() > 0 ? std::min(request.until(), head) : head;
@@ -167,6 +195,10 @@ Task<absl::Status> EventUnits::SendPage(CallContext& call, const std::vector<std
 
 Task<absl::Status> EventUnits::Subscribe(CallContext& call, const v1::SubscribeRequest& request,
                                          StreamWriter<v1::Batch>& out) {
+  for (int i = 0; i < request.types_size(); ++i) {
+    CO_RETURN_IF_ERROR(CheckFilter(absl::StrCat("types[", i, "]"), request.types(i)));
+  }
+  CO_RETURN_IF_ERROR(CheckFilter("domain", request.domain()));
   std::vector<std::string> types(request.types().begin(), request.types().end());
   if (!request.domain().empty()) types.push_back(request.domain());
   const int64_t cursor = request.has_after() ? request.after() : log_.head();

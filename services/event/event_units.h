@@ -3,6 +3,8 @@
 
 #include <absl/status/statusor.h>
 
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "aima/event/v1/event.pb.h"
@@ -15,7 +17,8 @@ namespace aima::event {
 
 class EventUnits {
  public:
-  EventUnits(Loop& loop, EventLog& log, FeedLimits limits = {});
+  // Filters may name the types that are declared and those that the log has; where none are declared, any.
+  EventUnits(Loop& loop, EventLog& log, FeedLimits limits = {}, std::vector<std::string> declared_types = {});
 
   Task<absl::StatusOr<v1::PublishResponse>> Publish(CallContext& call, v1::PublishRequest request);
   Task<absl::StatusOr<v1::QueryResponse>> Query(CallContext& call, const v1::QueryRequest& request);
@@ -28,9 +31,15 @@ class EventUnits {
   Task<absl::Status> SendPage(CallContext& call, const std::vector<std::string>& types, int64_t until, int64_t& cursor,
                               StreamWriter<v1::Batch>& out);
 
+  // Whether there can be events of this type, or of this domain.
+  absl::Status CheckFilter(std::string_view field, const std::string& name) const;
+  template <class Request>
+  absl::Status CheckFilters(const Request& request) const;
+
   Loop& loop_;
   EventLog& log_;
   const FeedLimits limits_;
+  const std::vector<std::string> declared_types_;
   Feeds feeds_;
 };
 

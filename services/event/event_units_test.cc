@@ -53,6 +53,34 @@ TEST_F(EventUnitsTest, APublishedEventIsFoundAsItWasGiven) {
   EXPECT_EQ(found->next_after(), 1);
 }
 
+TEST_F(EventUnitsTest, AFilterThatNoEventHasIsRefused) {
+  Service service(loop_, *db_, {}, {}, {"model.created", "model.deleted", "engine.started"});
+  const auto query = [&](const std::string& type, const std::string& domain) {
+    v1::QueryRequest request;
+    request.set_type(type);
+    request.set_domain(domain);
+    return testing::Run(loop_, service.units.Query(call_, request));
+  };
+  EXPECT_THAT(query("model.created", ""), IsOk());
+  EXPECT_THAT(query("model.created", "model"), IsOk());
+  EXPECT_THAT(query("", "engine"), IsOk());
+  EXPECT_THAT(query("model.craeted", ""), FailsWith(unit::v1::INVALID_INPUT, "type: no event is of 'model.craeted'; did you mean model.created"));
+  EXPECT_THAT(query("", "banana"), FailsWith(unit::v1::INVALID_INPUT, "domain: no event is of 'banana'; there are engine, model"));
+  v1::ReplayRequest replay;
+  replay.set_type("banana.split");
+  Reader reader(loop_);
+  EXPECT_THAT(testing::Run(loop_, service.units.Replay(call_, replay, reader)), FailsWith(unit::v1::INVALID_INPUT, "there are engine.started, model.created"));
+  v1::SubscribeRequest subscribe;
+  subscribe.add_types("engine");
+  subscribe.add_types("banana");
+  EXPECT_THAT(testing::Run(loop_, service.units.Subscribe(call_, subscribe, reader)), FailsWith(unit::v1::INVALID_INPUT, "types[1]: no event is of 'banana'"));
+  // What the log has may be asked for, declared or not.
+  v1::PublishRequest published;
+  *published.add_events() = Make("evt_1", "banana.split");
+  ASSERT_THAT(testing::Run(loop_, service.units.Publish(call_, published)), IsOk());
+  EXPECT_THAT(query("banana.split", "banana"), IsOk());
+}
+
 TEST_F(EventUnitsTest, SequencesAreGaplessAndInOrderUnder64Publishers) {
   Start();
   auto live = Subscribe({});

@@ -3,6 +3,7 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/strip.h>
+#include <google/protobuf/descriptor.pb.h>
 
 #include <nlohmann/json.hpp>
 #include <set>
@@ -33,6 +34,19 @@ const char* NameOf(Role role) {
     case Role::kRead: return "read";
     default: return "";
   }
+}
+
+// The file without rpcs that only services of the cluster may call: callers would be told that there are none.
+google::protobuf::FileDescriptorProto Offered(const google::protobuf::FileDescriptor& file) {
+  google::protobuf::FileDescriptorProto proto;
+  file.CopyTo(&proto);
+  for (int i = 0; i < file.service_count(); ++i) {
+    for (int j = file.service(i)->method_count() - 1; j >= 0; --j) {
+      if (UnitOptions(*file.service(i)->method(j)).access() != unit::v1::INTERNAL) continue;
+      proto.mutable_service(i)->mutable_method()->DeleteSubrange(j, 1);
+    }
+  }
+  return proto;
 }
 
 json ToFreeJson(const google::protobuf::Struct& object) {
@@ -162,7 +176,8 @@ GrpcFace::GrpcFace(Loop& loop, const Catalogue& catalogue, rpc::Channels& channe
     }
   }
   health_.SetServices({services.begin(), services.end()});
-  server_.SetReflection(catalogue_.pool(), {services.begin(), services.end()});
+  for (const auto* file : catalogue_.files()) offered_.BuildFile(Offered(*file));  // each after what it imports
+  server_.SetReflection(offered_, {services.begin(), services.end()});
   server_.SetAdmission([this](const rpc::Stream& stream, CallContext& call) { return Admit(stream, call); });
   server_.SetFallback([this](const auto& stream) { return pass_through_.Serve(stream); });
 }

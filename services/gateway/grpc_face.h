@@ -52,6 +52,7 @@ class GrpcFace {
   const Catalogue& catalogue_;
   Access& access_;
   runtime::Health health_;
+  google::protobuf::DescriptorPool offered_;  // what reflection tells: the catalogue without what is internal
   runtime::Server server_;
   runtime::PassThrough pass_through_;
   std::map<std::string, const UnitInfo*> units_;  // by path of the rpc

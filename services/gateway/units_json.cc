@@ -24,8 +24,8 @@ ordered_json Describe(const UnitInfo& unit) {
       {"rpc", unit.method().full_name()},
   };
   json["input_schema"] = SchemaOf(*unit.method().input_type());
-  json["output_schema"] = SchemaOf(*unit.method().output_type());
-  if (unit.unary && unit.stream) json["stream_schema"] = SchemaOf(*unit.stream->output_type());
+  json["output_schema"] = SchemaOf(*unit.method().output_type(), SchemaUse::kOutput);
+  if (unit.unary && unit.stream) json["stream_schema"] = SchemaOf(*unit.stream->output_type(), SchemaUse::kOutput);
   json["errors"] = std::vector<std::string>(unit.options.errors().begin(), unit.options.errors().end());
   json["examples"] = ordered_json::array();
   for (const auto& example : unit.options.examples()) {
@@ -53,7 +53,7 @@ UnitsJson::UnitsJson(const Catalogue& catalogue) {
   }
   for (const EventInfo& event : catalogue.events()) {
     all["events"].push_back(
-        {{"type", event.type}, {"description", event.description}, {"schema", SchemaOf(*event.payload)}});
+        {{"type", event.type}, {"description", event.description}, {"schema", SchemaOf(*event.payload, SchemaUse::kOutput)}});
   }
   for (const ReasonInfo& reason : catalogue.reasons()) {
     all["errors"].push_back({{"code", reason.name},

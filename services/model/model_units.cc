@@ -248,6 +248,20 @@ Task<absl::StatusOr<v1::ListResponse>> ModelUnits::List(CallContext& call, const
   co_return response;
 }
 
+Task<absl::Status> ModelUnits::CheckSource(const CallContext& call, const std::string& source) {
+  if (source.empty() || source == "local" || SourceOfName(source) != v1::MODEL_SOURCE_UNSPECIFIED) {
+    co_return absl::OkStatus();
+  }
+  // Somebody's own, as `model.create` lets one name it.
+  ModelStore::Search any;
+  any.source = source;
+  any.limit = 1;
+  CO_ASSIGN_OR_RETURN(const std::vector<v1::Model> models, co_await store_.Find(call, std::move(any)));
+  if (!models.empty()) co_return absl::OkStatus();
+  co_return InvalidInput("source", absl::StrCat("no model is from '", source,
+                                                "'; there are local, ollama, huggingface and modelscope"));
+}
+
 Task<absl::StatusOr<v1::SearchResponse>> ModelUnits::Search(CallContext& call, const v1::SearchRequest& request) {
   ModelStore::Search search;
   search.words = absl::StrSplit(request.query(), absl::ByAnyChar(" \t\n"), absl::SkipEmpty());
@@ -255,6 +269,7 @@ Task<absl::StatusOr<v1::SearchResponse>> ModelUnits::Search(CallContext& call, c
   search.type = request.type();
   search.limit = request.limit();
   CO_ASSIGN_OR_RETURN(std::vector<v1::Model> models, co_await store_.Find(call, std::move(search)));
+  if (models.empty()) CO_RETURN_IF_ERROR(co_await CheckSource(call, request.source()));
   v1::SearchResponse response;
   co_await RefreshEngines(call);
   for (v1::Model& model : models) {

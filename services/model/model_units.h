@@ -55,6 +55,8 @@ class ModelUnits {
   void Stop() { threads_.Stop(); }
 
  private:
+  // Whether models can be from this source: one that can be asked, or one that a model here was created with.
+  Task<absl::Status> CheckSource(const CallContext& call, const std::string& source);
   Task<absl::StatusOr<v1::VerifyResponse>> VerifyModel(const CallContext& call, v1::Model model,
                                                        const std::string& checksum);
   // The engines that were there a moment ago; the last known ones while the engine service cannot be reached.

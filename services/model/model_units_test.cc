@@ -115,6 +115,21 @@ TEST_F(ModelUnitsTest, SearchFindsEveryWordAndTakesWildcardsLiterally) {
   EXPECT_THAT(Search("i", "local"), ElementsAre("tiny"));
 }
 
+TEST_F(ModelUnitsTest, ASourceFromWhichNoModelCanBeIsRefused) {
+  v1::CreateRequest own;
+  own.set_name("Own");
+  own.set_type(v1::MODEL_TYPE_LLM);
+  own.set_source("our lab");
+  ASSERT_THAT(Run(units_->Create(call_, own)), IsOk());
+  EXPECT_THAT(Search("own", "our lab"), ElementsAre("own"));
+  EXPECT_THAT(Search("other", "our lab"), IsEmpty());
+  EXPECT_THAT(Search("own", "local"), IsEmpty());
+  v1::SearchRequest request;
+  request.set_query("own");
+  request.set_source("banana");
+  EXPECT_THAT(Run(units_->Search(call_, request)), FailsWith(unit::v1::INVALID_INPUT, "there are local, ollama"));
+}
+
 TEST_F(ModelUnitsTest, TheEstimateGrowsWithTheContext) {
   ASSERT_THAT(Import(dir_.Write("a.gguf", TinyLlama().File())), IsOk());
   v1::EstimateResourcesRequest request;

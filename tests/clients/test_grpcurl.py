@@ -89,7 +89,7 @@ def test_it_shows_why_a_call_failed(grpcurl):
     done = grpcurl("aima.model.v1.ModelService/Get", flags=["-d", '{"model_id": "nope"}'])
     assert done.returncode == 64 + 5
     assert "Code: NotFound" in done.stderr and "nope" in done.stderr
-    assert "`aima exec model.list` shows all models." in done.stderr, done.stderr
+    assert "`model.list` shows all models." in done.stderr, done.stderr
 
 
 def test_it_shows_the_reason_of_a_failure(grpcurl):

@@ -14,6 +14,7 @@
 #include "libs/unit/json_codec.h"
 #include "libs/unit/json_schema.h"
 #include "libs/unit/rules.h"
+#include "libs/unit/unit_names.h"
 
 namespace aima {
 namespace {
@@ -148,6 +149,80 @@ TEST_F(UnitsLint, DeclaredReasonsExistAndAreUnique) {
       EXPECT_TRUE(known.count(reason)) << unit.name << " fails with " << reason << ", which is declared nowhere";
     }
   }
+}
+
+TEST_F(UnitsLint, WhatCannotBeReachedIsUnavailable) {
+  int seen = 0;
+  for (const ReasonInfo& reason : catalogue_->reasons()) {
+    if (!absl::EndsWith(reason.name, "_UNREACHABLE")) continue;
+    ++seen;
+    EXPECT_EQ(reason.options.code(), static_cast<int>(absl::StatusCode::kUnavailable)) << reason.name;
+    EXPECT_TRUE(reason.options.retryable()) << reason.name;
+  }
+  EXPECT_GE(seen, 1);
+}
+
+TEST_F(UnitsLint, RemediesAreRightOnEveryFace) {
+  for (const ReasonInfo& reason : catalogue_->reasons()) {
+    const std::string& remedy = reason.options.remedy();
+    EXPECT_EQ(remedy.find_first_of("<>"), std::string::npos) << reason.name << " has a place that nobody fills: " << remedy;
+    EXPECT_FALSE(absl::StrContains(remedy, "aima exec")) << reason.name << ": write `model.list`, which each face shows its way";
+    // Each unit is between backquotes, so that faces find it.
+    for (const UnitInfo& unit : catalogue_->units()) {
+      for (size_t at = remedy.find(unit.name); at != std::string::npos; at = remedy.find(unit.name, at + 1)) {
+        const size_t end = at + unit.name.size();
+        if (end < remedy.size() && (absl::ascii_isalnum(remedy[end]) || remedy[end] == '_')) continue;
+        EXPECT_TRUE(at > 0 && remedy[at - 1] == '`' && end < remedy.size() && remedy[end] == '`') << reason.name << ": " << remedy;
+      }
+    }
+    ShowUnits(remedy, [&](std::string_view name) {
+      EXPECT_NE(catalogue_->Find(name), nullptr) << reason.name << " names the unit " << name;
+      return std::string();
+    });
+  }
+}
+
+TEST_F(UnitsLint, CommentsOnIdempotencyKeysSayWhoseTheyAreAndHowLongTheyHold) {
+  for (const UnitInfo& unit : catalogue_->units()) {
+    const FieldDescriptor* key = unit.method().input_type()->FindFieldByName("idempotency_key");
+    if (!key || absl::StartsWith(CommentOf(*key), "Accepted as every command does; ")) continue;
+    std::string expected =
+        "Any text of the caller's own, new for each call: a repeat with the same key within 48 hours does nothing again and "
+        "gets the first answer.";
+    if (unit.unary && unit.stream) expected += " A stream runs again.";
+    if (unit.name == "operation.start") continue;  // gives the operation, as long as that is kept
+    EXPECT_EQ(CommentOf(*key), expected) << unit.name;
+  }
+}
+
+TEST_F(UnitsLint, SchemasSayThatQuantitiesMayBeTextAndInWhichUnitNumbersAre) {
+  int seen = 0;
+  for (const UnitInfo& unit : catalogue_->units()) {
+    const Descriptor& input = *unit.method().input_type();
+    const nlohmann::ordered_json schema = SchemaOf(input);
+    for (int i = 0; i < input.field_count(); ++i) {
+      const auto quantity = RulesOf(*input.field(i)).quantity();
+      if (quantity == unit::v1::QUANTITY_UNSPECIFIED) continue;
+      ++seen;
+      const nlohmann::ordered_json& property = schema["properties"][input.field(i)->name()];
+      EXPECT_EQ(property["type"], nlohmann::ordered_json({"integer", "string"})) << unit.name << ": " << property.dump();
+      EXPECT_TRUE(absl::StrContains(property["description"].get<std::string>(),
+                                    quantity == unit::v1::BYTES ? "In bytes, or" : "In milliseconds, or"))
+          << unit.name << ": " << property.dump();
+    }
+  }
+  EXPECT_GE(seen, 5);
+  // What answers hold are numbers.
+  const Descriptor& instance = *catalogue_->pool().FindMessageTypeByName("aima.engine.v1.Instance");
+  const nlohmann::ordered_json told = SchemaOf(instance, SchemaUse::kOutput)["properties"]["idle_timeout"];
+  EXPECT_EQ(told["type"], "integer") << told.dump();
+  EXPECT_TRUE(absl::StrContains(told["description"].get<std::string>(), " In milliseconds.")) << told.dump();
+}
+
+TEST_F(UnitsLint, AListOfTextsMayBeOneText) {
+  const nlohmann::ordered_json input = SchemaOf(*catalogue_->Find("inference.embed")->method().input_type())["properties"]["input"];
+  EXPECT_EQ(input["type"], nlohmann::ordered_json({"array", "string"})) << input.dump();
+  EXPECT_EQ(input["items"]["type"], "string");
 }
 
 TEST_F(UnitsLint, GroupsOfReasonsHaveNamesOfTheirOwnAndAreUsed) {

@@ -19,6 +19,14 @@ def test_reflection_resolves_everything_that_it_lists(client):
         assert client.service(name).methods, name
 
 
+def test_reflection_lists_what_can_be_called_and_nothing_else(cluster, client):
+    offered = {f"{name}.{method.name}" for name in client.services() if name.startswith("aima.")
+               for method in client.service(name).methods}
+    assert {unit["rpc"] for unit in cluster.units().values()} <= offered
+    shut = [rpc for rpc in offered if client.call_raw(rpc, b"\xff\xff\xff", key=cluster.admin_key) == "UNIMPLEMENTED"]
+    assert shut == []
+
+
 def test_every_typed_rpc_can_be_called(cluster, client):
     for name, unit in cluster.units().items():
         code = client.call_raw(unit["rpc"], b"\xff\xff\xff", key=cluster.admin_key)

@@ -8,6 +8,7 @@
 
 #include "libs/http/sse.h"
 #include "services/gateway/face_for_test.h"
+#include "services/gateway/mcp/prompts.h"
 #include "services/gateway/mcp/unit_source.h"
 
 namespace aima::gateway::mcp {
@@ -29,7 +30,7 @@ class McpFaceTest : public FaceTest {
  protected:
   McpFaceTest() {
     config_.mutable_mcp()->set_toolsets("model,engine,inference");
-    mcp_ = std::make_unique<McpFace>(loop_, config_, edge_, std::vector<Source*>{&units_});
+    mcp_ = std::make_unique<McpFace>(loop_, config_, edge_, std::vector<Source*>{&units_, &prompts_});
     Parts parts = PartsWith(operations_);
     parts.mcp = mcp_.get();
     Serve(std::move(parts));
@@ -112,6 +113,7 @@ class McpFaceTest : public FaceTest {
   }
 
   UnitSource units_{*catalogue_, runner_, watch_};
+  PromptSource prompts_{AIMA_SOURCE_DIR "/configs/prompts", *catalogue_, runner_};
   std::unique_ptr<McpFace> mcp_;
   std::string path_ = "/mcp";
   std::string session_;
@@ -139,6 +141,48 @@ TEST_F(McpFaceTest, AWrongArgumentIsAnErrorThatTheModelCanRead) {
   EXPECT_THAT(result["content"][0]["text"].get<std::string>(), HasSubstr("model: is not a field; there are model_id"));
   EXPECT_EQ(result["_meta"]["aima/error"]["code"], "INVALID_INPUT");
   EXPECT_FALSE(result.contains("structuredContent"));
+}
+
+TEST_F(McpFaceTest, RemediesAndDescriptionsNameToolsAndNotUnits) {
+  services_.silent = false;
+  services_.failure = Error(unit::v1::DEADLINE_EXCEEDED, "too late");
+  const json result = Legacy("tools/call", {{"name", "model_get"}, {"arguments", {{"model_id", "x"}}}})["result"];
+  EXPECT_THAT(result["content"][0]["text"].get<std::string>(), HasSubstr("or start it with `operation_start`"));
+  path_ = "/mcp/x/all";
+  const std::string tools = Legacy("tools/list").dump();
+  EXPECT_THAT(tools, HasSubstr("as `inference_models` shows them"));
+  for (const UnitInfo& unit : catalogue_->units()) EXPECT_THAT(tools, Not(HasSubstr(absl::StrCat("`", unit.name, "`"))));
+}
+
+TEST_F(McpFaceTest, WhatIsReferredToIsThere) {
+  path_ = "/mcp/x/all";
+  const std::vector<std::string> all = NamesOf(Legacy("tools/list", json::object(), {{"authorization", "Bearer the-admin-key"}}));
+  path_ = "/mcp";
+  const json opened = json::parse(Ask("POST", "/mcp", Body("initialize", {{"protocolVersion", "2025-11-25"}, {"capabilities", json::object()}})).body);
+  const std::string instructions = opened["result"]["instructions"];
+  for (const char* name : {"model_list", "engine_list", "device_info", "resource_allocations"}) {
+    EXPECT_THAT(instructions, HasSubstr(name));
+    EXPECT_THAT(all, ::testing::Contains(name));
+  }
+  // Tools that take long name those that wait for them, and these are among those that a client sees without asking.
+  const auto* field = config::v1::Mcp::descriptor()->FindFieldByName("toolsets");
+  path_ = "/mcp/x/" + json::parse(RulesOf(*field).default_()).get<std::string>();
+  const json tools = Legacy("tools/list");
+  EXPECT_THAT(NamesOf(tools), ::testing::IsSupersetOf({"operation_start", "operation_wait", "device_info"}));
+  int long_ones = 0;
+  for (const json& tool : tools["result"]["tools"]) {
+    if (tool["description"].get<std::string>().find("`operation_start` calls it without waiting") != std::string::npos) ++long_ones;
+  }
+  EXPECT_GE(long_ones, 4);
+}
+
+TEST_F(McpFaceTest, APromptHasNoLineAboutWhatWasNotGiven) {
+  const auto text = [&](const std::string& name, json arguments) {
+    return Legacy("prompts/get", {{"name", name}, {"arguments", std::move(arguments)}})["result"]["messages"][0]["content"]["text"].get<std::string>();
+  };
+  EXPECT_THAT(text("whats_wrong", {{"symptom", "it is slow"}}), HasSubstr("only look.\n\nWhat I have seen: it is slow\n\n1."));
+  EXPECT_THAT(text("whats_wrong", json::object()), HasSubstr("only look.\n\n1."));
+  EXPECT_THAT(text("run_a_model", {{"model", "tiny"}}), Not(HasSubstr("My question")));
 }
 
 TEST_F(McpFaceTest, AnUnknownToolOrArgumentsThatAreNoObjectAreErrorsOfTheProtocol) {

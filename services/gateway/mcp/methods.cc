@@ -25,8 +25,9 @@ constexpr size_t kMaxCompletions = 100;
 constexpr int kListTtlMs = 300'000;  // the catalogue of a running gateway does not change
 
 constexpr char kInstructions[] =
-    "AIMA manages AI models, inference engines and the memory of this machine. Ids come from the *_list tools; the same "
-    "things can be read and watched as asms:// resources. Errors say what to correct.";
+    "AIMA manages AI models, inference engines and the memory of this machine. Ids come from model_list, engine_list (engines "
+    "and their instances), device_info (devices) and resource_allocations (slots); the same things can be read and watched as "
+    "asms:// resources. Errors say what to correct.";
 
 json ServerInfo() { return {{"name", "aima"}, {"title", "AIMA"}, {"version", AIMA_VERSION}}; }
 

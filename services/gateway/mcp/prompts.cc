@@ -1,7 +1,10 @@
 #include "services/gateway/mcp/prompts.h"
 
+#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <absl/strings/str_replace.h>
+#include <absl/strings/str_split.h>
 #include <spdlog/spdlog.h>
 #include <yaml-cpp/yaml.h>
 
@@ -14,6 +17,20 @@ namespace aima::gateway::mcp {
 namespace {
 
 namespace fs = std::filesystem;
+
+// A line that names an argument which was not given says nothing, and is left out.
+std::string WithoutEmptyLines(const std::string& text, const std::vector<std::pair<std::string, std::string>>& values) {
+  std::vector<std::string> lines;
+  for (const absl::string_view part : absl::StrSplit(text, '\n')) {
+    std::string line(part);
+    const bool empty = std::any_of(values.begin(), values.end(), [&](const auto& value) {
+      return value.second.empty() && absl::StrContains(line, value.first);
+    });
+    const bool second_blank = line.empty() && !lines.empty() && lines.back().empty();
+    if (!empty && !second_blank) lines.push_back(std::move(line));
+  }
+  return absl::StrJoin(lines, "\n");
+}
 
 std::string Text(const YAML::Node& node, const char* key) { return node[key] ? node[key].as<std::string>() : ""; }
 
@@ -73,7 +90,7 @@ Task<Outcome> PromptSource::GetPrompt(Call& call, const Prompt& prompt, const In
   json result = {{"description", file.description}};
   result["messages"] = json::array();
   result["messages"].push_back(
-      {{"role", "user"}, {"content", {{"type", "text"}, {"text", absl::StrReplaceAll(file.text, values)}}}});
+      {{"role", "user"}, {"content", {{"type", "text"}, {"text", absl::StrReplaceAll(WithoutEmptyLines(file.text, values), values)}}}});
   co_return Outcome::Result(Dump(result));
 }
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "libs/unit/unit_names.h"
+
 namespace aima::gateway::mcp {
 namespace {
 
@@ -27,5 +29,8 @@ ToolNames::ToolNames(std::vector<std::string> units) {
 
 std::string ToolNames::ToolOf(std::string_view unit) const { return Find(tools_, unit); }
 std::string ToolNames::UnitOf(std::string_view tool) const { return Find(units_, tool); }
+std::string ToolNames::InTools(std::string_view text) const {
+  return ShowUnits(text, [this](std::string_view unit) { return ToolOf(unit); });
+}
 
 }  // namespace aima::gateway::mcp

@@ -19,6 +19,9 @@ class ToolNames {
   std::string ToolOf(std::string_view unit) const;
   std::string UnitOf(std::string_view tool) const;
 
+  // The text with tools in place of the units that it names (libs/unit/unit_names.h).
+  std::string InTools(std::string_view text) const;
+
  private:
   absl::flat_hash_map<std::string, std::string> tools_;
   absl::flat_hash_map<std::string, std::string> units_;

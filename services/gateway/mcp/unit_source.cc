@@ -27,6 +27,8 @@ constexpr absl::Duration kGatherTime = absl::Seconds(30);
 constexpr size_t kGatherMessages = 100;
 // Calls that may take longer than this can become tasks.
 constexpr int kLongMs = 60'000;
+// Those of calls that may take longer than this say how to call them without waiting: few clients wait so long.
+constexpr int kVeryLongMs = 600'000;
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(100);
 
 std::vector<std::string> OfferedNames(const Catalogue& catalogue) {
@@ -50,6 +52,10 @@ std::string DescriptionOf(const UnitInfo& unit) {
   if (!unit.unary) {
     absl::StrAppend(&text, "\n\nGathers what comes within ", absl::ToInt64Seconds(kGatherTime), " seconds, at most ",
                     kGatherMessages, " messages.");
+  }
+  if (unit.command() && unit.unary && unit.timeout_ms() >= kVeryLongMs) {
+    absl::StrAppend(&text, "\n\nMay take minutes: `operation.start` calls it without waiting, `operation.wait` tells how far "
+                           "it is and what came of it.");
   }
   if (unit.options.examples_size() > 0) {
     absl::StrAppend(&text, "\n\nExample: ", unit.options.examples(0).input());
@@ -122,7 +128,7 @@ std::string ToolEntry(const UnitInfo& unit, const std::string& name) {
   return entry.dump();
 }
 
-Outcome ErrorOutcome(const absl::Status& status) {
+Outcome ErrorOutcome(const absl::Status& status, const ToolNames& names) {
   const ErrorDetails details = DetailsOf(status);
   std::string text = absl::StrCat(details.reason, ": ", details.message);
   for (const FieldViolation& violation : details.violations) {
@@ -130,7 +136,7 @@ Outcome ErrorOutcome(const absl::Status& status) {
       absl::StrAppend(&text, "\n  ", violation.field, " ", violation.description);
     }
   }
-  if (!details.remedy.empty()) absl::StrAppend(&text, "\n", details.remedy);
+  if (!details.remedy.empty()) absl::StrAppend(&text, "\n", names.InTools(details.remedy));
   if (details.retryable) absl::StrAppend(&text, "\nThe same call may succeed later.");
   Outcome outcome = TextResult(text, /*is_error=*/true);
   outcome.meta = absl::StrCat("\"aima/error\":", ErrorJson(status));
@@ -149,7 +155,7 @@ UnitSource::UnitSource(const Catalogue& catalogue, UnitRunner& runner, ResourceW
     tool.access = unit.options.access();
     tool.read_only = !unit.command();
     tool.tasks = unit.timeout_ms() > kLongMs ? TaskUse::kWhenSlow : TaskUse::kNever;
-    tool.entry = ToolEntry(unit, tool.name);
+    tool.entry = names_.InTools(ToolEntry(unit, tool.name));
     tools_.push_back(std::move(tool));
   }
   for (const ViewInfo& view : catalogue.views()) {
@@ -160,7 +166,7 @@ UnitSource::UnitSource(const Catalogue& catalogue, UnitRunner& runner, ResourceW
     resource.entry = ordered_json{{resource.is_template ? "uriTemplate" : "uri", view.uri},
                                   {"name", view.uri.substr(view.uri.find("://") + 3)},
                                   {"title", TitleOf(*view.unit)},
-                                  {"description", view.unit->description},
+                                  {"description", names_.InTools(view.unit->description)},
                                   {"mimeType", "application/json"}}
                          .dump();
     resources_.push_back(std::move(resource));
@@ -170,7 +176,7 @@ UnitSource::UnitSource(const Catalogue& catalogue, UnitRunner& runner, ResourceW
 Task<Outcome> UnitSource::CallTool(Call& call, const Tool& tool, const Input& input) {
   const UnitInfo& unit = *catalogue_.Find(tool.label);
   absl::StatusOr<std::string> output = co_await Run(call, unit, input.arguments);
-  if (!output.ok()) co_return ErrorOutcome(output.status());
+  if (!output.ok()) co_return ErrorOutcome(output.status(), names_);
   // The same twice: for programs, and as text for models and for clients that know no structured content.
   std::string result;
   result.reserve(output->size() * 2 + output->size() / 4 + 100);

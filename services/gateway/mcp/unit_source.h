@@ -47,9 +47,9 @@ class UnitSource : public Source {
 };
 
 // What a model reads about a call that failed: what is wrong, with which fields, and what to do about it.
-Outcome ErrorOutcome(const absl::Status& status);
+Outcome ErrorOutcome(const absl::Status& status, const ToolNames& names);
 
-// The entry of a unit in tools/list.
+// The entry of a unit in tools/list, which names other units as `model.list`.
 std::string ToolEntry(const UnitInfo& unit, const std::string& name);
 
 }  // namespace aima::gateway::mcp

@@ -87,7 +87,7 @@ ordered_json ExecutionSchema() {
         {"async", Flag("Do not wait: the answer is 202 and an operation.")},
         {"trace_id", {{"type", "string"}, {"maxLength", 200}, {"description", "Trace id to use in place of a new one."}}},
         {"idempotency_key",
-         {{"type", "string"}, {"maxLength", 200}, {"description", "Makes a repeated command the same command."}}}}},
+         {{"type", "string"}, {"maxLength", 200}, {"description", "Any text of the caller's own: a command repeated with the same key within 48 hours takes effect once."}}}}},
       {"additionalProperties", false}};
   return {{"type", "object"},
           {"description", "A call of any unit."},

@@ -170,8 +170,8 @@ void AddFixedPaths(const Catalogue& catalogue, Components& components, std::map<
 ordered_json FixedParameters() {
   return {{"Idempotency-Key",
            HeaderParameter("Idempotency-Key",
-                           "Makes a repeated command the same command: it takes effect once. Another input under the same "
-                           "key is IDEMPOTENCY_KEY_REUSED.",
+                           "Any text of the caller's own: a command repeated with the same key within 48 hours takes effect "
+                           "once. Another input under the same key is IDEMPOTENCY_KEY_REUSED.",
                            {{"type", "string"}, {"maxLength", 200}})},
           {"Prefer", HeaderParameter("Prefer", "`respond-async`: do not wait; the answer is 202 and an operation.",
                                      {{"type", "string"}, {"examples", ordered_json::array({"respond-async"})}})},

@@ -20,6 +20,7 @@ export class Schemas {
   typeOf(schema) {
     if (schema.$ref) return schema.$ref.split("/").pop().replace(/\.Input$/, "");
     if (schema.type === "array") return "list of " + this.typeOf(schema.items || {});
+    if (Array.isArray(schema.type) && schema.type.includes("array")) return "one or a list of " + this.typeOf(schema.items || {});
     if (schema.type === "object" && schema.additionalProperties?.type) return "map of " + this.typeOf(schema.additionalProperties);
     if (schema.type === "object" && schema.additionalProperties?.$ref) return "map of " + this.typeOf(schema.additionalProperties);
     const type = Array.isArray(schema.type) ? schema.type.join(" or ") : schema.type || "any value";
@@ -38,7 +39,8 @@ export class Schemas {
     if (inner.maxLength !== undefined) texts.push(`at most ${inner.maxLength} bytes`);
     if (inner.minItems !== undefined) texts.push(`at least ${inner.minItems} entries`);
     if (inner.maxItems !== undefined) texts.push(`at most ${inner.maxItems} entries`);
-    if (inner.pattern) texts.push(element("span", {}, "matches ", element("code", {}, inner.pattern)));
+    // Of a number that may be text, the description says how the text is.
+    if (inner.pattern && !Array.isArray(schema.type)) texts.push(element("span", {}, "matches ", element("code", {}, inner.pattern)));
     if (inner.contentEncoding) texts.push(inner.contentEncoding);
     if (schema.default !== undefined) texts.push(element("span", {}, "default ", element("code", {}, JSON.stringify(schema.default))));
     return texts.flatMap((text, i) => [i ? " · " : "", text]);
