@@ -100,6 +100,7 @@ class Gateway {
     http::Server http(loop_, std::move(options), [this](http::Exchange& exchange) { return face_.Handle(exchange); });
     CO_RETURN_IF_ERROR(operations_.Start());
     CO_RETURN_IF_ERROR(http.Start());
+    grpc_.SetDatabase([this] { return operations_.DatabaseReached(); });
     if (!api.grpc_addr().empty()) CO_RETURN_IF_ERROR(grpc_.Start(api.grpc_addr(), tls));
     spdlog::info("serving http={} grpc={}", api.listen_addr(), api.grpc_addr());
     runtime::Notify("READY=1\nSTATUS=serving");
