@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 import time
 
 import pytest
@@ -121,6 +122,15 @@ def test_a_frozen_database_is_named_and_health_tells_of_it(own_cluster):
             os.kill(pid, signal.SIGCONT)
     cluster.wait(lambda: cluster.http("GET", "/health").status == 200, what="health")
     assert "items" in cluster.execute("model.list")
+
+
+def test_a_gateway_that_is_started_by_mistake_takes_nothing_from_the_one_that_serves(own_cluster):
+    cluster = own_cluster
+    pid = cluster.processes()["gateway"]
+    command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    second = subprocess.run(command, env=cluster.environment(), capture_output=True, text=True, timeout=60)
+    assert second.returncode != 0
+    assert "operations" in cluster.execute("operation.list")
 
 
 def test_the_others_keep_serving_while_one_is_away(own_cluster):
