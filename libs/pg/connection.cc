@@ -100,6 +100,7 @@ Task<void> Connection::Connect(std::shared_ptr<Connection> self) {
   while (!closed_) {
     std::string error = co_await Attempt();
     if (closed_) co_return;
+    ++attempts_;
     if (error.empty()) break;
     Disconnect();
     why_ = std::move(error);

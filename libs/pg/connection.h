@@ -47,6 +47,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   int epoch() const { return epoch_; }
   // Why there is no connection.
   const std::string& why() const { return why_; }
+  // How many attempts to connect have come to an end, good or bad.
+  int attempts() const { return attempts_; }
+
+  // Gives up the connection, as if the server had closed it: what was sent and not answered is lost.
+  void Abandon(std::string why) { Lose(std::move(why)); }
 
   // Sends the operations and a Sync: outside of an explicit transaction, all take effect or none does. Only while
   // ready. `done` runs once, later, unless the connection is closed before.
@@ -86,6 +91,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   State state_ = State::kConnecting;
   std::string why_ = "not connected yet";
   int epoch_ = 0;
+  int attempts_ = 0;
   bool closed_ = false;
   pg_conn* conn_ = nullptr;
   boost::asio::posix::stream_descriptor socket_;

@@ -12,6 +12,7 @@
 #include "libs/pg/lane.h"
 #include "libs/pg/migrate.h"
 #include "libs/pg/pool.h"
+#include "libs/pg/probe.h"
 #include "libs/pg/sql_status.h"
 #include "libs/pg/transaction.h"
 
@@ -28,9 +29,13 @@ class LaneDatabase : public Database {
         options_(options),
         reads_(Lane::Open(loop, options, Traffic::kReads)),
         writes_(Lane::Open(loop, options, Traffic::kWrites)),
-        pool_(std::make_shared<Pool>(loop, options)) {}
+        pool_(std::make_shared<Pool>(loop, options)),
+        probe_(std::make_shared<Probe>(loop, options, reads_, [this] { GiveUp(); })) {
+    probe_->Start();
+  }
 
   ~LaneDatabase() override {
+    probe_->Close();
     reads_->Close();
     writes_->Close();
     pool_->Close();
@@ -65,6 +70,13 @@ class LaneDatabase : public Database {
   bool Connected() const override { return reads_->connected() && writes_->connected(); }
 
  private:
+  // Those who wait for a server that says nothing are told so; while it stays silent, calls fail at once.
+  void GiveUp() {
+    const auto pool = pool_;  // whoever hears of it may end this database
+    for (const auto& lane : {reads_, writes_}) lane->Abandon("it does not answer");
+    pool->Abandon("it does not answer");
+  }
+
   Task<absl::Status> RunOnce(const CallContext& call, const Body& body) {
     CO_ASSIGN_OR_RETURN(Pool::Lease lease, co_await pool_->Take(call));
     LaneTransaction transaction(lease.lane(), call);
@@ -80,6 +92,7 @@ class LaneDatabase : public Database {
   std::shared_ptr<Lane> reads_;
   std::shared_ptr<Lane> writes_;
   std::shared_ptr<Pool> pool_;
+  std::shared_ptr<Probe> probe_;
   std::minstd_rand random_{std::random_device{}()};
 };
 

@@ -1,4 +1,8 @@
 // What becomes of calls when connections break and servers end.
+#include <signal.h>
+
+#include <sstream>
+
 #include "libs/pg/database_test_fixture.h"
 
 namespace aima::pg {
@@ -48,6 +52,22 @@ TEST_F(DatabaseTest, ATransactionDoesNotContinueOnANewConnection) {
 // With a server of its own, which it may stop.
 class OutageTest : public DatabaseTest {
  protected:
+  // All processes of the server: the one whom ours is a child of, and all its children.
+  std::vector<pid_t> Processes() {
+    const auto contents = [](const std::string& path) {
+      std::ifstream file(path);
+      return std::string(std::istreambuf_iterator<char>(file), {});
+    };
+    const std::string ours = Sql("SELECT min(pid) FROM pg_stat_activity WHERE application_name LIKE 'aima-%'");
+    const std::string stat = contents("/proc/" + ours + "/stat");
+    pid_t server = 0;
+    std::istringstream(stat.substr(stat.rfind(')') + 4)) >> server;
+    std::vector<pid_t> all = {server};
+    std::istringstream children(contents(absl::StrCat("/proc/", server, "/task/", server, "/children")));
+    for (pid_t child; children >> child;) all.push_back(child);
+    return all;
+  }
+
   OutageTest() : DatabaseTest(Own()) {}
   static Postgres& Own() {
     static Postgres own;
@@ -75,6 +95,37 @@ TEST_F(OutageTest, CallsFailAtOnceWhileTheServerIsDownAndRecoverByThemselves) {
   EXPECT_THAT(Eventually([&] { return Insert("after", 1); }), IsOk());
   EXPECT_EQ(Sql("SELECT string_agg(name, ',' ORDER BY name) FROM item WHERE name <> 'lost'"), "after,before");
   EXPECT_THAT(Eventually([&] { return db_->Connected() ? absl::OkStatus() : absl::UnknownError("no"); }), IsOk());
+}
+
+TEST_F(OutageTest, WhoWaitsForAServerThatIsFrozenIsToldSoBeforeTheDeadlineAndItRecovers) {
+  ASSERT_THAT(Insert("before", 1), IsOk());
+  ASSERT_THAT(Do(db_->Transact(call_, [](Transaction& tx) -> Task<absl::Status> {
+    co_return (co_await tx.Query(kCount, {})).status();
+  })), IsOk());
+  call_.deadline = absl::Now() + absl::Minutes(5);
+  // As a frozen machine does: no connection breaks, nothing answers.
+  const std::vector<pid_t> frozen = Processes();
+  for (const pid_t process : frozen) kill(process, SIGSTOP);
+  absl::Status read, write, transaction;
+  Spawn<absl::StatusOr<Result>>(db_->Query(call_, kCount, {}), [&](auto result) { read = result.status(); });
+  Spawn<absl::StatusOr<std::vector<Result>>>(db_->Write(call_, {{kInsert, {"frozen", 1}}}),
+                                             [&](auto result) { write = result.status(); });
+  Spawn<absl::Status>(db_->Transact(call_, [](Transaction& tx) -> Task<absl::Status> {
+    co_return (co_await tx.Query(kInsert, {"never", 1})).status();
+  }), [&](auto status) { transaction = status; });
+  RunAll();
+  EXPECT_THAT(read, FailsWith(unit::v1::UNAVAILABLE, "the database cannot be reached: it does not answer"));
+  EXPECT_THAT(write, FailsWith(unit::v1::OUTCOME_UNKNOWN, "it does not answer"));
+  EXPECT_THAT(transaction, FailsWith(unit::v1::UNAVAILABLE, "it does not answer"));
+  EXPECT_FALSE(db_->Connected());
+  for (const pid_t process : frozen) kill(process, SIGCONT);
+  EXPECT_THAT(Eventually([&] { return Insert("after", 1); }), IsOk());
+  EXPECT_EQ(Sql("SELECT string_agg(name, ',' ORDER BY name) FROM item WHERE name <> 'frozen'"), "after,before");
+}
+
+// A statement may take longer than the server is given to answer something small.
+TEST_F(DatabaseTest, ASlowStatementIsNoSilence) {
+  EXPECT_THAT(Do(db_->Query(call_, kSleep, {10.5})), IsOk());
 }
 
 }  // namespace

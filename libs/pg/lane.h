@@ -34,6 +34,9 @@ class Lane : public std::enable_shared_from_this<Lane> {
   bool idle() const { return outstanding_.empty(); }
   int epoch() const { return connection_->epoch(); }
 
+  // Gives up the connection for a new one: what it was sent and has not answered fails.
+  void Abandon(const std::string& why) { connection_->Abandon(why); }
+
   // Runs the operations as one implicit transaction. With an `epoch`, only on that connection.
   Task<Outcome> Run(const CallContext& call, std::vector<Operation> operations, int epoch = 0);
 

@@ -18,6 +18,11 @@ void Pool::Close() {
   free_.clear();
 }
 
+void Pool::Abandon(const std::string& why) {
+  const auto lanes = all_;  // those who hear of it may take another
+  for (auto& lane : lanes) lane->Abandon(why);
+}
+
 Task<absl::StatusOr<Pool::Lease>> Pool::Take(const CallContext& call) {
   if (closed_) co_return Unreachable("it is being closed");
   if (free_.empty() && static_cast<int>(all_.size()) < options_.transaction_connections) {

@@ -32,6 +32,8 @@ class Pool : public std::enable_shared_from_this<Pool> {
 
   Pool(Loop& loop, Options options) : loop_(loop), options_(std::move(options)) {}
   void Close();
+  // Gives up all connections for new ones.
+  void Abandon(const std::string& why);
 
   Task<absl::StatusOr<Lease>> Take(const CallContext& call);
 

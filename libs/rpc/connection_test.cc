@@ -5,11 +5,16 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <absl/time/clock.h>
+
 #include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 #include <filesystem>
 
 #include "aima/unit/v1/errors.pb.h"
+#include "libs/errors/errors.h"
 #include "libs/net/listener.h"
 #include "libs/testing/status_matchers.h"
 
@@ -17,6 +22,7 @@ namespace aima::rpc {
 namespace {
 
 namespace asio = boost::asio;
+using aima::testing::FailsWith;
 using aima::testing::IsOk;
 using asio::local::stream_protocol;
 
@@ -50,6 +56,27 @@ class Echo : public Receiver {
   size_t& flooded_;
 };
 
+// Answers shortly before the deadline, in the turn of the loop in which that passes too.
+class Late : public Receiver {
+ public:
+  Late(Loop& loop, std::shared_ptr<Stream> stream) : loop_(loop), timer_(loop), stream_(std::move(stream)) {}
+  void OnMessage(absl::string_view) override {
+    timer_.expires_after(std::chrono::milliseconds(15));
+    timer_.async_wait([stream = stream_](boost::system::error_code) {
+      stream->Finish(Error(unit::v1::UNAVAILABLE, "the database does not answer"));
+    });
+    stream_->SetDeadline(absl::Now() + absl::Milliseconds(20));
+    asio::post(loop_, [] { absl::SleepFor(absl::Milliseconds(40)); });
+  }
+  void OnHalfClose() override {}
+  void OnEnd(const Ending&) override {}
+
+ private:
+  Loop& loop_;
+  asio::steady_timer timer_;
+  const std::shared_ptr<Stream> stream_;
+};
+
 class Caller : public Receiver {
  public:
   void OnMessage(absl::string_view bytes) override { messages.emplace_back(bytes); }
@@ -69,7 +96,10 @@ class ConnectionTest : public ::testing::Test {
     listener_ = std::make_unique<net::Listener>(loop_, [this](net::Socket socket) {
       accepted_.push_back(Connection::Accept(
           loop_, std::move(socket), limits_, receiving_, nullptr,
-          [this](const std::shared_ptr<Stream>& stream) { return std::make_shared<Echo>(stream, serving_, flooded_); },
+          [this](const std::shared_ptr<Stream>& stream) -> std::shared_ptr<Receiver> {
+            if (stream->path() == "/test/Late") return std::make_shared<Late>(loop_, stream);
+            return std::make_shared<Echo>(stream, serving_, flooded_);
+          },
           [this](const auto&) { ++closed_; }));
     });
     EXPECT_THAT(listener_->Start("unix:" + dir_ + "/s"), IsOk());
@@ -205,6 +235,17 @@ TEST_F(ConnectionTest, ALostConnectionEndsItsCalls) {
   EXPECT_EQ(caller->ended->status.code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(caller->ended->reached);
   EXPECT_FALSE(connection->open());
+}
+
+TEST_F(ConnectionTest, AnAnswerIsNotOvertakenByTheDeadlineThatPassesBehindIt) {
+  const auto connection = Connect();
+  auto caller = std::make_shared<Caller>();
+  auto stream = connection->Open("/test/Late", {}, absl::InfiniteFuture(), caller);
+  stream->Send(absl::string_view("x"));
+  stream->EndRequests();
+  ASSERT_TRUE(Await([&] { return caller->ended.has_value(); }));
+  EXPECT_THAT(caller->ended->status, FailsWith(unit::v1::UNAVAILABLE, "the database does not answer"));
+  connection->Close();
 }
 
 TEST_F(ConnectionTest, ACallThatNobodyTookMayBeSentAgain) {

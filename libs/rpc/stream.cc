@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kPrefix = 5;
 constexpr size_t kHighMark = 64 << 10;
 constexpr absl::Duration kTakeTime = absl::Minutes(5);
+constexpr absl::Duration kLastWordTime = absl::Seconds(5);
 
 uint32_t LengthAt(const char* prefix) {
   const auto* bytes = reinterpret_cast<const unsigned char*>(prefix + 1);
@@ -85,10 +86,14 @@ void Stream::EndRequests() {
 void Stream::Finish(const absl::Status& status, Headers trailers) {
   const auto last = std::move(receiver_);
   if (!connection_ || ended_) return;
-  // The deadline stays, for callers who do not take their answer.
+  // The deadline stays, for callers who do not take their answer. Where it is about to pass, it must not overtake the
+  // answer, which may say why nothing was done in time.
+  const absl::Time now = absl::Now();
   if (!has_deadline_entry_) {
-    deadline_ = absl::Now() + kTakeTime;
+    deadline_ = now + kTakeTime;
     connection_->WatchDeadline(*this);
+  } else if (deadline_ < now + kLastWordTime) {
+    SetDeadline(now + kLastWordTime);
   }
   ended_ = true;
   closing_ = std::move(trailers);

@@ -12,36 +12,50 @@ namespace asio = boost::asio;
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
+namespace {
+
+constexpr char kDatabase[] = "database";
+constexpr auto kLookInterval = std::chrono::seconds(1);
+
+}  // namespace
+
 void Health::SetServing(bool serving) {
   serving_ = serving;
   changed_.cancel();
 }
 
-bool Health::Knows(const std::string& service) const {
-  return service.empty() || std::find(services_.begin(), services_.end(), service) != services_.end();
+HealthCheckResponse::ServingStatus Health::StatusOf(const std::string& service) const {
+  const bool reached = !database_ || database_();
+  if (database_ && service == kDatabase) return reached ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
+  if (!service.empty() && std::find(services_.begin(), services_.end(), service) == services_.end()) {
+    return HealthCheckResponse::SERVICE_UNKNOWN;
+  }
+  return serving_ && reached ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
 }
 
 Task<absl::StatusOr<HealthCheckResponse>> Health::Check(CallContext&, const HealthCheckRequest& request) {
-  if (!Knows(request.service())) {
+  HealthCheckResponse response;
+  response.set_status(StatusOf(request.service()));
+  if (response.status() == HealthCheckResponse::SERVICE_UNKNOWN) {
     co_return absl::NotFoundError(absl::StrCat("there is no service ", request.service()));
   }
-  HealthCheckResponse response;
-  response.set_status(serving_ ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING);
   co_return response;
 }
 
 Task<absl::Status> Health::Watch(CallContext&, const HealthCheckRequest& request,
                                  StreamWriter<HealthCheckResponse>& out) {
   for (;;) {
-    const bool serving = serving_;
     HealthCheckResponse response;
-    response.set_status(!Knows(request.service()) ? HealthCheckResponse::SERVICE_UNKNOWN
-                        : serving                 ? HealthCheckResponse::SERVING
-                                                  : HealthCheckResponse::NOT_SERVING);
+    response.set_status(StatusOf(request.service()));
     absl::Status written = co_await out.Write(response);
     if (!written.ok()) co_return written;
-    while (serving_ == serving) {
-      co_await changed_.async_wait(asio::as_tuple(asio::use_awaitable));
+    while (StatusOf(request.service()) == response.status()) {
+      if (database_) {  // which does not tell by itself
+        asio::steady_timer timer(changed_.get_executor(), kLookInterval);
+        co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+      } else {
+        co_await changed_.async_wait(asio::as_tuple(asio::use_awaitable));
+      }
       if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) {
         co_return absl::CancelledError("the caller has gone");
       }

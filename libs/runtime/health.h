@@ -1,6 +1,7 @@
 // grpc.health.v1.Health of a process.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,7 +11,8 @@
 
 namespace aima::runtime {
 
-// All services of a process share one state: they serve or they do not. Used on the loop.
+// All services of a process share one state: they serve or they do not, which they cannot while their database does not
+// answer. That is told by itself as the health of "database". Used on the loop.
 class Health {
  public:
   explicit Health(Loop& loop) : changed_(loop) { changed_.expires_at(boost::asio::steady_timer::time_point::max()); }
@@ -18,6 +20,8 @@ class Health {
   // Names the services that Check knows, besides the process as a whole ("").
   void SetServices(std::vector<std::string> services) { services_ = std::move(services); }
   void SetServing(bool serving);
+  // Tells whether the database can be reached.
+  void SetDatabase(std::function<bool()> reached) { database_ = std::move(reached); }
 
   Task<absl::StatusOr<grpc::health::v1::HealthCheckResponse>> Check(CallContext& call,
                                                                     const grpc::health::v1::HealthCheckRequest& request);
@@ -25,10 +29,11 @@ class Health {
                            StreamWriter<grpc::health::v1::HealthCheckResponse>& out);
 
  private:
-  bool Knows(const std::string& service) const;
+  grpc::health::v1::HealthCheckResponse::ServingStatus StatusOf(const std::string& service) const;
 
   std::vector<std::string> services_;
   bool serving_ = false;
+  std::function<bool()> database_;
   boost::asio::steady_timer changed_;  // never fires; cancelling it wakes the watchers
 };
 

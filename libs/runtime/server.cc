@@ -141,8 +141,14 @@ class ServerCall : public rpc::Receiver,
                          --self->InFlight();
                          if (self->server_.InFlight() == 0) self->server_.unwound_.cancel();
                          if (self->QueryStream()) self->server_.query_streams_.erase(self.get());
-                         self->End(error ? self->Thrown(error) : status);
+                         self->End(error ? self->Thrown(error) : self->Returned(status));
                        }));
+  }
+
+  // A handler that ended because its time was over may have taken that for its caller's leaving.
+  absl::Status Returned(const absl::Status& status) const {
+    const bool late = deadline_passed_ && !cancelled_ && status.code() == absl::StatusCode::kCancelled;
+    return late ? Error(unit::v1::DEADLINE_EXCEEDED, "not done before the deadline") : status;
   }
 
   // What became of a handler that threw: it was cancelled, or it has a defect.

@@ -222,6 +222,26 @@ TEST_F(ServerTest, HealthFollowsTheProcess) {
   EXPECT_EQ(response.status(), grpc::health::v1::HealthCheckResponse::SERVING);
 }
 
+TEST_F(ServerTest, HealthTellsThatTheDatabaseCannotBeReached) {
+  bool reached = false;
+  health_.SetServing(true);
+  CallContext call;
+  const auto check = [&](const char* service) {
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service(service);
+    grpc::health::v1::HealthCheckResponse response;
+    const absl::Status status = testing::Run(loop_, client_->CallDomain("event", call, request, response));
+    return status.ok() ? response.status() : grpc::health::v1::HealthCheckResponse::SERVICE_UNKNOWN;
+  };
+  EXPECT_EQ(check("database"), grpc::health::v1::HealthCheckResponse::SERVICE_UNKNOWN) << "there is none";
+  health_.SetDatabase([&] { return reached; });
+  EXPECT_EQ(check(""), grpc::health::v1::HealthCheckResponse::NOT_SERVING);
+  EXPECT_EQ(check("database"), grpc::health::v1::HealthCheckResponse::NOT_SERVING);
+  reached = true;
+  EXPECT_EQ(check(""), grpc::health::v1::HealthCheckResponse::SERVING);
+  EXPECT_EQ(check("database"), grpc::health::v1::HealthCheckResponse::SERVING);
+}
+
 TEST_F(ServerTest, AnRpcThatIsNotBoundIsUnimplemented) {
   CallContext call;
   event::v1::PublishRequest request;

@@ -95,6 +95,7 @@ Task<absl::Status> ServiceHost::Run(std::function<Task<absl::Status>(Host&)> wir
   CO_RETURN_IF_ERROR(CheckBindings());
   services_ = server_->Services();
   health_.SetServices(services_);
+  health_.SetDatabase([this] { return pg_->Connected(); });
   const std::string address = rpc::Channels::AddressOf(run_dir_, domain_);
   CO_RETURN_IF_ERROR(server_->Start(address));
   health_.SetServing(true);

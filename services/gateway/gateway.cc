@@ -100,9 +100,11 @@ class Gateway {
       return Refused(status, message, request, face_);
     };
     http::Server http(loop_, std::move(options), [this](http::Exchange& exchange) { return face_.Handle(exchange); });
-    CO_RETURN_IF_ERROR(operations_.Start());
+    // The ports first: a second gateway ends at them, before it has taken the first one's socket.
     CO_RETURN_IF_ERROR(http.Start());
+    grpc_.SetDatabase([this] { return operations_.DatabaseReached(); });
     if (!api.grpc_addr().empty()) CO_RETURN_IF_ERROR(grpc_.Start(api.grpc_addr(), tls));
+    CO_RETURN_IF_ERROR(operations_.Start());
     spdlog::info("serving http={} grpc={}", api.listen_addr(), api.grpc_addr());
     runtime::Notify("READY=1\nSTATUS=serving");
     asio::co_spawn(loop_, runtime::WatchSelf(loop_, *rpc_, OperationService::kDomain, [this] { return draining_; }),

@@ -41,6 +41,9 @@ class GrpcFace {
  public:
   GrpcFace(Loop& loop, const Catalogue& catalogue, rpc::Channels& channels, Access& access, GenericUnits& units);
 
+  // Without its database a cluster can do next to nothing, and this is where load balancers ask.
+  void SetDatabase(std::function<bool()> reached) { health_.SetDatabase(std::move(reached)); }
+
   absl::Status Start(const std::string& address, std::shared_ptr<boost::asio::ssl::context> tls);
   // Waits for the calls in hand until `deadline`.
   Task<void> Shutdown(absl::Time deadline);

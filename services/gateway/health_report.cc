@@ -77,9 +77,17 @@ Task<HealthReport::State> HealthReport::Ask() {
 Task<void> HealthReport::AskOne(std::string domain, std::shared_ptr<State> state) {
   HealthCheckResponse response;
   const absl::Status status = co_await rpc_.CallDomain(domain, ShortCall(), HealthCheckRequest(), response);
-  const bool serves = status.ok() && response.status() == HealthCheckResponse::SERVING;
-  if (!serves) state->all_serve = false;
-  state->services[domain] = serves ? "serving" : status.ok() ? "not serving" : std::string(status.message());
+  if (status.ok() && response.status() == HealthCheckResponse::SERVING) {
+    state->services[domain] = "serving";
+    co_return;
+  }
+  state->all_serve = false;
+  state->services[domain] = status.ok() ? "not serving" : std::string(status.message());
+  if (!status.ok()) co_return;
+  HealthCheckRequest database;
+  database.set_service("database");
+  if (!(co_await rpc_.CallDomain(domain, ShortCall(), database, response)).ok()) co_return;
+  if (response.status() == HealthCheckResponse::NOT_SERVING) state->services[domain] = "not serving: its database cannot be reached";
 }
 
 Task<std::string> HealthReport::Metrics() {

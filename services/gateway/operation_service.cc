@@ -82,6 +82,7 @@ absl::Status OperationService::Start() {
   RETURN_IF_ERROR(owner_.status());
   RETURN_IF_ERROR(server_.Start(rpc::Channels::AddressOf(run_dir_, kDomain)));
   health_.SetServices(server_.Services());
+  health_.SetDatabase([this] { return DatabaseReached(); });
   health_.SetServing(true);
   if (!operations_) return absl::OkStatus();
   working_ = true;

@@ -26,6 +26,8 @@ class OperationService {
                    const UnitRunner& runner, rpc::Client& rpc, KeyRing& keys);
 
   OperationUnits& units() { return units_; }
+  // False while the database is configured and cannot be reached.
+  bool DatabaseReached() const { return !db_ || db_->Connected(); }
 
   // Opens the socket and goes for the database in the background.
   absl::Status Start();

@@ -6,6 +6,9 @@ import pathlib
 import signal
 import socket
 import struct
+
+
+import subprocess
 import time
 
 import pytest
@@ -88,6 +91,49 @@ def test_services_serve_on_while_what_started_them_is_stopped(own_cluster):
     finally:
         os.kill(supervisor, signal.SIGCONT)
     cluster.wait(lambda: cluster.http("GET", "/api/v2/health").status == 200, what="health")
+
+
+def postgres_of(cluster):
+    """The private server and all that it has forked."""
+    server = int((cluster.data_dir / "pg" / "postmaster.pid").read_text().split()[0])
+    children = pathlib.Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    return [server, *map(int, children)]
+
+
+def test_a_frozen_database_is_named_and_health_tells_of_it(own_cluster):
+    """As on a machine whose disk hangs: no connection breaks, and nothing answers."""
+    cluster = own_cluster
+    assert cluster.http("GET", "/health").status == 200
+    frozen = postgres_of(cluster)
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Failed) as failed:
+            cluster.execute("model.list", options={"timeout": "60s"}, timeout=90)
+        assert failed.value.status == 503 and failed.value.code == "UNAVAILABLE"
+        assert "the database" in failed.value.message
+        health = cluster.http("GET", "/health")
+        assert health.status == 503
+        report = health.json()["data"]
+        assert report["status"] == "degraded"
+        assert report["services"]["model"] == "not serving: its database cannot be reached"
+        assert "not everything serves" in cluster.cli("status", check=False).stdout
+        hurried = cluster.cli("exec", "model.list", check=False)
+        assert hurried.returncode != 0 and "the database" in hurried.stderr
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    cluster.wait(lambda: cluster.http("GET", "/health").status == 200, what="health")
+    assert "items" in cluster.execute("model.list")
+
+
+def test_a_gateway_that_is_started_by_mistake_takes_nothing_from_the_one_that_serves(own_cluster):
+    cluster = own_cluster
+    pid = cluster.processes()["gateway"]
+    command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    second = subprocess.run(command, env=cluster.environment(), capture_output=True, text=True, timeout=60)
+    assert second.returncode != 0
+    assert "operations" in cluster.execute("operation.list")
 
 
 def test_the_others_keep_serving_while_one_is_away(own_cluster):
