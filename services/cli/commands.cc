@@ -164,9 +164,8 @@ std::vector<Command> EngineCommands() {
        .flags = {{"follow", "", "go on with what comes", "", 'f'},
                  {"since", "TIME", "only what is newer: 10m, 2h, or a time of RFC 3339"},
                  {"tail", "N", "the last N lines; 200 if neither this nor --since is given; all", "", 'n'}},
-       .details = "Works while nothing runs. Without a name it shows all services, in the order of time; with -o json "
-                  "the lines "
-                  "as they are in the files.",
+       .details = "Works while nothing runs. Without a name it shows all services, in the order of time. With -o json "
+                  "each line is an object, as in the file or, if it is none there, {time, process, message}.",
        .examples = {{"aima logs gateway -f", ""}, {"aima logs smollm2 --tail 50", "an engine's"}}},
   };
 }

@@ -14,6 +14,7 @@
 #include "libs/http/server.h"
 #include "services/cli/commands.h"
 #include "services/cli/keys.h"
+#include "services/cli/testing/command_outcome.h"
 
 namespace aima::cli {
 namespace {
@@ -94,11 +95,6 @@ class StandIn {
   std::thread thread_;
 };
 
-struct Outcome {
-  int exit = 0;
-  std::string out, err;
-};
-
 class CommandsTest : public ::testing::Test {
  protected:
   CommandsTest() {
@@ -110,18 +106,7 @@ class CommandsTest : public ::testing::Test {
   }
   ~CommandsTest() override { std::filesystem::remove_all(directory_); }
 
-  static Outcome Run(std::vector<std::string> words) {
-    words.insert(words.begin(), "aima");
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    Outcome outcome;
-    ::testing::internal::CaptureStdout();
-    ::testing::internal::CaptureStderr();
-    outcome.exit = RunCommandLine(static_cast<int>(argv.size()), argv.data());
-    outcome.out = ::testing::internal::GetCapturedStdout();
-    outcome.err = ::testing::internal::GetCapturedStderr();
-    return outcome;
-  }
+  static Outcome Run(std::vector<std::string> words) { return OutcomeOf(std::move(words)); }
 
   StandIn gateway_;
   std::filesystem::path directory_;

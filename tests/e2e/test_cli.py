@@ -181,6 +181,8 @@ def test_logs_are_shown_followed_and_kept_while_nothing_runs(own_models):
     cluster.cli("stop", timeout=90)
     assert all(json.loads(line) for line in cluster.cli("logs", "gateway", "-o", "json", "--tail", "3").stdout.splitlines())
     assert "stopped" in cluster.cli("logs", "supervisor").stdout
+    everything = [json.loads(line) for line in cluster.cli("logs", "-o", "json", "--since", "1h").stdout.splitlines()]
+    assert {"postgres", "supervisor", "gateway"} <= {line["process"] for line in everything}
 
 
 def test_watch_prints_changes_and_goes_on_after_the_gateway_was_away(own_cluster):
