@@ -391,7 +391,8 @@ const std::vector<Topic>& Topics() {
       {"output", "Output",
        "Standard output holds the answer and nothing else; progress, questions and errors go to standard error. table "
        "is for "
-       "people: it is cut to the terminal's width, byte counts and times are rounded, and its columns may change. wide "
+       "people: byte counts and times are rounded, its columns may change, and on a terminal columns that have no room "
+       "are cut or left out, never the one that names the row; in a pipe nothing is cut. wide "
        "shows "
        "more and cuts nothing. json and yaml are the unit's answer as the gateway gives it: scripts can rely on its "
        "fields. "

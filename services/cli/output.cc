@@ -21,16 +21,14 @@ std::string Dump(const ordered_json& json, int indent = -1) {
   return json.dump(indent, ' ', false, ordered_json::error_handler_t::replace);
 }
 
-// A value in a table cell: on one line, and short. Byte counts and times are written as people say them.
+// A value in a table cell, on one line. Byte counts and times are written as people say them.
 std::string Cell(const std::string& key, const ordered_json& value) {
-  constexpr size_t kMost = 80;
   if (value.is_null()) return "";
   if (value.is_number() && (key == "size" || absl::EndsWith(key, "_bytes"))) return BytesText(value.get<double>());
   std::string text = value.is_string() ? value.get<std::string>() : Dump(value);
   if (value.is_string() && (absl::EndsWith(key, "_time") || absl::EndsWith(key, "_at"))) text = RelativeTime(text);
   // What a model or a file said must not drive the terminal.
-  text = Harmless(std::move(text), /*one_line=*/true);
-  return CurrentAppearance().cut ? CutTo(text, kMost) : text;
+  return Harmless(std::move(text), /*one_line=*/true);
 }
 
 bool IsTable(const ordered_json& value) {

@@ -16,9 +16,9 @@ struct TableStyle {
   static TableStyle ForOutput(bool heading = true);
 };
 
-// Left-aligned columns, two spaces apart, as wide as their widest cell. Where that is wider than the terminal, the
-// widest columns are cut, the first one last, and those are left out on the right for which there is no room; no line
-// is wrapped.
+// Left-aligned columns, two spaces apart, as wide as their widest cell. Where that is wider than the terminal, columns
+// are left out from the right and the widest are cut; no line is wrapped. What tells rows apart (the id, else the name,
+// else the first column) stays whole unless it alone is wider than the terminal, and the state is left out last.
 std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableStyle& style);
 std::string FormatTable(const std::vector<std::vector<std::string>>& rows);
 
