@@ -104,6 +104,8 @@ std::vector<Command> TalkCommands() {
        .summary = "fetch a model if need be, start it and talk to it",
        .run = RunCommand,
        .unit = "inference.chat",
+       .without = {"model", "messages", "message", "stream"},
+       .defaults = {{"max-tokens", "1024"}},
        .takes = {kModelField, ""},
        .flags = run,
        .details = "MODEL is one that `aima ls` shows, a path (./model.gguf), or what `aima pull` takes. What is piped "
@@ -118,6 +120,8 @@ std::vector<Command> TalkCommands() {
        .summary = "talk to a model that is here",
        .run = ChatCommand,
        .unit = "inference.chat",
+       .without = {"model", "messages", "message", "stream"},
+       .defaults = {{"max-tokens", "1024"}},
        .takes = {kModelField, ""},
        .flags = chat,
        .details = "Without a model, the first one that runs is asked; its engine is started where the configuration "
@@ -253,7 +257,7 @@ std::vector<Command> UnitCommands() {
   return {
       {.name = "units",
        .group = kAll,
-       .usage = "[UNIT]",
+       .usage = "[UNIT|DOMAIN]",
        .summary = "list what the cluster can do",
        .run = UnitsCommand,
        .takes = {"unit"}},

@@ -1,4 +1,5 @@
 // Commands as typed, against an HTTP server that answers as the gateway does.
+#include <absl/strings/str_cat.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -54,11 +55,21 @@ class StandIn {
     http::Response response;
     response.headers.Add("Content-Type", "application/json");
     const std::string& target = exchange.request().target;
+    const std::string& body = exchange.request().body;
     if (target == "/api/v2/units/demo.run") {
       response.body = R"({"success":true,"data":{"name":"demo.run","kind":"command","access":"operate",
         "description":"Runs a demo.","streaming":true,
         "input_schema":{"type":"object","properties":{"text":{"type":"string"},"input":{"type":"string"}}},
         "examples":[{"title":"One","input":{"text":"a"}}],"errors":["DEMO_FAILED"]}})";
+    } else if (target == "/api/v2/execute" && body.find("wrong") != std::string::npos) {
+      response.status = 400;
+      const bool more = body.find("no more") == std::string::npos;
+      response.body = absl::StrCat(R"({"success":false,"error":{"code":"INVALID_INPUT","message":"text: is wrong",
+        "details":{"remedy":"Correct )", more ? "the named fields; `aima units <unit>` shows the schema" : "it",
+                                   ".\"}}}");
+    } else if (target == "/api/v2/units") {
+      response.body = R"({"success":true,"data":{"units":[{"name":"demo.run","kind":"command","access":"operate",
+        "description":"Runs a demo."},{"name":"demonstration.run"}]}})";
     } else if (target == "/api/v2/execute") {
       response.body = R"({"success":true,"data":{"answer":42}})";
     } else if (target == "/api/v2/stream") {
@@ -188,6 +199,12 @@ TEST_F(CommandsTest, TheOperatorsKeyIsSentToThisMachineUnlessAnotherIsGiven) {
   EXPECT_EQ(gateway_.LastKey(), "Bearer " + KeyFile(directory_).AdminKey());
   Run({"units", "demo.run", "--key", "mine"});
   EXPECT_EQ(gateway_.LastKey(), "Bearer mine");
+}
+
+TEST_F(CommandsTest, UnitsOfANounAreListed) {
+  EXPECT_EQ(Run({"units", "demo", "-o", "name"}).out, "demo.run\n");
+  EXPECT_THAT(Run({"units", "demo"}).out, HasSubstr("demo.run  command  operate  Runs a demo."));
+  EXPECT_EQ(Run({"units", "nothing"}).exit, kNotFound);
 }
 
 TEST_F(CommandsTest, StatusAndStopWorkWhileNothingRuns) {

@@ -1,6 +1,7 @@
 #include "services/cli/table.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
 #include <absl/time/clock.h>
 #include <absl/time/time.h>
 #include <unistd.h>
@@ -127,6 +128,39 @@ std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableS
     }
     line.erase(line.find_last_not_of(' ') + 1);
     absl::StrAppend(&text, line, "\n");
+  }
+  return text;
+}
+
+std::string Wrapped(const std::string& text, const std::string& indent) {
+  const size_t terminal = TerminalWidth(STDOUT_FILENO);
+  const size_t width = terminal > 30 && terminal < 100 ? terminal : 100;
+  std::string out, line = indent;
+  for (const absl::string_view word : absl::StrSplit(text, absl::ByAnyChar(" \n"), absl::SkipEmpty())) {
+    if (line.size() > indent.size() && DisplayWidth(line) + 1 + word.size() > width) {
+      absl::StrAppend(&out, line, "\n");
+      line = indent;
+    }
+    absl::StrAppend(&line, line.size() > indent.size() ? " " : "", word);
+  }
+  return line.size() > indent.size() ? absl::StrCat(out, line, "\n") : out;
+}
+
+std::string TwoColumns(const std::vector<std::vector<std::string>>& rows) {
+  size_t first = 0;
+  for (const std::vector<std::string>& row : rows) first = std::max(first, DisplayWidth(row[0]));
+  first = std::min<size_t>(first, 30) + 2;
+  std::string text;
+  for (const std::vector<std::string>& row : rows) {
+    std::string rest = Wrapped(row.back(), std::string(first, ' '));
+    const size_t width = DisplayWidth(row[0]);
+    if (rest.empty()) rest = "\n";
+    if (width + 2 <= first) {
+      if (rest.size() >= first) rest.erase(0, width);
+      absl::StrAppend(&text, row[0], rest);
+    } else {
+      absl::StrAppend(&text, row[0], "\n", rest);
+    }
   }
   return text;
 }

@@ -22,6 +22,12 @@ struct TableStyle {
 std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableStyle& style);
 std::string FormatTable(const std::vector<std::vector<std::string>>& rows);
 
+// The words of `text` in lines as wide as the terminal, or 100 columns, each after `indent`.
+std::string Wrapped(const std::string& text, const std::string& indent);
+
+// Rows of two columns, of which the second is wrapped, not cut: help is read as a whole.
+std::string TwoColumns(const std::vector<std::vector<std::string>>& rows);
+
 // "3s", "12m", "5h", "2d": the largest unit that fits.
 std::string ShortDuration(double seconds);
 
