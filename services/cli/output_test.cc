@@ -7,6 +7,7 @@
 
 #include "services/cli/table.h"
 #include "services/cli/terminal.h"
+#include "services/cli/unit_description.h"
 
 namespace aima::cli {
 namespace {
@@ -67,6 +68,20 @@ TEST(Output, NothingIsCutWhereThereIsNoTerminal) {
   const std::string text(500, 'x');
   EXPECT_THAT(Format({{"explanation", text}}, "table"), HasSubstr(text));
   EXPECT_THAT(Format({{"items", {{{"id", "a"}, {"reason", text}}}}}, "table"), HasSubstr(text));
+}
+
+// By the rules of the fields of this installation's units, whatever the fields are called.
+TEST(Output, ByteCountsAndDurationsAreRoundedWhereverTheyAreDeclared) {
+  const google::protobuf::Descriptor* type = OutputTypeOf("engine.get");
+  ASSERT_NE(type, nullptr);
+  const ordered_json engine = {{"name", "llamacpp"},
+                               {"memory_facts", {{"process", 81'000'000}}},
+                               {"instances", {{{"instance_id", "smollm2"}, {"idle_timeout", 1'800'000}}}}};
+  const std::string shown = Format(engine, "table", type);
+  EXPECT_THAT(shown, HasSubstr("memory_facts.process  81.0 MB\n"));
+  EXPECT_THAT(shown, HasSubstr("smollm2      30m\n"));
+  EXPECT_THAT(Format(engine, "json", type), HasSubstr("81000000"));
+  EXPECT_THAT(Format(engine, "table"), HasSubstr("81000000")) << "only the declaration tells what it is";
 }
 
 }  // namespace

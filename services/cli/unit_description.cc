@@ -67,6 +67,13 @@ std::vector<const UnitInfo*> UnitsOf(const std::string& noun) {
   return found;
 }
 
+const google::protobuf::Descriptor* OutputTypeOf(const std::string& unit, bool stream) {
+  const Catalogue* catalogue = LocalCatalogue();
+  const UnitInfo* info = catalogue ? catalogue->Find(unit) : nullptr;
+  const google::protobuf::MethodDescriptor* method = info ? (stream ? info->stream : info->unary) : nullptr;
+  return method ? method->output_type() : nullptr;
+}
+
 std::string FlagText(const FlagHelp& flag) {
   std::vector<std::string> facts;
   if (flag.required) facts.emplace_back("required");

@@ -24,6 +24,9 @@ std::string UnitHelp(const nlohmann::ordered_json& unit);
 // not among them.
 std::vector<const UnitInfo*> UnitsOf(const std::string& noun);
 
+// The message that a unit answers with, or of which its stream is made; null if this installation does not know it.
+const google::protobuf::Descriptor* OutputTypeOf(const std::string& unit, bool stream = false);
+
 // What a flag is, in all sentences that are told of it, with its limits and what holds without it.
 std::string FlagText(const FlagHelp& flag);
 
