@@ -201,6 +201,14 @@ TEST_F(CommandsTest, TheOperatorsKeyIsSentToThisMachineUnlessAnotherIsGiven) {
   EXPECT_EQ(gateway_.LastKey(), "Bearer mine");
 }
 
+TEST_F(CommandsTest, ARemedyNamesTheUnitThatWasRun) {
+  const Outcome wrong = Run({"exec", "demo.run", "--text", "wrong"});
+  EXPECT_EQ(wrong.exit, kUsage);
+  EXPECT_THAT(wrong.err, HasSubstr("`aima units demo.run` shows the schema."));
+  EXPECT_THAT(Run({"exec", "demo.run", "--text", "wrong, and no more"}).err,
+              HasSubstr("Correct it. `aima units demo.run` shows what it takes."));
+}
+
 TEST_F(CommandsTest, UnitsOfANounAreListed) {
   EXPECT_EQ(Run({"units", "demo", "-o", "name"}).out, "demo.run\n");
   EXPECT_THAT(Run({"units", "demo"}).out, HasSubstr("demo.run  command  operate  Runs a demo."));
