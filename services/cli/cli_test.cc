@@ -211,6 +211,17 @@ TEST(Gateway, AnEnvelopeIsOpenedOrItsErrorTold) {
   EXPECT_THAT(std::string(OpenEnvelope("<html>", 200).status().message()), HasSubstr("is --server right?"));
 }
 
+TEST(Gateway, ARemedySpeaksOfThisCommandLine) {
+  const auto remedy = [](const ordered_json& error, int http) { return RemedyOf(StatusOfError(error, http)); };
+  EXPECT_THAT(remedy({{"code", "UNAUTHENTICATED"},
+                      {"details", {{"remedy", "Send a valid key: `Authorization: Bearer <key>`."}}}},
+                     401),
+              ::testing::AllOf(HasSubstr("--key"), HasSubstr("$AIMA_KEY"), HasSubstr("aima key create")));
+  EXPECT_THAT(remedy({{"code", "PERMISSION_DENIED"}, {"details", {{"role", "admin"}, {"remedy", "Use a key."}}}}, 403),
+              HasSubstr("aima key create --role admin"));
+  EXPECT_EQ(remedy({{"code", "PERMISSION_DENIED"}, {"details", {{"remedy", "Ask here."}}}}, 403), "Ask here.");
+}
+
 TEST(Gateway, ServersAreWrittenInManyWays) {
   EXPECT_EQ(ParseServer("127.0.0.1:9090")->port, 9090);
   EXPECT_EQ(ParseServer("https://aima.example/")->port, 443);

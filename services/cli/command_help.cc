@@ -2,9 +2,9 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
-#include <absl/strings/str_split.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "libs/base/nearest.h"
@@ -23,44 +23,9 @@ std::string Heading(const std::string& text) {
   return absl::StrCat("\n", Painted(text, Colour::kBold, STDOUT_FILENO), "\n");
 }
 
-// Words in lines of at most `width` columns, each after `indent`.
-std::string Wrapped(const std::string& text, const std::string& indent) {
-  const size_t terminal = TerminalWidth(STDOUT_FILENO);
-  const size_t width = terminal > 30 && terminal < 100 ? terminal : 100;
-  std::string out, line = indent;
-  for (const absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
-    if (line.size() > indent.size() && DisplayWidth(line) + 1 + word.size() > width) {
-      absl::StrAppend(&out, line, "\n");
-      line = indent;
-    }
-    absl::StrAppend(&line, line.size() > indent.size() ? " " : "", word);
-  }
-  return line.size() > indent.size() ? absl::StrCat(out, line, "\n") : out;
-}
-
 std::string FlagText(const FlagInfo& flag) {
   return absl::StrCat("  ", flag.letter ? absl::StrCat("-", std::string(1, flag.letter), ", ") : "", "--", flag.name,
                       flag.value.empty() ? "" : " ", flag.value);
-}
-
-// Two columns, of which the second is wrapped, not cut: help is read as a whole.
-std::string TwoColumns(const std::vector<std::vector<std::string>>& rows) {
-  size_t first = 0;
-  for (const std::vector<std::string>& row : rows) first = std::max(first, DisplayWidth(row[0]));
-  first = std::min<size_t>(first, 30) + 2;
-  std::string text;
-  for (const std::vector<std::string>& row : rows) {
-    std::string rest = Wrapped(row.back(), std::string(first, ' '));
-    const size_t width = DisplayWidth(row[0]);
-    if (rest.empty()) rest = "\n";
-    if (width + 2 <= first) {
-      if (rest.size() >= first) rest.erase(0, width);
-      absl::StrAppend(&text, row[0], rest);
-    } else {
-      absl::StrAppend(&text, row[0], "\n", rest);
-    }
-  }
-  return text;
 }
 
 std::string ListOfFlags(const std::vector<FlagInfo>& flags) {
@@ -71,19 +36,7 @@ std::string ListOfFlags(const std::vector<FlagInfo>& flags) {
 
 // The flags that are fields of the command's unit; those that are words are told by the usage.
 std::string UnitFlags(const Command& command) {
-  if (command.unit.empty()) return "";
-  const nlohmann::ordered_json unit = DescribeLocally(command.unit);
-  if (!unit.is_object()) return "";
-  std::vector<std::string> without = {"--idempotency-key"};
-  for (const std::string& field : command.fields) without.push_back("--" + field);
-  for (std::string& name : without) std::replace(name.begin(), name.end(), '_', '-');
-  if (command.unit == "inference.chat") {
-    for (const char* name : {"--model", "--messages", "--message", "--stream"}) without.emplace_back(name);
-  }
-  std::vector<std::vector<std::string>> rows;
-  for (const std::vector<std::string>& row : FlagRows(unit, without)) {
-    rows.push_back({row[0] + (row[1] == "string" || row[1] == "boolean" ? "" : " " + row[1]), row[2]});
-  }
+  const auto rows = FlagRows(FieldFlags(command));
   return rows.empty() ? "" : absl::StrCat(Heading("Fields of " + command.unit + ":"), TwoColumns(rows));
 }
 
@@ -130,6 +83,28 @@ std::vector<std::string> CommandNames() {
     if (!command.hidden) names.push_back(command.name);
   }
   return names;
+}
+
+std::vector<FlagHelp> FieldFlags(const Command& command) {
+  const nlohmann::ordered_json unit = command.unit.empty() ? nlohmann::ordered_json() : DescribeLocally(command.unit);
+  if (!unit.is_object()) return {};
+  std::vector<FlagHelp> flags = FlagsOf(unit["input_schema"]);
+  std::erase_if(flags, [&command](const FlagHelp& flag) {
+    std::string field = flag.flag.substr(2);
+    std::replace(field.begin(), field.end(), '-', '_');
+    const auto in = [&field](const std::vector<std::string>& names) {
+      return std::find(names.begin(), names.end(), field) != names.end();
+    };
+    const bool own = std::any_of(command.flags.begin(), command.flags.end(),
+                                 [&flag](const FlagInfo& mine) { return "--" + mine.name == flag.flag; });
+    return own || field == "idempotency_key" || in(command.fields) || in(command.without);
+  });
+  for (FlagHelp& flag : flags) {
+    for (const auto& [name, value] : command.defaults) {
+      if (flag.flag == "--" + name) absl::StrAppend(&flag.limits, flag.limits.empty() ? "" : "; ", "default ", value);
+    }
+  }
+  return flags;
 }
 
 std::string GeneralHelp() {
@@ -196,6 +171,13 @@ absl::Status HelpCommand(Session& session) {
   }
   if (const nlohmann::ordered_json unit = DescribeLocally(*name); unit.is_object()) {
     Print(UnitHelp(unit));
+    return absl::OkStatus();
+  }
+  if (const std::vector<const UnitInfo*> units = UnitsOf(*name); !units.empty()) {
+    std::vector<std::vector<std::string>> rows;
+    for (const UnitInfo* unit : units) rows.push_back({"  " + unit->name, FirstSentence(unit->description)});
+    Print(absl::StrCat(Painted(*name, Colour::kBold, STDOUT_FILENO), "\n", TwoColumns(rows), "\n`aima help ",
+                       units[0]->name, "` tells more of one, `aima man ", *name, "` of all.\n"));
     return absl::OkStatus();
   }
   const std::vector<std::string> near = Nearest(*name, names, 2);

@@ -108,6 +108,8 @@ std::vector<Command> TalkCommands() {
        .summary = "fetch a model if need be, start it and talk to it",
        .run = RunCommand,
        .unit = "inference.chat",
+       .without = {"model", "messages", "message", "stream"},
+       .defaults = {{"max-tokens", "1024"}},
        .takes = {kModelField, ""},
        .flags = run,
        .details = "MODEL is one that `aima ls` shows, a path (./model.gguf), or what `aima pull` takes. What is piped "
@@ -122,6 +124,8 @@ std::vector<Command> TalkCommands() {
        .summary = "talk to a model that is here",
        .run = ChatCommand,
        .unit = "inference.chat",
+       .without = {"model", "messages", "message", "stream"},
+       .defaults = {{"max-tokens", "1024"}},
        .takes = {kModelField, ""},
        .flags = chat,
        .details = "Without a model, the first one that runs is asked; its engine is started where the configuration "
@@ -169,9 +173,8 @@ std::vector<Command> EngineCommands() {
        .flags = {{"follow", "", "go on with what comes", "", 'f'},
                  {"since", "TIME", "only what is newer: 10m, 2h, or a time of RFC 3339"},
                  {"tail", "N", "the last N lines; 200 if neither this nor --since is given; all", "", 'n'}},
-       .details = "Works while nothing runs. Without a name it shows all services, in the order of time; with -o json "
-                  "the lines "
-                  "as they are in the files.",
+       .details = "Works while nothing runs. Without a name it shows all services, in the order of time. With -o json "
+                  "each line is an object, as in the file or, if it is none there, {time, process, message}.",
        .examples = {{"aima logs gateway -f", ""}, {"aima logs smollm2 --tail 50", "an engine's"}}},
   };
 }
@@ -259,7 +262,7 @@ std::vector<Command> UnitCommands() {
   return {
       {.name = "units",
        .group = kAll,
-       .usage = "[UNIT]",
+       .usage = "[UNIT|DOMAIN]",
        .summary = "list what the cluster can do",
        .run = UnitsCommand,
        .takes = {"unit"}},
@@ -397,7 +400,8 @@ const std::vector<Topic>& Topics() {
       {"output", "Output",
        "Standard output holds the answer and nothing else; progress, questions and errors go to standard error. table "
        "is for "
-       "people: it is cut to the terminal's width, byte counts and times are rounded, and its columns may change. wide "
+       "people: byte counts and times are rounded, its columns may change, and on a terminal columns that have no room "
+       "are cut or left out, never the one that names the row; in a pipe nothing is cut. wide "
        "shows "
        "more and cuts nothing. json and yaml are the unit's answer as the gateway gives it: scripts can rely on its "
        "fields. "

@@ -3,8 +3,10 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "services/cli/schema_flags.h"
 #include "services/cli/session.h"
 
 namespace aima::cli {
@@ -33,6 +35,10 @@ struct Command {
   std::string unit{};
   // Fields of that unit that are given as words, in this order.
   std::vector<std::string> fields{};
+  // Fields of that unit that it gives itself: they are no flags of it.
+  std::vector<std::string> without{};
+  // Flags and what they are here if they are not given, where the unit has no such default.
+  std::vector<std::pair<std::string, std::string>> defaults{};
   // Where the values of its words come from: "command", "unit", "uri", "log", "config", "service", "file", "a|b|c" for
   // these very words, or "model.delete#model_id" for the values of a field. The last one holds for all that follow.
   std::vector<std::string> takes{};
@@ -55,6 +61,9 @@ std::string InCommands(std::string_view text);
 
 // The flags of every command.
 const std::vector<FlagInfo>& GlobalFlags();
+
+// The fields of its unit that are flags of a command besides its own, as this installation knows them.
+std::vector<FlagHelp> FieldFlags(const Command& command);
 
 // Titles and texts of what concerns all commands: exit-status, output, environment, files.
 struct Topic {

@@ -98,8 +98,11 @@ class Completer {
     fields_ = description.is_object() ? FlagsOf(description["input_schema"]) : std::vector<FlagHelp>();
     unit_ = unit;
     std::erase_if(fields_, [&](const FlagHelp& flag) {
-      return std::any_of(command->fields.begin(), command->fields.end(),
-                         [&](const std::string& field) { return flag.flag == FlagOf(field); });
+      const auto in = [&flag](const std::vector<std::string>& fields) {
+        return std::any_of(fields.begin(), fields.end(),
+                           [&](const std::string& field) { return flag.flag == FlagOf(field); });
+      };
+      return in(command->fields) || in(command->without);
     });
     Rest(*command, {words.begin() + static_cast<long>(used), words.end()});
   }

@@ -88,6 +88,15 @@ absl::StatusOr<UnitCall> ReadCall(const ordered_json& schema, std::vector<std::s
   return call;
 }
 
+// Those of a list of units whose names begin with a noun, such as model.
+ordered_json UnitsAmong(const ordered_json& data, const std::string& noun) {
+  ordered_json found = ordered_json::array();
+  for (const ordered_json& item : data.value("units", ordered_json::array())) {
+    if (Text(item, "name").starts_with(noun + ".")) found.push_back(item);
+  }
+  return found;
+}
+
 }  // namespace
 
 absl::Status ExecCommand(Session& session) {
@@ -142,8 +151,18 @@ absl::Status UnitsCommand(Session& session) {
   RETURN_IF_ERROR(session.arguments.Done("units"));
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client,
                    GatewayClient::Connect(session.loop, session.globals));
-  ASSIGN_OR_RETURN(const ordered_json data, Await(session.loop, client->Get(unit ? "units/" + *unit : "units")));
-  if (session.globals.output == "name" && !unit) {
+  const bool whole = unit && unit->find('.') != std::string::npos;
+  ordered_json data;
+  if (!whole) {
+    ASSIGN_OR_RETURN(data, Await(session.loop, client->Get("units")));
+    if (unit) data = {{"units", UnitsAmong(data, *unit)}};
+  }
+  // What is neither a unit nor the beginning of one gets the gateway's error.
+  const bool one = whole || (unit && data["units"].empty());
+  if (one) {
+    ASSIGN_OR_RETURN(data, Await(session.loop, client->Get("units/" + *unit)));
+  }
+  if (session.globals.output == "name" && !one) {
     std::cout << Format(data.value("units", ordered_json::array()), "name");
     return absl::OkStatus();
   }
@@ -151,7 +170,7 @@ absl::Status UnitsCommand(Session& session) {
     std::cout << Format(data, session.globals.output);
     return absl::OkStatus();
   }
-  if (unit) {
+  if (one) {
     std::cout << UnitHelp(data);
     return absl::OkStatus();
   }

@@ -1,4 +1,5 @@
 // Commands as typed, against an HTTP server that answers as the gateway does.
+#include <absl/strings/str_cat.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "libs/http/server.h"
 #include "services/cli/commands.h"
 #include "services/cli/keys.h"
+#include "services/cli/testing/command_outcome.h"
 
 namespace aima::cli {
 namespace {
@@ -53,11 +55,21 @@ class StandIn {
     http::Response response;
     response.headers.Add("Content-Type", "application/json");
     const std::string& target = exchange.request().target;
+    const std::string& body = exchange.request().body;
     if (target == "/api/v2/units/demo.run") {
       response.body = R"({"success":true,"data":{"name":"demo.run","kind":"command","access":"operate",
         "description":"Runs a demo.","streaming":true,
         "input_schema":{"type":"object","properties":{"text":{"type":"string"},"input":{"type":"string"}}},
         "examples":[{"title":"One","input":{"text":"a"}}],"errors":["DEMO_FAILED"]}})";
+    } else if (target == "/api/v2/execute" && body.find("wrong") != std::string::npos) {
+      response.status = 400;
+      const bool more = body.find("no more") == std::string::npos;
+      response.body = absl::StrCat(R"({"success":false,"error":{"code":"INVALID_INPUT","message":"text: is wrong",
+        "details":{"remedy":"Correct )", more ? "the named fields; `aima units <unit>` shows the schema" : "it",
+                                   ".\"}}}");
+    } else if (target == "/api/v2/units") {
+      response.body = R"({"success":true,"data":{"units":[{"name":"demo.run","kind":"command","access":"operate",
+        "description":"Runs a demo."},{"name":"demonstration.run"}]}})";
     } else if (target == "/api/v2/execute") {
       response.body = R"({"success":true,"data":{"answer":42}})";
     } else if (target == "/api/v2/stream") {
@@ -94,11 +106,6 @@ class StandIn {
   std::thread thread_;
 };
 
-struct Outcome {
-  int exit = 0;
-  std::string out, err;
-};
-
 class CommandsTest : public ::testing::Test {
  protected:
   CommandsTest() {
@@ -110,18 +117,7 @@ class CommandsTest : public ::testing::Test {
   }
   ~CommandsTest() override { std::filesystem::remove_all(directory_); }
 
-  static Outcome Run(std::vector<std::string> words) {
-    words.insert(words.begin(), "aima");
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    Outcome outcome;
-    ::testing::internal::CaptureStdout();
-    ::testing::internal::CaptureStderr();
-    outcome.exit = RunCommandLine(static_cast<int>(argv.size()), argv.data());
-    outcome.out = ::testing::internal::GetCapturedStdout();
-    outcome.err = ::testing::internal::GetCapturedStderr();
-    return outcome;
-  }
+  static Outcome Run(std::vector<std::string> words) { return OutcomeOf(std::move(words)); }
 
   StandIn gateway_;
   std::filesystem::path directory_;
@@ -239,6 +235,20 @@ TEST_F(CommandsTest, ACommandWithoutItsVerbShowsItsUsage) {
   }
   EXPECT_THAT(Run({"key", "create"}).err, HasSubstr("Usage: aima key"));
   EXPECT_EQ(Run({"-v"}).out, Run({"version"}).out);
+}
+
+TEST_F(CommandsTest, ARemedyNamesTheUnitThatWasRun) {
+  const Outcome wrong = Run({"exec", "demo.run", "--text", "wrong"});
+  EXPECT_EQ(wrong.exit, kUsage);
+  EXPECT_THAT(wrong.err, HasSubstr("`aima units demo.run` shows the schema."));
+  EXPECT_THAT(Run({"exec", "demo.run", "--text", "wrong, and no more"}).err,
+              HasSubstr("Correct it. `aima units demo.run` shows what it takes."));
+}
+
+TEST_F(CommandsTest, UnitsOfANounAreListed) {
+  EXPECT_EQ(Run({"units", "demo", "-o", "name"}).out, "demo.run\n");
+  EXPECT_THAT(Run({"units", "demo"}).out, HasSubstr("demo.run  command  operate  Runs a demo."));
+  EXPECT_EQ(Run({"units", "nothing"}).exit, kNotFound);
 }
 
 TEST_F(CommandsTest, StatusAndStopWorkWhileNothingRuns) {

@@ -3,6 +3,7 @@
 #include <absl/strings/match.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_replace.h>
 #include <absl/time/clock.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -79,6 +80,15 @@ ordered_json Body(const std::string& unit, const ordered_json& input, const Call
 
 std::string Dump(const ordered_json& json) {
   return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+// A remedy that speaks of any unit speaks of this one, and one against wrong input says what would be right.
+absl::Status WithUnit(absl::Status status, const std::string& unit) {
+  std::string remedy = absl::StrReplaceAll(RemedyOf(status), {{"<unit>", unit}});
+  if (absl::StrContains(status.message(), "[INVALID_INPUT]") && !absl::StrContains(remedy, "aima units")) {
+    absl::StrAppend(&remedy, remedy.empty() ? "" : " ", "`aima units ", unit, "` shows what it takes.");
+  }
+  return WithRemedy(std::move(status), remedy);
 }
 
 }  // namespace
@@ -178,6 +188,12 @@ absl::Status StatusOfError(const ordered_json& error, int http_status) {
   std::string remedy;
   if (details != error.end() && details->is_object()) remedy = InCommands(Text(*details, "remedy"));
   if (!reason.empty()) absl::StrAppend(&message, " [", reason, "]");
+  // What is said to every face is said in the words of this one.
+  const std::string role = details != error.end() && details->is_object() ? Text(*details, "role") : "";
+  if (reason == "UNAUTHENTICATED" || (reason == "PERMISSION_DENIED" && !role.empty())) {
+    remedy = absl::StrCat("Give a valid key with --key or $AIMA_KEY; where the cluster runs, `aima key create --role ",
+                          role.empty() ? "operate" : role, "` makes one.");
+  }
   return WithErrorObject(WithRemedy(absl::Status(CodeOf(reason, http_status), message), remedy), Dump(error));
 }
 
@@ -228,7 +244,9 @@ Task<absl::StatusOr<ordered_json>> GatewayClient::Execute(std::string unit, orde
   absl::StatusOr<http::Response> response =
       co_await client_.Send(endpoint_, std::move(request), absl::Now() + kLong);
   if (!response.ok()) co_return Unreachable(response.status());
-  co_return OpenEnvelope(response->body, response->status);
+  absl::StatusOr<ordered_json> output = OpenEnvelope(response->body, response->status);
+  if (!output.ok()) co_return WithUnit(output.status(), unit);
+  co_return output;
 }
 
 Task<absl::Status> GatewayClient::Stream(std::string unit, ordered_json input,
@@ -237,7 +255,8 @@ Task<absl::Status> GatewayClient::Stream(std::string unit, ordered_json input,
   http::Request request = NewRequest("POST", "stream");
   request.headers.Add("Content-Type", "application/json");
   request.body = Dump(Body(unit, input, options));
-  co_return co_await ReadEvents(std::move(request), std::move(on_message));
+  absl::Status status = co_await ReadEvents(std::move(request), std::move(on_message));
+  co_return WithUnit(std::move(status), unit);
 }
 
 Task<absl::Status> GatewayClient::Watch(std::string uri, std::function<void(const ordered_json&)> on_value) {

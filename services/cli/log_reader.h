@@ -10,16 +10,24 @@
 
 namespace aima::cli {
 
-// One line of a log.
+// One line of the log of a process.
 struct LogLine {
   std::string text;                // as it is in the file
-  std::optional<absl::Time> time;  // that it bears
+  std::string message;             // of a line that is not JSON: without its time and the name of its process
+  std::optional<absl::Time> time;  // that it bears, or the line before it
+  bool stamped = false;            // it bears a time itself
 };
-LogLine ReadLogLine(std::string text);
+LogLine ReadLogLine(std::string text, const std::string& process = "");
 
-// A line for people: "12:03:11 warn  what happened  key=value". Lines that are not JSON stay as they are, without what
-// would drive the terminal.
+// Lines of one file, in their order. One without a time has that of the line before, those at the beginning have the
+// first that there is.
+std::vector<LogLine> ReadLogLines(std::vector<std::string> texts, const std::string& process);
+
+// A line for people: "12:03:11 warn  what happened  key=value", without what would drive the terminal.
 std::string ForPeople(const LogLine& line, bool colours);
+
+// A line for programs, always one JSON object: {"time", "process", "message"} if it is none in the file.
+std::string ForPrograms(const LogLine& line, const std::string& process);
 
 // A file that grows, is rotated (copied away and emptied) and may not be there yet.
 class LogFile {

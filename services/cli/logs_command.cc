@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 #include <absl/time/clock.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -67,19 +68,17 @@ absl::StatusOr<Wish> TakeWish(Session& session) {
 struct Source {
   std::string name;
   LogFile file;
+  std::optional<absl::Time> time{};  // of the line that was read last
 };
 
 class Printer {
  public:
-  Printer(const Globals& globals, size_t names, const Wish& wish)
-      : raw_(globals.output != "table"), colours_(HasColours(STDOUT_FILENO)), names_(names), since_(wish.since) {}
+  Printer(const Globals& globals, size_t names)
+      : raw_(globals.output != "table"), colours_(HasColours(STDOUT_FILENO)), names_(names) {}
 
   void Print(const std::string& name, const LogLine& line) {
-    // A line without a time belongs to the one before.
-    if (line.time) shown_ = *line.time >= since_;
-    if (!shown_) return;
     if (raw_) {
-      std::cout << line.text << "\n";
+      std::cout << ForPrograms(line, name) << "\n";
       return;
     }
     if (names_ > 0)
@@ -90,14 +89,17 @@ class Printer {
  private:
   const bool raw_, colours_;
   const size_t names_;
-  const absl::Time since_;
-  bool shown_ = true;
 };
 
 Task<absl::Status> Pause() {
   boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor, std::chrono::milliseconds(100));
   co_await timer.async_wait(boost::asio::use_awaitable);
   co_return absl::OkStatus();
+}
+
+absl::Time TimeWritten(const std::string& path) {
+  struct stat info = {};
+  return stat(path.c_str(), &info) == 0 ? absl::TimeFromTimespec(info.st_mtim) : absl::InfinitePast();
 }
 
 void PrintLast(std::vector<Source>& sources, const Wish& wish, Printer& printer) {
@@ -109,11 +111,12 @@ void PrintLast(std::vector<Source>& sources, const Wish& wish, Printer& printer)
   };
   std::vector<Entry> entries;
   for (Source& source : sources) {
-    absl::Time time = absl::InfinitePast();
-    for (std::string& text : source.file.Last(wish.lines)) {
-      LogLine line = ReadLogLine(std::move(text));
-      if (line.time) time = *line.time;
-      entries.push_back({time, entries.size(), &source.name, std::move(line)});
+    // A file without any time is as new as what was written to it last.
+    const absl::Time written = TimeWritten(source.file.path());
+    for (LogLine& line : ReadLogLines(source.file.Last(wish.lines), source.name)) {
+      const absl::Time time = line.time.value_or(written);
+      source.time = line.time;
+      if (time >= wish.since) entries.push_back({time, entries.size(), &source.name, std::move(line)});
     }
   }
   std::sort(entries.begin(), entries.end(),
@@ -177,13 +180,18 @@ absl::Status LogsCommand(Session& session) {
   if (sources.size() > 1) {
     for (const Source& source : sources) width = std::max(width, source.name.size());
   }
-  Printer printer(session.globals, width, wish);
+  Printer printer(session.globals, width);
   PrintLast(sources, wish, printer);
   std::cout << std::flush;
   while (wish.follow) {
     RETURN_IF_ERROR(AwaitOrInterrupt(session.loop, Pause()));
     for (Source& source : sources) {
-      for (std::string& text : source.file.More()) printer.Print(source.name, ReadLogLine(std::move(text)));
+      for (std::string& text : source.file.More()) {
+        LogLine line = ReadLogLine(std::move(text), source.name);
+        if (!line.time) line.time = source.time;
+        source.time = line.time;
+        printer.Print(source.name, line);
+      }
     }
     if (!(std::cout << std::flush)) return absl::OkStatus();  // nobody reads any more
   }

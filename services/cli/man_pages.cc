@@ -46,6 +46,9 @@ std::string Prose(const std::string& text) {
   return out;
 }
 
+// "model" of "model.get": as people look for it, whatever process serves it.
+std::string NounOf(const std::string& name) { return name.substr(0, name.find('.')); }
+
 class Page {
  public:
   Page(const std::string& name, int section, const std::string& summary) : name_(name), section_(section) {
@@ -78,7 +81,7 @@ class Page {
   // A term in bold, and what it means.
   void Item(const std::string& term, const std::string& rest, const std::string& text) {
     absl::StrAppend(&text_, ".TP\n\\fB", Escaped(term), "\\fR", rest.empty() ? "" : " \\fI" + Escaped(rest) + "\\fR",
-                    "\n", text.empty() ? "\\&" : Prose(text.substr(0, text.find("\n"))), "\n");
+                    "\n", text.empty() ? "\\&" : Prose(absl::StrReplaceAll(text, {{"\n", " "}})), "\n");
     fresh_ = false;
   }
   void Code(const std::vector<std::string>& lines) {
@@ -114,24 +117,19 @@ class Page {
   bool fresh_ = true;  // nothing stands below the heading yet
 };
 
-std::set<std::string> Domains() {
-  std::set<std::string> domains;
+// The nouns that units begin with: each has a page.
+std::set<std::string> Nouns() {
+  std::set<std::string> nouns;
   if (const Catalogue* catalogue = LocalCatalogue()) {
     for (const UnitInfo& unit : catalogue->units()) {
-      if (unit.options.access() != unit::v1::INTERNAL) domains.insert(unit.domain);
+      if (unit.options.access() != unit::v1::INTERNAL) nouns.insert(NounOf(unit.name));
     }
   }
-  return domains;
+  return nouns;
 }
 
-void UnitFlags(const ordered_json& unit, const std::vector<std::string>& fields, Page& page) {
-  for (const FlagHelp& flag : FlagsOf(unit.value("input_schema", ordered_json::object()))) {
-    std::string field = flag.flag.substr(2);
-    std::replace(field.begin(), field.end(), '-', '_');
-    if (field == "idempotency_key" || std::find(fields.begin(), fields.end(), field) != fields.end()) continue;
-    const std::string type = flag.type == "boolean" ? "" : flag.type;
-    page.Item(flag.flag, type, absl::StrCat(flag.description, flag.required ? " Required." : ""));
-  }
+void UnitFlags(const std::vector<FlagHelp>& flags, Page& page) {
+  for (const FlagHelp& flag : flags) page.Item(flag.flag, flag.value, FlagText(flag));
 }
 
 ManPage MainPage() {
@@ -162,7 +160,7 @@ ManPage MainPage() {
   for (const Command& command : Commands()) {
     if (!command.hidden) others.emplace_back("aima-" + command.name, 1);
   }
-  for (const std::string& domain : Domains()) others.emplace_back("aima-" + domain, 7);
+  for (const std::string& noun : Nouns()) others.emplace_back("aima-" + noun, 7);
   page.SeeAlso(others);
   return std::move(page).Done();
 }
@@ -187,7 +185,7 @@ ManPage CommandPage(const Command& command) {
   }
   if (!command.flags.empty() || unit.is_object()) page.Section("Flags");
   page.Flags(command.flags);
-  if (unit.is_object()) UnitFlags(unit, command.fields, page);
+  UnitFlags(FieldFlags(command), page);
   page.Section("Flags of every command");
   page.Flags(GlobalFlags());
   if (!command.examples.empty()) page.Section("Examples");
@@ -199,26 +197,30 @@ ManPage CommandPage(const Command& command) {
   page.Section("Exit status");
   page.Paragraph(Topics()[0].text);
   std::vector<std::pair<std::string, int>> others = {{"aima", 1}};
-  if (!command.unit.empty()) others.emplace_back("aima-" + command.unit.substr(0, command.unit.find('.')), 7);
+  if (!command.unit.empty()) others.emplace_back("aima-" + NounOf(command.unit), 7);
   page.SeeAlso(others);
   return std::move(page).Done();
 }
 
-ManPage DomainPage(const std::string& domain) {
+ManPage NounPage(const std::string& noun) {
   const Catalogue& catalogue = *LocalCatalogue();
-  Page page("aima-" + domain, 7, absl::StrCat("units of the domain ", domain));
+  Page page("aima-" + noun, 7, absl::StrCat("units that begin with ", noun));
   page.Section("Synopsis");
-  page.Paragraph(absl::StrCat("`aima exec ` ", domain, ".UNIT [FLAGS]"));
+  page.Paragraph(absl::StrCat("`aima exec ` ", noun, ".UNIT [FLAGS]"));
   page.Section("Units");
   std::set<std::string> reasons;
-  for (const UnitInfo& info : catalogue.units()) {
-    if (info.domain != domain || info.options.access() == unit::v1::INTERNAL) continue;
+  for (const UnitInfo* found : UnitsOf(noun)) {
+    const UnitInfo& info = *found;
     const ordered_json unit = DescribeLocally(info.name);
     page.Subsection(info.name);
     page.Paragraph(info.description);
     page.Paragraph(absl::StrCat("A ", Text(unit, "kind"), "; needs the role ", Text(unit, "access"), ".",
                                 info.stream ? " With --stream its output comes as it is made." : ""));
-    UnitFlags(unit, {}, page);
+    std::vector<FlagHelp> flags = FlagsOf(unit["input_schema"]);
+    std::erase_if(flags, [&info](const FlagHelp& flag) {
+      return flag.flag == "--idempotency-key" || (info.stream && flag.flag == "--stream");
+    });
+    UnitFlags(flags, page);
     std::vector<std::string> lines;
     for (const ordered_json& example : unit["examples"]) {
       lines.push_back(absl::StrCat("# ", Text(example, "title")));
@@ -229,14 +231,14 @@ ManPage DomainPage(const std::string& domain) {
   }
   bool any = false;
   for (const ViewInfo& view : catalogue.views()) {
-    if (view.unit->domain != domain) continue;
+    if (NounOf(view.unit->name) != noun) continue;
     if (!any) page.Section("Resources");
     any = true;
     page.Item(view.uri, "", absl::StrCat("`aima watch` shows it: what ", view.unit->name, " answers."));
   }
   any = false;
   for (const EventInfo& event : catalogue.events()) {
-    if (event.domain != domain) continue;
+    if (NounOf(event.type) != noun) continue;
     if (!any) page.Section("Events");
     any = true;
     page.Item(event.type, "", event.description);
@@ -257,8 +259,8 @@ ManPage DomainPage(const std::string& domain) {
 std::vector<std::string> ManPageNames() {
   std::vector<std::string> names = {"aima"};
   for (const std::string& name : CommandNames()) names.push_back(name);
-  for (const std::string& domain : Domains()) {
-    if (!FindCommand(domain)) names.push_back(domain);
+  for (const std::string& noun : Nouns()) {
+    if (!FindCommand(noun)) names.push_back(noun);
   }
   return names;
 }
@@ -267,12 +269,12 @@ absl::StatusOr<ManPage> ManPageOf(const std::string& given) {
   std::string name = given.starts_with("aima-") ? given.substr(5) : given;
   if (name == "aima" || name.empty()) return MainPage();
   if (const Command* command = FindCommand(name); command && !command->hidden) return CommandPage(*command);
-  if (Domains().contains(name)) return DomainPage(name);
+  if (Nouns().contains(name)) return NounPage(name);
   for (const Topic& topic : Topics()) {
     if (topic.name == name) return MainPage();  // which holds them all
   }
   const UnitInfo* unit = LocalCatalogue() ? LocalCatalogue()->Find(name) : nullptr;
-  if (unit && Domains().contains(unit->domain)) return DomainPage(unit->domain);
+  if (unit && Nouns().contains(NounOf(name))) return NounPage(NounOf(name));
   const std::vector<std::string> near = Nearest(name, ManPageNames(), 2);
   return absl::NotFoundError(absl::StrCat("there is no page ", given,
                                           near.empty() ? "" : "; did you mean " + absl::StrJoin(near, " or ") + "?"));

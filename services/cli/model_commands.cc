@@ -209,7 +209,10 @@ absl::Status ListCommand(Session& session) {
   if (rows.size() == 1)
     std::cerr << "There are no models. `aima pull NAME` fetches one, `aima import PATH` takes one from this machine.\n";
   if (!Text(answer, "next_after").empty()) {
-    std::cerr << "There are more: aima ls --after " << Text(answer, "next_after") << "\n";
+    std::cerr << "These are " << rows.size() - 1 << " of " << answer.value("total", int64_t{0})
+              << ". The next: aima ls ";
+    for (const std::string& word : words) std::cerr << word << " ";
+    std::cerr << "--after " << Text(answer, "next_after") << "\n";  // the last --after counts
   }
   return absl::OkStatus();
 }

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "libs/unit/catalogue.h"
+#include "libs/unit/quantity.h"
 #include "services/cli/progress_display.h"
 #include "services/cli/table.h"
 #include "services/cli/terminal.h"
@@ -16,22 +18,36 @@
 namespace aima::cli {
 namespace {
 
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
 using nlohmann::ordered_json;
 
 std::string Dump(const ordered_json& json, int indent = -1) {
   return json.dump(indent, ' ', false, ordered_json::error_handler_t::replace);
 }
 
-// A value in a table cell: on one line, and short. Byte counts and times are written as people say them.
-std::string Cell(const std::string& key, const ordered_json& value) {
-  constexpr size_t kMost = 80;
+// What is known of a member; null if it is nothing.
+const FieldDescriptor* FieldOf(const Descriptor* type, const std::string& key) {
+  return type ? type->FindFieldByName(key) : nullptr;
+}
+// The message that a member is, or each of its items; null if it is none. Keys of a map are no fields.
+const Descriptor* TypeOf(const FieldDescriptor* field) {
+  return field && !field->is_map() ? field->message_type() : nullptr;
+}
+
+// A value in a table cell, on one line. Byte counts and times are written as people say them.
+std::string Cell(const std::string& key, const ordered_json& value, const FieldDescriptor* field) {
   if (value.is_null()) return "";
+  const unit::v1::Quantity quantity = field ? RulesOf(*field).quantity() : unit::v1::QUANTITY_UNSPECIFIED;
+  if (value.is_number() && quantity == unit::v1::BYTES) return BytesText(value.get<double>());
+  if (value.is_number_integer() && quantity == unit::v1::MILLISECONDS) {
+    return FormatQuantity(value.get<int64_t>(), quantity);
+  }
   if (value.is_number() && (key == "size" || absl::EndsWith(key, "_bytes"))) return BytesText(value.get<double>());
   std::string text = value.is_string() ? value.get<std::string>() : Dump(value);
   if (value.is_string() && (absl::EndsWith(key, "_time") || absl::EndsWith(key, "_at"))) text = RelativeTime(text);
   // What a model or a file said must not drive the terminal.
-  text = Harmless(std::move(text), /*one_line=*/true);
-  return CurrentAppearance().cut ? CutTo(text, kMost) : text;
+  return Harmless(std::move(text), /*one_line=*/true);
 }
 
 bool IsTable(const ordered_json& value) {
@@ -39,7 +55,7 @@ bool IsTable(const ordered_json& value) {
          std::all_of(value.begin(), value.end(), [](const ordered_json& item) { return item.is_object(); });
 }
 
-std::string Rows(const ordered_json& list) {
+std::string Rows(const ordered_json& list, const Descriptor* type) {
   std::vector<std::string> columns;
   for (const ordered_json& item : list) {
     for (const auto& [key, value] : item.items()) {
@@ -69,40 +85,49 @@ std::string Rows(const ordered_json& list) {
   for (const std::string& column : columns) rows[0].push_back(absl::AsciiStrToUpper(column));
   for (const ordered_json& item : list) {
     std::vector<std::string>& row = rows.emplace_back();
-    for (const std::string& column : columns) row.push_back(Cell(column, item.value(column, ordered_json())));
+    for (const std::string& column : columns) {
+      row.push_back(Cell(column, item.value(column, ordered_json()), FieldOf(type, column)));
+    }
   }
   return FormatTable(rows);
 }
 
+struct NamedTable {
+  std::string name;
+  const ordered_json* list;
+  const Descriptor* type;
+};
+
 // Lines of names and values; nested objects are written with dotted names.
-void Lines(const ordered_json& object, const std::string& prefix, std::vector<std::vector<std::string>>& lines,
-           std::vector<std::pair<std::string, const ordered_json*>>& tables) {
+void Lines(const ordered_json& object, const Descriptor* type, const std::string& prefix,
+           std::vector<std::vector<std::string>>& lines, std::vector<NamedTable>& tables) {
   for (const auto& [key, value] : object.items()) {
+    const FieldDescriptor* field = FieldOf(type, key);
     if (IsTable(value)) {
-      tables.emplace_back(prefix + key, &value);
+      tables.push_back({prefix + key, &value, TypeOf(field)});
     } else if (value.is_object() && !value.empty()) {
-      Lines(value, prefix + key + ".", lines, tables);
+      Lines(value, TypeOf(field), prefix + key + ".", lines, tables);
     } else {
-      lines.push_back({prefix + key, Cell(key, value)});
+      lines.push_back({prefix + key, Cell(key, value, field)});
     }
   }
 }
 
-std::string Table(const ordered_json& value) {
-  if (IsTable(value)) return Rows(value);
+std::string Table(const ordered_json& value, const Descriptor* type) {
+  if (IsTable(value)) return Rows(value, type);
   if (value.is_string()) {
     const std::string text = value.get<std::string>();
     return (isatty(STDOUT_FILENO) != 0 ? Harmless(text, /*one_line=*/false) : text) + "\n";
   }
   if (!value.is_object()) return Dump(value) + "\n";
   std::vector<std::vector<std::string>> lines;
-  std::vector<std::pair<std::string, const ordered_json*>> tables;
-  Lines(value, "", lines, tables);
+  std::vector<NamedTable> tables;
+  Lines(value, type, "", lines, tables);
   if (lines.empty() && tables.empty()) return "ok\n";
   std::string text = FormatTable(lines, TableStyle::ForOutput(/*heading=*/false));
-  for (const auto& [name, list] : tables) {
-    if (!text.empty()) absl::StrAppend(&text, "\n", tables.size() > 1 ? name + ":\n" : "");
-    absl::StrAppend(&text, Rows(*list));
+  for (const NamedTable& table : tables) {
+    if (!text.empty()) absl::StrAppend(&text, "\n", tables.size() > 1 ? table.name + ":\n" : "");
+    absl::StrAppend(&text, Rows(*table.list, table.type));
   }
   return text;
 }
@@ -195,7 +220,7 @@ std::string Lines(const ordered_json& value) {
 
 }  // namespace
 
-std::string Format(const ordered_json& value, const std::string& format) {
+std::string Format(const ordered_json& value, const std::string& format, const Descriptor* type) {
   if (format == "json") return Dump(value, 2) + "\n";
   if (format == "ndjson") return Lines(value);
   if (format == "name") return Names(value);
@@ -205,7 +230,7 @@ std::string Format(const ordered_json& value, const std::string& format) {
     if (!text.empty() && (text.front() == '\n' || text.front() == ' ')) text.erase(0, 1);
     return text + "\n";
   }
-  return Table(value);
+  return Table(value, type);
 }
 
 }  // namespace aima::cli

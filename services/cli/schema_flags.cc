@@ -1,6 +1,7 @@
 #include "services/cli/schema_flags.h"
 
 #include <absl/strings/escaping.h>
+#include <absl/strings/match.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
@@ -11,6 +12,7 @@
 #include <optional>
 
 #include "libs/base/nearest.h"
+#include "libs/unit/quantity.h"
 #include "services/cli/command_line.h"
 #include "services/cli/files.h"
 
@@ -178,6 +180,65 @@ std::string TypeText(const ordered_json& schema) {
   return type.empty() ? "any" : type;
 }
 
+// Whether a number is a duration or a byte count, which may be written with their units.
+unit::v1::Quantity QuantityOf(const ordered_json& schema) {
+  const ordered_json* type = Member(schema, "type");
+  const ordered_json* usual = Member(schema, "default");
+  const std::string text = usual && usual->is_string() ? usual->get<std::string>() : "";
+  if (TypeOf(schema) != "integer" || (text.empty() && !type->is_array())) return unit::v1::QUANTITY_UNSPECIFIED;
+  if (!text.empty()) {
+    return ParseQuantity(text, unit::v1::MILLISECONDS).ok() ? unit::v1::MILLISECONDS : unit::v1::BYTES;
+  }
+  const ordered_json* description = Member(schema, "description");
+  const bool bytes = description && description->is_string() &&
+                     absl::StrContains(description->get_ref<const std::string&>(), "bytes");
+  return bytes ? unit::v1::BYTES : unit::v1::MILLISECONDS;
+}
+
+std::string ValueText(const ordered_json& schema) {
+  const std::string type = TypeOf(schema);
+  if (Member(schema, "enum")) return TypeText(schema);
+  if (type == "boolean") return "";
+  if (type == "string") return Member(schema, "contentEncoding") ? "@FILE" : "TEXT";
+  if (type == "object") return "JSON";
+  if (type == "array") {
+    const ordered_json* items = Member(schema, "items");
+    return items ? ValueText(*items) : "VALUE";
+  }
+  switch (QuantityOf(schema)) {
+    case unit::v1::MILLISECONDS:
+      return "TIME";
+    case unit::v1::BYTES:
+      return "SIZE";
+    default:
+      return type == "integer" ? "INTEGER" : type == "number" ? "NUMBER" : "VALUE";
+  }
+}
+
+std::string LimitsText(const ordered_json& schema) {
+  std::vector<std::string> limits;
+  const unit::v1::Quantity quantity = QuantityOf(schema);
+  const auto amount = [&](const ordered_json& number) {
+    const bool plain = quantity == unit::v1::QUANTITY_UNSPECIFIED || !number.is_number_integer() || number == 0;
+    return plain ? number.dump() : FormatQuantity(number.get<int64_t>(), quantity);
+  };
+  const ordered_json* least = Member(schema, "minimum");
+  const ordered_json* most = Member(schema, "maximum");
+  if (least && most) {
+    limits.push_back(absl::StrCat(amount(*least), " to ", amount(*most)));
+  } else if (least || most) {
+    limits.push_back(absl::StrCat(least ? "at least " : "at most ", amount(least ? *least : *most)));
+  }
+  if (TypeOf(schema) == "array") {
+    const ordered_json* items = Member(schema, "maxItems");
+    limits.push_back(absl::StrCat("may be repeated", items ? absl::StrCat(", up to ", items->dump(), " times") : ""));
+  }
+  if (const ordered_json* usual = Member(schema, "default"); usual && *usual != "") {
+    limits.push_back("default " + (usual->is_string() ? usual->get<std::string>() : usual->dump()));
+  }
+  return absl::StrJoin(limits, "; ");
+}
+
 }  // namespace
 
 std::vector<std::string> TakePlainWords(const ordered_json& schema, std::vector<std::string>& words) {
@@ -247,7 +308,7 @@ std::vector<FlagHelp> FlagsOf(const ordered_json& schema) {
   if (!properties || !properties->is_object()) return flags;
   const ordered_json* required = Member(schema, "required");
   for (const auto& [name, field] : properties->items()) {
-    FlagHelp help{.flag = FlagName(name), .type = TypeText(field)};
+    FlagHelp help{.flag = FlagName(name), .type = TypeText(field), .value = ValueText(field), .limits = LimitsText(field)};
     if (const ordered_json* text = Member(field, "description"); text && text->is_string()) {
       help.description = text->get<std::string>();
     }

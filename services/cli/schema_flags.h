@@ -36,6 +36,8 @@ struct FlagHelp {
   std::string description;
   bool required = false;
   std::vector<std::string> choices;  // the words that an enum has
+  std::string value;                 // what it takes, for people: TEXT, INTEGER, TIME …; empty for a switch
+  std::string limits;                // "1 to 1000; default 100", as far as the schema tells
 };
 std::vector<FlagHelp> FlagsOf(const nlohmann::ordered_json& schema);
 

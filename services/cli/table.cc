@@ -1,6 +1,7 @@
 #include "services/cli/table.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
 #include <absl/time/clock.h>
 #include <absl/time/time.h>
 #include <unistd.h>
@@ -14,23 +15,66 @@ namespace aima::cli {
 namespace {
 
 constexpr size_t kGap = 2;
-constexpr size_t kNarrow = 6;  // a column is cut to no less while another can give
+constexpr size_t kNarrow = 10;  // a column that is cut to less tells nothing any more
 
-// Takes from the widest columns until the table fits. The first names the row: it gives when nobody else can.
-void Shrink(std::vector<size_t>& widths, size_t room) {
-  const auto total = [&] {
-    size_t sum = widths.empty() ? 0 : (widths.size() - 1) * kGap;
-    for (const size_t width : widths) sum += width;
-    return sum;
+// What a column is worth to who looks for a row: less is more.
+enum Worth : size_t { kIdentity, kName, kState, kRest };
+
+// By its heading: the id, else what ends with _ID, else the name, else the first column is what tells rows apart.
+std::vector<Worth> WorthOf(const std::vector<std::string>& heading) {
+  std::vector<Worth> worth(heading.size(), kRest);
+  size_t identity = heading.size();
+  const auto look = [&](auto fits) {
+    for (size_t i = 0; identity == heading.size() && i < heading.size(); ++i) {
+      if (fits(heading[i])) identity = i;
+    }
+  };
+  look([](const std::string& text) { return text == "ID"; });
+  look([](const std::string& text) { return text.ends_with("_ID"); });
+  look([](const std::string& text) { return text == "NAME"; });
+  look([](const std::string&) { return true; });
+  for (size_t i = 0; i < heading.size(); ++i) {
+    if (heading[i] == "NAME") worth[i] = kName;
+    if (heading[i] == "STATE" || heading[i] == "STATUS") worth[i] = kState;
+    if (i == identity) worth[i] = kIdentity;
+  }
+  return worth;
+}
+
+// How wide columns are shown; 0 is not at all. What tells rows apart is shown whole as long as it fits; of the others
+// those are left out, from the right, for which there is no room at all, and the widest are cut.
+std::vector<size_t> Fitted(const std::vector<size_t>& widths, const std::vector<Worth>& worth, size_t room) {
+  std::vector<size_t> order;
+  for (const Worth rank : {kIdentity, kName, kState, kRest}) {
+    for (size_t i = 0; i < widths.size(); ++i) {
+      if (worth[i] == rank) order.push_back(i);
+    }
+  }
+  std::vector<size_t> shown(widths.size()), least(widths.size());
+  size_t used = 0;
+  for (const size_t i : order) {
+    const size_t gap = used > 0 ? kGap : 0;
+    const bool whole = worth[i] <= kName && used + gap + widths[i] <= room;
+    least[i] = whole ? widths[i] : std::min(widths[i], worth[i] == kIdentity ? room : kNarrow);
+    if (used > 0 && used + gap + least[i] > room) break;
+    shown[i] = widths[i];
+    used += gap + least[i];
+  }
+  const auto total = [&shown] {
+    size_t sum = 0;
+    for (const size_t width : shown) sum += width > 0 ? width + kGap : 0;
+    return sum > 0 ? sum - kGap : 0;
   };
   while (total() > room) {
+    // The first column gives when no other can.
     size_t widest = 0;
-    for (size_t i = 1; i < widths.size(); ++i) {
-      if (widths[i] > kNarrow && (widest == 0 || widths[i] > widths[widest])) widest = i;
+    for (size_t i = 1; i < shown.size(); ++i) {
+      if (shown[i] > least[i] && (widest == 0 || shown[i] > shown[widest])) widest = i;
     }
-    if (widths.empty() || widths[widest] <= kNarrow) return;
-    --widths[widest];
+    if (shown[widest] <= std::min<size_t>(least[widest], room)) break;
+    --shown[widest];
   }
+  return shown;
 }
 
 }  // namespace
@@ -51,16 +95,19 @@ std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableS
     widths.resize(std::max(widths.size(), row.size()));
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], DisplayWidth(row[i]));
   }
-  if (style.width > 0) {
-    Shrink(widths, style.width);
-    // Columns for which there is no room at all are left out, from the right: -o wide shows them.
-    size_t used = 0, kept = 0;
-    for (const size_t width : widths) {
-      used += width + (kept > 0 ? kGap : 0);
-      if (used > style.width && kept > 1) break;
-      ++kept;
+  if (style.width > 0 && !rows.empty()) {
+    rows[0].resize(widths.size());
+    const std::vector<size_t> shown =
+        Fitted(widths, style.heading ? WorthOf(rows[0]) : std::vector<Worth>(widths.size(), kRest), style.width);
+    for (std::vector<std::string>& row : rows) {
+      size_t kept = 0;
+      for (size_t i = 0; i < row.size(); ++i) {
+        if (shown[i] > 0) std::swap(row[kept++], row[i]);
+      }
+      row.resize(kept);
     }
-    for (std::vector<std::string>& row : rows) row.resize(std::min(row.size(), kept));
+    widths = shown;
+    std::erase(widths, size_t{0});
   }
   std::string text;
   for (size_t r = 0; r < rows.size(); ++r) {
@@ -81,6 +128,39 @@ std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableS
     }
     line.erase(line.find_last_not_of(' ') + 1);
     absl::StrAppend(&text, line, "\n");
+  }
+  return text;
+}
+
+std::string Wrapped(const std::string& text, const std::string& indent) {
+  const size_t terminal = TerminalWidth(STDOUT_FILENO);
+  const size_t width = terminal > 30 && terminal < 100 ? terminal : 100;
+  std::string out, line = indent;
+  for (const absl::string_view word : absl::StrSplit(text, absl::ByAnyChar(" \n"), absl::SkipEmpty())) {
+    if (line.size() > indent.size() && DisplayWidth(line) + 1 + word.size() > width) {
+      absl::StrAppend(&out, line, "\n");
+      line = indent;
+    }
+    absl::StrAppend(&line, line.size() > indent.size() ? " " : "", word);
+  }
+  return line.size() > indent.size() ? absl::StrCat(out, line, "\n") : out;
+}
+
+std::string TwoColumns(const std::vector<std::vector<std::string>>& rows) {
+  size_t first = 0;
+  for (const std::vector<std::string>& row : rows) first = std::max(first, DisplayWidth(row[0]));
+  first = std::min<size_t>(first, 30) + 2;
+  std::string text;
+  for (const std::vector<std::string>& row : rows) {
+    std::string rest = Wrapped(row.back(), std::string(first, ' '));
+    const size_t width = DisplayWidth(row[0]);
+    if (rest.empty()) rest = "\n";
+    if (width + 2 <= first) {
+      if (rest.size() >= first) rest.erase(0, width);
+      absl::StrAppend(&text, row[0], rest);
+    } else {
+      absl::StrAppend(&text, row[0], "\n", rest);
+    }
   }
   return text;
 }

@@ -39,8 +39,8 @@ Task<void> TellTime(std::string unit, std::shared_ptr<bool> done) {
 // Takes the pieces of a stream: text is printed as text, progress goes to standard error, everything else is a value.
 class StreamPrinter {
  public:
-  StreamPrinter(std::string format, bool progress)
-      : format_(std::move(format)), progress_(progress), display_(stderr, isatty(STDERR_FILENO) != 0) {}
+  StreamPrinter(std::string format, bool progress, const google::protobuf::Descriptor* type)
+      : format_(std::move(format)), progress_(progress), type_(type), display_(stderr, isatty(STDERR_FILENO) != 0) {}
 
   void Take(const ordered_json& message) {
     last_ = message;
@@ -65,7 +65,7 @@ class StreamPrinter {
     }
     End();
     if (format_ == "yaml") std::cout << "---\n";
-    std::cout << Format(message, format_) << std::flush;
+    std::cout << Format(message, format_, type_) << std::flush;
   }
 
   // Ends a line of text that is open.
@@ -81,13 +81,14 @@ class StreamPrinter {
  private:
   const std::string format_;
   const bool progress_;
+  const google::protobuf::Descriptor* const type_;
   ProgressDisplay display_;
   bool open_ = false;
   ordered_json result_, last_;
 };
 
 absl::StatusOr<ordered_json> Stream(Session& session, GatewayClient& client, const UnitCall& call) {
-  StreamPrinter printer(session.globals.output, call.progress);
+  StreamPrinter printer(session.globals.output, call.progress, OutputTypeOf(call.unit, /*stream=*/true));
   boost::asio::signal_set interrupted(session.loop);
   if (call.attaches) {
     interrupted.add(SIGINT);
@@ -152,7 +153,8 @@ absl::StatusOr<ordered_json> OutputOf(Session& session, GatewayClient& client, c
 absl::Status RunUnit(Session& session, GatewayClient& client, const UnitCall& call) {
   ASSIGN_OR_RETURN(const ordered_json output, OutputOf(session, client, call));
   if (call.stream && !call.progress) return absl::OkStatus();  // printed as it came
-  std::cout << Format(output, session.globals.output) << std::flush;
+  const google::protobuf::Descriptor* type = call.options.async ? nullptr : OutputTypeOf(call.unit);
+  std::cout << Format(output, session.globals.output, type) << std::flush;
   if (call.options.async && isatty(STDERR_FILENO) != 0) {
     std::cerr << "`aima exec operation.wait --operation-id " << Text(output, "id") << "` waits for its end.\n";
   }

@@ -2,13 +2,13 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
+#include <absl/strings/str_replace.h>
 
 #include <algorithm>
 
 #include "libs/unit/json_codec.h"
 #include "libs/unit/json_schema.h"
 #include "services/cli/environment.h"
-#include "services/cli/schema_flags.h"
 #include "services/cli/table.h"
 #include "services/cli/terminal.h"
 
@@ -57,12 +57,36 @@ std::string FirstSentence(const std::string& text) {
   return sentence.substr(0, sentence.find('\n'));
 }
 
-std::vector<std::vector<std::string>> FlagRows(const ordered_json& unit, const std::vector<std::string>& without) {
+std::vector<const UnitInfo*> UnitsOf(const std::string& noun) {
+  std::vector<const UnitInfo*> found;
+  const Catalogue* catalogue = LocalCatalogue();
+  if (!catalogue) return found;
+  for (const UnitInfo& unit : catalogue->units()) {
+    if (unit.options.access() != unit::v1::INTERNAL && unit.name.starts_with(noun + ".")) found.push_back(&unit);
+  }
+  return found;
+}
+
+const google::protobuf::Descriptor* OutputTypeOf(const std::string& unit, bool stream) {
+  const Catalogue* catalogue = LocalCatalogue();
+  const UnitInfo* info = catalogue ? catalogue->Find(unit) : nullptr;
+  const google::protobuf::MethodDescriptor* method = info ? (stream ? info->stream : info->unary) : nullptr;
+  return method ? method->output_type() : nullptr;
+}
+
+std::string FlagText(const FlagHelp& flag) {
+  std::vector<std::string> facts;
+  if (flag.required) facts.emplace_back("required");
+  if (!flag.limits.empty()) facts.push_back(flag.limits);
+  const std::string text = absl::StrReplaceAll(flag.description, {{"\n", " "}});
+  if (facts.empty()) return text;
+  return absl::StrCat(text, text.empty() ? "" : " ", "[", absl::StrJoin(facts, "; "), "]");
+}
+
+std::vector<std::vector<std::string>> FlagRows(const std::vector<FlagHelp>& flags) {
   std::vector<std::vector<std::string>> rows;
-  for (const FlagHelp& flag : FlagsOf(unit.value("input_schema", ordered_json::object()))) {
-    if (std::find(without.begin(), without.end(), flag.flag) != without.end()) continue;
-    rows.push_back(
-        {"  " + flag.flag, flag.type + (flag.required ? " (required)" : ""), FirstSentence(flag.description)});
+  for (const FlagHelp& flag : flags) {
+    rows.push_back({absl::StrCat("  ", flag.flag, flag.value.empty() ? "" : " ", flag.value), FlagText(flag)});
   }
   return rows;
 }
@@ -71,9 +95,12 @@ std::string UnitHelp(const ordered_json& unit) {
   const auto heading = [](const char* text) { return absl::StrCat("\n", Painted(text, Colour::kBold, 1), "\n"); };
   std::string text = absl::StrCat(Painted(Text(unit, "name"), Colour::kBold, 1), "  (", Text(unit, "kind"),
                                   ", needs the role ", Text(unit, "access"), ")\n\n", Text(unit, "description"), "\n");
-  const auto rows = FlagRows(unit);
-  if (!rows.empty()) absl::StrAppend(&text, heading("Flags:"), FormatTable(rows, TableStyle::ForOutput(false)));
-  if (unit.value("streaming", false)) {
+  const bool streaming = unit.value("streaming", false);
+  std::vector<FlagHelp> flags = FlagsOf(unit.value("input_schema", ordered_json::object()));
+  // On the command line --stream is what the line below says.
+  if (streaming) std::erase_if(flags, [](const FlagHelp& flag) { return flag.flag == "--stream"; });
+  if (!flags.empty()) absl::StrAppend(&text, heading("Flags:"), TwoColumns(FlagRows(flags)));
+  if (streaming) {
     absl::StrAppend(&text, "\nWith --stream the output is printed as it arrives.\n");
   }
   const ordered_json examples = unit.value("examples", ordered_json::array());

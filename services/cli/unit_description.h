@@ -3,8 +3,10 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "libs/unit/catalogue.h"
+#include "services/cli/schema_flags.h"
 
 namespace aima::cli {
 
@@ -18,9 +20,18 @@ nlohmann::ordered_json DescribeLocally(const std::string& unit);
 // Help of one unit: what it does, its flags, examples and errors.
 std::string UnitHelp(const nlohmann::ordered_json& unit);
 
-// The flags of a unit as rows of a table, without those that are in `without`.
-std::vector<std::vector<std::string>> FlagRows(const nlohmann::ordered_json& unit,
-                                               const std::vector<std::string>& without = {});
+// The units whose names begin so: "model" has model.get and others, "operation" too. Those that only services call are
+// not among them.
+std::vector<const UnitInfo*> UnitsOf(const std::string& noun);
+
+// The message that a unit answers with, or of which its stream is made; null if this installation does not know it.
+const google::protobuf::Descriptor* OutputTypeOf(const std::string& unit, bool stream = false);
+
+// What a flag is, in all sentences that are told of it, with its limits and what holds without it.
+std::string FlagText(const FlagHelp& flag);
+
+// Flags as rows for TwoColumns.
+std::vector<std::vector<std::string>> FlagRows(const std::vector<FlagHelp>& flags);
 
 std::string FirstSentence(const std::string& text);
 

@@ -32,7 +32,11 @@ Task<absl::Status> Pause(absl::Duration time) {
 // Prints values as they come, each only if it differs from the one before.
 class Watched {
  public:
-  explicit Watched(const Globals& globals) : globals_(globals) {}
+  Watched(const Globals& globals, const std::string& uri) : globals_(globals) {
+    const Catalogue* catalogue = LocalCatalogue();
+    const ViewInfo* view = catalogue ? catalogue->FindView(uri).view : nullptr;
+    if (view) type_ = OutputTypeOf(view->unit->name);
+  }
 
   void Take(const ordered_json& value) {
     if (!first_ && value == last_) return;
@@ -48,7 +52,7 @@ class Watched {
       std::cout << value.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << "\n";
     } else {
       if (globals_.output == "yaml") std::cout << "---\n";
-      std::cout << Format(value, globals_.output);
+      std::cout << Format(value, globals_.output, type_);
     }
     std::cout << std::flush;
     last_ = value;
@@ -57,6 +61,7 @@ class Watched {
 
  private:
   const Globals& globals_;
+  const google::protobuf::Descriptor* type_ = nullptr;
   bool first_ = true;
   ordered_json last_;
 };
@@ -84,7 +89,7 @@ absl::Status WatchCommand(Session& session) {
   ASSIGN_OR_RETURN(const std::unique_ptr<GatewayClient> client, GatewayClient::Connect(session.loop, session.globals));
   if (!address) return ListAddresses(session, *client);
   const std::string uri = address->starts_with(kScheme) ? *address : kScheme + *address;
-  Watched watched(session.globals);
+  Watched watched(session.globals, uri);
   absl::Duration pause = absl::Milliseconds(250);
   for (bool begun = false, told = false;;) {
     const absl::Status status = AwaitOrInterrupt(session.loop, client->Watch(uri, [&](const ordered_json& value) {

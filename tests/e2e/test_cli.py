@@ -73,6 +73,18 @@ def test_ls_shows_what_is_there_and_what_runs(cluster, chat_model):
     assert cluster.cli("ls", "--type", "embedding", "-o", "name").stdout.split().count(chat_model) == 0
 
 
+def test_ls_says_when_there_are_more(own_cluster):
+    for name in ("first", "second", "third"):
+        own_cluster.execute("model.create", {"name": name, "type": "llm"})
+    page = own_cluster.cli("ls", "--type", "llm", "--limit", "2")
+    assert len(page.stdout.splitlines()) == 3
+    assert "These are 2 of 3." in page.stderr
+    command = page.stderr.split("The next: ")[1].split()
+    assert command[:2] == ["aima", "ls"] and "--type" in command
+    rest = own_cluster.cli(*command[1:])
+    assert "third" in rest.stdout and "first" not in rest.stdout and rest.stderr == ""
+
+
 def test_json_is_the_answer_of_the_unit(cluster, chat_model):
     assert json.loads(cluster.cli("ls", "-o", "json").stdout) == cluster.execute("model.list")
     assert json.loads(cluster.cli("show", chat_model, "-o", "json").stdout) == cluster.execute("model.get", {"model_id": chat_model})
@@ -181,6 +193,8 @@ def test_logs_are_shown_followed_and_kept_while_nothing_runs(own_models):
     cluster.cli("stop", timeout=90)
     assert all(json.loads(line) for line in cluster.cli("logs", "gateway", "-o", "json", "--tail", "3").stdout.splitlines())
     assert "stopped" in cluster.cli("logs", "supervisor").stdout
+    everything = [json.loads(line) for line in cluster.cli("logs", "-o", "json", "--since", "1h").stdout.splitlines()]
+    assert {"postgres", "supervisor", "gateway"} <= {line["process"] for line in everything}
 
 
 def test_watch_prints_changes_and_goes_on_after_the_gateway_was_away(own_cluster):
