@@ -125,6 +125,7 @@ TEST_F(VideosTest, AVideoThatNoAnswerHoldsIsReadFromItsFile) {
   EXPECT_TRUE(content.body == bytes) << content.body.size();
   std::filesystem::remove(path);
   EXPECT_THAT(ErrorOf(Ask("GET", target), 404)["message"], HasSubstr(path));
+  EXPECT_EQ(Ask("DELETE", target).headers.Get("allow"), "GET");
   std::filesystem::create_directory(path);
   EXPECT_THAT(ErrorOf(Ask("GET", target), 404)["message"], HasSubstr(path));
   std::filesystem::remove(path);
