@@ -21,6 +21,9 @@ constexpr char kErrorInfoUrl[] = "type.googleapis.com/google.rpc.ErrorInfo";
 constexpr char kBadRequestUrl[] = "type.googleapis.com/google.rpc.BadRequest";
 constexpr char kReasonUrl[] = "type.googleapis.com/aima.unit.v1.Reason";
 
+// Metadata of an error about the method of an HTTP request: the methods that the address takes.
+constexpr char kAllow[] = "allow";
+
 template <class Message>
 std::optional<Message> PayloadOf(const absl::Status& status, const char* url) {
   auto payload = status.GetPayload(url);  // absl::optional: Debian builds abseil as C++14
@@ -95,6 +98,7 @@ ErrorDetails DetailsOf(const absl::Status& status) {
   }
   details.remedy = reason.remedy();
   details.retryable = reason.retryable();
+  if (details.metadata.contains(kAllow)) details.remedy = "Ask with a method that `Allow` names.";
   if (std::optional<google::rpc::BadRequest> bad = PayloadOf<google::rpc::BadRequest>(status, kBadRequestUrl)) {
     for (const auto& violation : bad->field_violations()) {
       details.violations.push_back({violation.field(), violation.description()});
@@ -104,7 +108,9 @@ ErrorDetails DetailsOf(const absl::Status& status) {
 }
 
 int HttpStatusOf(const absl::Status& status) {
-  if (DetailsOf(status).reason == "TOO_LARGE") return 413;
+  const ErrorDetails details = DetailsOf(status);
+  if (details.reason == "TOO_LARGE") return 413;
+  if (details.metadata.contains(kAllow)) return 405;
   switch (status.code()) {
     case absl::StatusCode::kOk: return 200;
     case absl::StatusCode::kCancelled: return 499;

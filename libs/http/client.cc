@@ -1,5 +1,6 @@
 #include "libs/http/client.h"
 
+#include <absl/strings/cord.h>
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 #include <openssl/pem.h>
@@ -16,6 +17,7 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/http/parser.h"
+#include "libs/http/unsent.h"
 #include "libs/net/stream.h"
 
 namespace aima::http {
@@ -33,6 +35,7 @@ constexpr size_t kReadSize = 64 << 10;
 constexpr size_t kIdleMax = 32;  // per endpoint
 constexpr auto kIdleTime = std::chrono::seconds(60);
 constexpr int kFieldsMax = 256;
+constexpr char kUnsent[] = "aima/unsent";
 
 std::string NameOf(const Endpoint& endpoint) {
   const bool v6 = endpoint.host.find(':') != std::string::npos;
@@ -260,7 +263,13 @@ class ClientStream : public ResponseStream {
   // Sends the request and reads the head of the answer. `answered` tells whether any byte of it came.
   Task<absl::Status> Begin(const Endpoint& endpoint, const Request& request, bool& answered) {
     answered = false;
-    if (!connection_->reused) CO_RETURN_IF_ERROR(co_await pool_->Connect(*connection_, endpoint));
+    if (!connection_->reused) {
+      absl::Status connected = co_await pool_->Connect(*connection_, endpoint);
+      if (!connected.ok()) {
+        connected.SetPayload(kUnsent, absl::Cord());
+        co_return connected;
+      }
+    }
     const std::string head = HeadOf(endpoint, request);
     const auto written = co_await connection_->stream.Write({asio::buffer(head), asio::buffer(request.body)});
     // A server that refuses a large body answers before it has read it: the answer counts.
@@ -386,7 +395,9 @@ Task<absl::StatusOr<std::unique_ptr<ClientStream>>> Begin(std::shared_ptr<Client
                                                           const Request& request, absl::Time deadline,
                                                           std::optional<size_t> max_body) {
   CO_RETURN_IF_ERROR(Check(request));
-  for (bool fresh = false;; fresh = true) {
+  // What asks for a connection of its own is never sent twice.
+  const bool own = EqualsIgnoringCase(request.headers.Get("connection"), "close");
+  for (bool fresh = own;; fresh = true) {
     auto connection = pool->Take(endpoint, fresh);
     const bool reused = connection->reused;
     SetDeadline(connection, deadline);
@@ -399,6 +410,8 @@ Task<absl::StatusOr<std::unique_ptr<ClientStream>>> Begin(std::shared_ptr<Client
 }
 
 }  // namespace
+
+bool NothingWasSent(const absl::Status& status) { return status.GetPayload(kUnsent).has_value(); }
 
 Client::Client(Loop& loop, AddressCheck check) : pool_(std::make_shared<Pool>(loop, std::move(check))) {}
 Client::~Client() = default;

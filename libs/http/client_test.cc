@@ -9,6 +9,7 @@
 #include <boost/asio/write.hpp>
 
 #include "libs/http/server.h"
+#include "libs/http/unsent.h"
 #include "libs/testing/status_matchers.h"
 #include "libs/testing/task.h"
 
@@ -125,6 +126,22 @@ TEST_F(ClientTest, SendsAgainWhenAReusedConnectionEndsBeforeTheAnswer) {
   ClosesOnReuse server(loop_);
   for (int i = 0; i < 50; ++i) ASSERT_THAT(Get(server.endpoint()), IsOk()) << i;
   EXPECT_GT(server.closed, 10);
+}
+
+TEST_F(ClientTest, WhatAsksForAConnectionOfItsOwnIsSentOnce) {
+  ClosesOnReuse server(loop_);
+  for (int i = 0; i < 50; ++i) {
+    Request once{.method = "POST"};
+    once.headers.Add("Connection", "close");
+    ASSERT_THAT(Await(client_.Send(server.endpoint(), once, absl::Now() + absl::Seconds(10))), IsOk()) << i;
+  }
+  EXPECT_EQ(server.closed, 0) << "it came on a connection that could end under it";
+}
+
+TEST_F(ClientTest, ItIsKnownWhetherTheServerMayHaveARequest) {
+  EXPECT_TRUE(NothingWasSent(Get({.host = "127.0.0.1", .port = 1}).status()));
+  Scripted server(loop_, "", 1);
+  EXPECT_FALSE(NothingWasSent(Get(server.endpoint()).status()));
 }
 
 TEST_F(ClientTest, DoesNotSendAgainWhenAFreshConnectionEnds) {

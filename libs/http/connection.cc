@@ -18,6 +18,7 @@ namespace {
 constexpr size_t kReadSize = 4 << 10;
 constexpr size_t kBodyReadSize = 64 << 10;
 constexpr auto kLinger = std::chrono::seconds(2);
+constexpr size_t kMostAhead = 16 << 10;
 constexpr auto kWatchAfter = std::chrono::milliseconds(200);
 constexpr size_t kBytesPerSecondMin = 16 << 10;
 // More than this does not wait for the end of the loop's turn.
@@ -373,7 +374,8 @@ Task<absl::Status> Connection::Finish() {
 }
 
 void Connection::Tick(Clock::time_point now) {
-  if (serving_ && now - began_ > kWatchAfter) StartRead();
+  // What is read ahead tells whether the client is still there; it is kept for the next request, so there is an end to it.
+  if (serving_ && now - began_ > kWatchAfter && filled_ - parsed_ < kMostAhead) StartRead();
   if (now < expires_) return;
   expires_ = Clock::time_point::max();
   if (serving_) return Abort();

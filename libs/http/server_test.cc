@@ -12,6 +12,7 @@
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/write.hpp>
 #include <cstdlib>
+#include <fstream>
 
 #include "libs/http/client.h"
 #include "libs/testing/status_matchers.h"
@@ -258,6 +259,34 @@ TEST_F(ServerTest, ClosesAConnectionWhoseRequestDoesNotArrive) {
   Serve(Echo, {.header_timeout = absl::Milliseconds(300), .idle_timeout = absl::Milliseconds(300)});
   EXPECT_THAT(Raw("GET / HTTP/1.1\r\nhost:"), StartsWith("HTTP/1.1 408 "));
   EXPECT_EQ(Raw(""), "");
+}
+
+TEST_F(ServerTest, WhatAClientSendsBehindARequestInHandIsNotKeptWithoutEnd) {
+  asio::steady_timer forever(loop_, std::chrono::hours(1));
+  Serve([&](Exchange& exchange) -> Task<void> {
+    (void)co_await exchange.StartStream(200, {});
+    (void)co_await forever.async_wait(kTuple);
+  });
+  tcp::socket socket = Connect();
+  asio::write(socket, asio::buffer("GET / HTTP/1.1\r\nhost: x\r\n\r\n" + std::string(60'000, 'G')));
+  loop_.run_for(std::chrono::seconds(5));  // without an end, all of it is taken in four
+  // What the server has not taken waits in its socket: "sl local remote state tx_queue:rx_queue …", in hex.
+  std::ifstream table("/proc/self/net/tcp");
+  const auto hex = [](int port) {
+    char text[8];
+    snprintf(text, sizeof(text), ":%04X ", static_cast<uint16_t>(port));
+    return std::string(text);
+  };
+  const std::string from = hex(server_->port()), to = hex(socket.local_endpoint().port());
+  long waiting = -1;
+  for (std::string line; std::getline(table, line);) {
+    const size_t local = line.find(from), remote = line.find(to);
+    if (local == std::string::npos || remote == std::string::npos || local > remote) continue;
+    waiting = std::stol(line.substr(line.find(':', remote + 6) + 1, 8), nullptr, 16);
+  }
+  EXPECT_GT(waiting, 30'000);
+  Await(Stopped());
+  server_.reset();
 }
 
 TEST_F(ServerTest, AHandlerThatFailsIsA500) {

@@ -121,6 +121,9 @@ http::Response ErrorResponse(const absl::Status& status, const Meta& meta, int h
   } else if (response.status == 429 || response.status == 503) {
     response.headers.Add("Retry-After", "1");
   }
+  if (const auto allow = details.metadata.find("allow"); allow != details.metadata.end()) {
+    response.headers.Add("Allow", allow->second);
+  }
   if (response.status == 401) response.headers.Add("WWW-Authenticate", "Bearer");
   response.body = ErrorEnvelope(status, meta, response.status);
   return response;

@@ -14,9 +14,12 @@
 #include "libs/errors/errors.h"
 #include "libs/unit/json_codec.h"
 #include "services/gateway/openai_error.h"
+#include "services/gateway/wrong_method.h"
 
 namespace aima::gateway {
 namespace {
+
+constexpr char kRead[] = "GET, HEAD";
 
 // True if `path` starts with `prefix`, which is then cut off.
 bool Consume(std::string_view& path, std::string_view prefix) {
@@ -96,47 +99,56 @@ Task<void> HttpFace::Route(Visit& visit) {
   if (Translation* translation = TranslationOf(visit.request, path)) co_return co_await Translate(visit, *translation);
   if (Consume(path, "/api/v2/")) co_return co_await Api(visit, path);
   if (absl::StartsWith(visit.path, "/v1/")) co_return co_await OpenAi(visit);
-  if (path == "/metrics") co_return co_await Metrics(visit);
-  if (path == "/health") co_return co_await Health(visit);
   if (parts_.mcp && mcp::McpFace::Owns(path)) co_return co_await Mcp(visit);
-  if (visit.request.method == "GET" || visit.request.method == "HEAD") {
-    if (parts_.documents && path == "/openapi.json") co_return co_await ApiDocument(visit);
-    if (parts_.web && path == "/docs") co_return co_await Page(visit, "index.html");
-    if (parts_.web && Consume(path, "/docs/")) co_return co_await Page(visit, path);
-    if (parts_.web && path == "/") {
-      http::Response response{.status = 302, .headers = {{"Location", "/docs"}, {"Content-Type", "text/plain"}}};
-      response.body = "AIMA. The reference is at /docs, as a document for programs at /openapi.json.\n";
-      co_return co_await Answer(visit, std::move(response));
-    }
+  const bool metrics = path == "/metrics", health = path == "/health", root = parts_.web && path == "/";
+  const bool document = parts_.documents && path == "/openapi.json", index = parts_.web && path == "/docs";
+  const bool page = parts_.web && Consume(path, "/docs/");
+  if (!metrics && !health && !root && !document && !index && !page) co_return co_await Fail(visit, NoSuchPath(visit.path));
+  if (visit.request.method != "GET" && visit.request.method != "HEAD") {
+    co_return co_await Fail(visit, WrongMethod(visit.request, visit.path, kRead));
   }
-  co_await Fail(visit, NoSuchPath(visit.path));
+  if (metrics) co_return co_await Metrics(visit);
+  if (health) co_return co_await Health(visit);
+  if (document) co_return co_await ApiDocument(visit);
+  if (index) co_return co_await Page(visit, "index.html");
+  if (page) co_return co_await Page(visit, path);
+  http::Response response{.status = 302, .headers = {{"Location", "/docs"}, {"Content-Type", "text/plain"}}};
+  response.body = "AIMA. The reference is at /docs, as a document for programs at /openapi.json.\n";
+  co_await Answer(visit, std::move(response));
 }
 
 Task<void> HttpFace::Api(Visit& visit, std::string_view path) {
   const std::string& method = visit.request.method;
   const bool post = method == "POST";
   const bool get = method == "GET" || method == "HEAD";
-  if (post && path == "execute") co_return co_await Execute(visit);
-  if (post && path == "stream") co_return co_await Stream(visit);
-  if (post && Consume(path, "command/")) co_return co_await RunNamed(visit, "command", path);
-  if ((post || get) && Consume(path, "query/")) co_return co_await RunNamed(visit, "query", path);
-  if (get && Consume(path, "resource/")) {
-    if (method == "GET" && absl::EndsWith(absl::string_view(path.data(), path.size()), "/watch")) {
+  if (path == "operations" || path.starts_with("operations/")) {
+    path.remove_prefix(std::min<size_t>(path.size(), 11));
+    co_return co_await Operations(visit, path);
+  }
+  const bool query = path.starts_with("query/");
+  const bool written = path == "execute" || path == "stream" || path.starts_with("command/");
+  const bool read = path == "units" || path.starts_with("units/") || path.starts_with("schema/") ||
+                    path.starts_with("resource/") || path == "health" || path == "metrics";
+  if (!query && !written && !read) co_return co_await Fail(visit, NoSuchPath(visit.path));
+  if (written ? !post : query ? !post && !get : !get) {
+    co_return co_await Fail(visit, WrongMethod(visit.request, visit.path, written ? "POST" : query ? "GET, HEAD, POST" : kRead));
+  }
+  if (path == "execute") co_return co_await Execute(visit);
+  if (path == "stream") co_return co_await Stream(visit);
+  if (Consume(path, "command/")) co_return co_await RunNamed(visit, "command", path);
+  if (Consume(path, "query/")) co_return co_await RunNamed(visit, "query", path);
+  if (Consume(path, "resource/")) {
+    if (method == "GET" && path.ends_with("/watch")) {
       path.remove_suffix(6);
       co_return co_await WatchResource(visit, path);
     }
     co_return co_await Resource(visit, path);
   }
-  if (get && path == "units") co_return co_await Units(visit, "");
-  if (get && Consume(path, "units/")) co_return co_await Units(visit, path);
-  if (get && Consume(path, "schema/")) co_return co_await Schema(visit, path);
-  if (get && path == "health") co_return co_await Health(visit);
-  if (get && path == "metrics") co_return co_await Metrics(visit);
-  if (path == "operations" || absl::StartsWith(absl::string_view(path.data(), path.size()), "operations/")) {
-    path.remove_prefix(std::min<size_t>(path.size(), 11));
-    co_return co_await Operations(visit, path);
-  }
-  co_await Fail(visit, NoSuchPath(absl::StrCat(method, " ", visit.path)));
+  if (path == "units") co_return co_await Units(visit, "");
+  if (Consume(path, "units/")) co_return co_await Units(visit, path);
+  if (Consume(path, "schema/")) co_return co_await Schema(visit, path);
+  if (path == "health") co_return co_await Health(visit);
+  co_await Metrics(visit);
 }
 
 CallContext HttpFace::CallOf(const Visit& visit) const {

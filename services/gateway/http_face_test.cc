@@ -169,8 +169,7 @@ TEST_F(HttpFaceTest, AddressesOfOperationsAreUnits) {
   services_.answers["aima.gateway.v1.DeleteRequest"] = R"({"id": "op_1"})";
   EXPECT_EQ(json::parse(Ask("DELETE", "/api/v2/operations/op_1").body)["data"]["id"], "op_1");
   EXPECT_EQ(services_.last_call.unit, "operation.delete");
-  ExpectError(Ask("DELETE", "/api/v2/operations"), 404, "RESOURCE_NOT_FOUND", "DELETE");
-  ExpectError(Ask("GET", "/api/v2/operations/op_1/cancel"), 404, "RESOURCE_NOT_FOUND", "cancel");
+  ExpectError(Ask("GET", "/api/v2/operations/op_1/nothing"), 404, "RESOURCE_NOT_FOUND", "nothing");
 }
 
 TEST_F(HttpFaceTest, ProblemsKeepWhatTheReasonSays) {
@@ -271,7 +270,26 @@ TEST_F(HttpFaceTest, TheDocumentAndThePageAreForWhomTheyAreFor) {
   EXPECT_EQ(Ask("GET", "/").headers.Get("location"), "/docs");
   EXPECT_EQ(Ask("HEAD", "/docs/reference.js").status, 200);
   ExpectError(Ask("GET", "/docs/../http_face.cc"), 404, "RESOURCE_NOT_FOUND", "no such file");
-  ExpectError(Ask("POST", "/docs", "{}"), 404, "RESOURCE_NOT_FOUND", "/docs");
+}
+
+TEST_F(HttpFaceTest, AWrongMethodIsToldTheRightOnes) {
+  const std::tuple<const char*, const char*, const char*> cases[] = {
+      {"GET", "/api/v2/execute", "POST"},
+      {"GET", "/api/v2/command/model.delete", "POST"},
+      {"DELETE", "/api/v2/query/event.query", "GET, HEAD, POST"},
+      {"POST", "/api/v2/resource/asms%3A%2F%2Fmodels%2Fregistry", "GET, HEAD"},
+      {"POST", "/api/v2/units", "GET, HEAD"},
+      {"PUT", "/api/v2/operations/op_1", "GET, HEAD, DELETE"},
+      {"DELETE", "/api/v2/operations", "GET, HEAD"},
+      {"GET", "/api/v2/operations/op_1/cancel", "POST"},
+      {"POST", "/docs", "GET, HEAD"},
+      {"DELETE", "/health", "GET, HEAD"},
+  };
+  for (const auto& [method, target, allow] : cases) {
+    const http::Response answer = Ask(method, target, "{}");
+    ExpectError(answer, 405, "INVALID_INPUT", method);
+    EXPECT_EQ(answer.headers.Get("allow"), allow) << target;
+  }
 }
 
 // With operations that are kept.

@@ -8,6 +8,7 @@
 #include "aima/unit/v1/errors.pb.h"
 #include "libs/errors/errors.h"
 #include "services/gateway/http_face.h"
+#include "services/gateway/wrong_method.h"
 
 namespace aima::gateway {
 namespace {
@@ -16,10 +17,17 @@ using nlohmann::json;
 
 constexpr absl::Duration kLongestFollow = absl::Minutes(10);
 
-absl::Status NoSuchPath(const http::Request& request, std::string_view rest) {
+absl::Status NoSuchPath(std::string_view path) {
   return Error(unit::v1::RESOURCE_NOT_FOUND,
-               absl::StrCat("there is nothing at ", request.method, " /api/v2/operations/",
-                            absl::string_view(rest.data(), std::min<size_t>(rest.size(), 200))));
+               absl::StrCat("there is nothing at ", absl::string_view(path.data(), std::min<size_t>(path.size(), 200))));
+}
+
+// The methods that an address of operations takes; null if it is none.
+const char* MethodsOf(std::string_view id, std::string_view verb) {
+  if (id.empty()) return verb.empty() ? "GET, HEAD" : nullptr;
+  if (verb.empty()) return "GET, HEAD, DELETE";
+  if (verb == "wait" || verb == "events") return "GET, HEAD";
+  return verb == "cancel" ? "POST" : nullptr;
 }
 
 }  // namespace
@@ -31,12 +39,14 @@ Task<void> HttpFace::Operations(Visit& visit, std::string_view rest) {
   const std::string_view id = rest.substr(0, slash);
   const std::string_view verb = slash == std::string_view::npos ? "" : rest.substr(slash + 1);
   const bool get = visit.request.method == "GET" || visit.request.method == "HEAD";
+  const char* const allow = MethodsOf(id, verb);
+  if (!allow) co_return co_await Fail(visit, NoSuchPath(visit.path));
   const char* unit = nullptr;
   if (get && verb.empty()) unit = id.empty() ? "operation.list" : "operation.get";
   if (get && (verb == "wait" || verb == "events")) unit = "operation.wait";
   if (visit.request.method == "POST" && verb == "cancel") unit = "operation.cancel";
   if (visit.request.method == "DELETE" && !id.empty() && verb.empty()) unit = "operation.delete";
-  if (!unit) co_return co_await Fail(visit, NoSuchPath(visit.request, rest));
+  if (!unit) co_return co_await Fail(visit, WrongMethod(visit.request, visit.path, allow));
   absl::StatusOr<const UnitInfo*> found = parts_.runner.Find(unit, "", visit.caller);
   if (!found.ok()) co_return co_await Fail(visit, found.status());
   absl::StatusOr<json> input = get ? InputFromQuery(**found, visit.query) : Body(visit);

@@ -214,6 +214,18 @@ TEST_F(TranslationTest, WhatIsNotThereIsSaidInEachForm) {
   EXPECT_TRUE(json::parse(Ask("GET", "/api/nothing").body).contains("success")) << "paths of nobody are AIMA's own";
 }
 
+TEST_F(TranslationTest, AWrongMethodIsToldTheRightOnesInEachForm) {
+  const std::tuple<const char*, const char*, const char*> cases[] = {
+      {"GET", "/v1/messages", "POST"}, {"POST", "/v1/models", "GET"},        {"GET", "/v1/responses", "POST"},
+      {"GET", "/api/chat", "POST"},    {"POST", "/api/tags", "GET, HEAD"},   {"POST", "/api/delete", "DELETE"}};
+  for (const auto& [method, target, allow] : cases) {
+    const http::Response response = Ask(method, target, "{}", {{"anthropic-version", "2023-06-01"}});
+    EXPECT_EQ(response.status, 405) << target;
+    EXPECT_EQ(response.headers.Get("allow"), allow) << target;
+    EXPECT_FALSE(json::parse(response.body).contains("success")) << response.body;
+  }
+}
+
 TEST_F(TranslationTest, AStreamThatFailsAtOnceHasAStatus) {
   services_.stream_end = Error(inference::v1::INFERENCE_MODEL_NOT_FOUND, "there is no model 'm'");
   const http::Response response = Ask("POST", "/v1/messages", kMessagesStream);

@@ -7,6 +7,7 @@
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
+#include "libs/http/unsent.h"
 
 namespace aima::inference {
 namespace {
@@ -95,6 +96,8 @@ Task<absl::Status> Dispatched::Broken(absl::Status cause) {
 
 Task<absl::StatusOr<Dispatched>> Dispatcher::Send(const CallContext& call, const Wanted& wanted, Ask ask, RequestLog& log,
                                                   const Make& make) {
+  // What goes on at the engine without its caller is asked for once: another job would be nobody's.
+  const bool once = ask == Ask::kGenerateVideo;
   bool told = false;
   absl::Duration pause = kFirstPause;
   int failures = 0;
@@ -106,13 +109,16 @@ Task<absl::StatusOr<Dispatched>> Dispatcher::Send(const CallContext& call, const
     const absl::Time give_up = std::min(call.deadline, absl::Now() + kLoadsFor);
     while (true) {
       CO_ASSIGN_OR_RETURN(EngineRequest request, make(engine));
+      http::Request message = ToHttp(std::move(request), engine);
+      if (once) message.headers.Add("Connection", "close");
       dispatched.sent = absl::Now();
       absl::StatusOr<std::unique_ptr<http::ResponseStream>> answer =
-          co_await http_.Open(AddressOf(engine), ToHttp(std::move(request), engine), call.deadline);
+          co_await http_.Open(AddressOf(engine), std::move(message), call.deadline);
       if (!answer.ok()) {
         co_await StopIfCancelled();
         if (!absl::IsUnavailable(answer.status())) co_return answer.status();
-        if (++failures == kMaxAttempts) co_return co_await dispatched.Broken(answer.status());
+        const bool may_run = once && !http::NothingWasSent(answer.status());
+        if (++failures == kMaxAttempts || may_run) co_return co_await dispatched.Broken(answer.status());
         dispatched.lease.MarkLost();
         break;  // elsewhere, or there again if the engine service still lists it
       }

@@ -63,6 +63,13 @@ TEST_F(VideoTest, AnEngineThatDoesNotKnowHowLongItsVideoIsIsNotBelieved) {
   EXPECT_FALSE(made->has_duration());
 }
 
+// The job may have begun, and nobody would know of a second one.
+TEST_F(VideoTest, AJobThatMayHaveBegunIsNotAskedForAgain) {
+  engine_.Then({{Step::kCut}});
+  EXPECT_THAT(MakeVideo(), FailsWith(v1::INFERENCE_ENGINE_LOST, "went away"));
+  EXPECT_EQ(engine_.requests().size(), 1u);
+}
+
 TEST_F(VideoTest, AVideoThatBeginsFromAPictureIsAskedForWithAForm) {
   for (const char* step : {"completed", "content", "deleted"}) engine_.Then(Recorded(std::string("sglang-video-") + step));
   video_.set_input_reference("\x89PNG and what follows");

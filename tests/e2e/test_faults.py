@@ -101,7 +101,7 @@ def postgres_of(cluster):
 def test_a_frozen_database_is_named_and_health_tells_of_it(own_cluster):
     """As on a machine whose disk hangs: no connection breaks, and nothing answers."""
     cluster = own_cluster
-    assert cluster.http("GET", "/health").status == 200
+    cluster.wait(lambda: cluster.http("GET", "/health").status == 200, what="health")
     frozen = postgres_of(cluster)
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
@@ -131,6 +131,8 @@ def test_a_gateway_that_is_started_by_mistake_takes_nothing_from_the_one_that_se
     command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
     second = subprocess.run(command, env=cluster.environment(), capture_output=True, text=True, timeout=60)
     assert second.returncode != 0
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(str(cluster.data_dir / "run" / "gateway.sock"))
     assert "operations" in cluster.execute("operation.list")
 
 

@@ -12,6 +12,7 @@
 #include "services/gateway/anthropic/messages_request.h"
 #include "services/gateway/envelope.h"
 #include "services/gateway/json_fields.h"
+#include "services/gateway/wrong_method.h"
 
 namespace aima::gateway::anthropic {
 namespace {
@@ -61,6 +62,8 @@ Task<absl::Status> AnthropicApi::Serve(TranslatedVisit& visit) {
   if (visit.request.method == "GET" && IsBelow(path, kModels)) {
     co_return co_await Model(visit, path.substr(kModels.size() + 1));
   }
+  if (path == kMessages || path == "/v1/messages/count_tokens") co_return WrongMethod(visit.request, path, "POST");
+  if (IsBelow(path, kModels)) co_return WrongMethod(visit.request, path, "GET");
   co_return Error(unit::v1::RESOURCE_NOT_FOUND,
                   absl::StrCat("there is no ", visit.request.method, " ", path.substr(0, 200), " here"));
 }

@@ -12,6 +12,7 @@
 #include "services/gateway/envelope.h"
 #include "services/gateway/json_fields.h"
 #include "services/gateway/ollama/names.h"
+#include "services/gateway/wrong_method.h"
 
 namespace aima::gateway::ollama {
 namespace {
@@ -73,6 +74,13 @@ Task<absl::Status> OllamaApi::Serve(TranslatedVisit& visit) {
     if (path == "show") co_return co_await Show(visit);
   }
   if (visit.request.method == "DELETE" && path == "delete") co_return co_await Delete(visit);
+  for (const std::string_view read : {"tags", "ps", "version"}) {
+    if (path == read) co_return WrongMethod(visit.request, visit.path, "GET, HEAD");
+  }
+  for (const std::string_view asked : {"chat", "generate", "embed", "embeddings", "pull", "show"}) {
+    if (path == asked) co_return WrongMethod(visit.request, visit.path, "POST");
+  }
+  if (path == "delete") co_return WrongMethod(visit.request, visit.path, "DELETE");
   co_return Error(unit::v1::RESOURCE_NOT_FOUND,
                   absl::StrCat("there is no ", visit.request.method, " ", visit.path.substr(0, 200),
                                " here; `aima units` lists what there is instead"));

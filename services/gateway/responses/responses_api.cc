@@ -9,6 +9,7 @@
 #include "services/gateway/openai_error.h"
 #include "services/gateway/responses/answer.h"
 #include "services/gateway/responses/request.h"
+#include "services/gateway/wrong_method.h"
 
 namespace aima::gateway::responses {
 namespace {
@@ -32,6 +33,9 @@ Task<absl::Status> ResponsesApi::Serve(TranslatedVisit& visit) {
   const bool post = visit.request.method == "POST";
   if (post && visit.path == kRoot) co_return co_await Create(visit);
   if (post && visit.path == "/v1/responses/input_tokens") co_return co_await CountTokens(visit);
+  if (visit.path == kRoot || visit.path == "/v1/responses/input_tokens") {
+    co_return WrongMethod(visit.request, visit.path, "POST");
+  }
   co_return Error(unit::v1::RESOURCE_NOT_FOUND,
                   absl::StrCat("there is no ", visit.request.method, " ", visit.path.substr(0, 200),
                                " here: responses are not kept after they were answered"));

@@ -15,6 +15,7 @@
 #include "services/gateway/videos/answer.h"
 #include "services/gateway/videos/content.h"
 #include "services/gateway/videos/request.h"
+#include "services/gateway/wrong_method.h"
 
 namespace aima::gateway::videos {
 namespace {
@@ -63,6 +64,9 @@ Task<absl::Status> VideosApi::Serve(TranslatedVisit& visit) {
   if (!id.empty() && verb.empty() && get) co_return co_await Show(visit, id);
   if (!id.empty() && verb.empty() && method == "DELETE") co_return co_await Delete(visit, id);
   if (!id.empty() && verb == "content" && get) co_return co_await Content(visit, id);
+  if (visit.path == kRoot) co_return WrongMethod(visit.request, visit.path, "GET, HEAD, POST");
+  if (!id.empty() && verb.empty()) co_return WrongMethod(visit.request, visit.path, "GET, HEAD, DELETE");
+  if (!id.empty() && verb == "content") co_return WrongMethod(visit.request, visit.path, "GET, HEAD");
   co_return Error(unit::v1::RESOURCE_NOT_FOUND,
                   absl::StrCat("there is no ", method, " ", visit.path.substr(0, 200),
                                " here: videos are made, listed, shown, downloaded and deleted"));

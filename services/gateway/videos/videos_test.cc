@@ -148,6 +148,7 @@ TEST_F(VideosTest, AVideoThatNoAnswerHoldsIsReadFromItsFile) {
   EXPECT_TRUE(content.body == bytes_) << content.body.size();
   std::filesystem::remove(file_);
   EXPECT_THAT(ErrorOf(Ask("GET", target), 404)["message"], HasSubstr(file_));
+  EXPECT_EQ(Ask("DELETE", target).headers.Get("allow"), "GET, HEAD");
   std::filesystem::create_directory(file_);
   EXPECT_THAT(ErrorOf(Ask("GET", target), 404)["message"], HasSubstr(file_));
 }
