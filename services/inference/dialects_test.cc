@@ -202,6 +202,29 @@ TEST_F(OllamaTest, ToolsPicturesAndFormatsAreTranslatedBothWays) {
   EXPECT_EQ(Sent()["tools"][0]["function"]["name"], "weather");
 }
 
+// As many as a request may bring: looking through all calls for each message would take minutes.
+TEST_F(OllamaTest, ManyMessagesAndCallsAreTranslatedInOneGo) {
+  Lines(R"({"message":{"content":"ok"},"done":true,"done_reason":"stop"})"
+        "\n");
+  for (int i = 0; i < 4000; ++i) {
+    v1::Message& asking = *chat_.add_messages();
+    asking.set_role("assistant");
+    for (int j = 0; j < 50; ++j) {
+      v1::ToolCall& call = *asking.add_tool_calls();
+      call.set_id(absl::StrCat("c", i, "_", j));
+      call.set_name(absl::StrCat("f", i));
+      call.set_arguments("{}");
+    }
+    v1::Message& result = *chat_.add_messages();
+    result.set_role("tool");
+    result.set_tool_call_id(absl::StrCat("c", i, "_0"));
+  }
+  ASSERT_THAT(testing::Run(loop_, units_.Chat(call_, chat_)), IsOk());
+  const Json messages = Sent()["messages"];
+  EXPECT_EQ(messages[1]["tool_name"], "f0");
+  EXPECT_EQ(messages[7999]["tool_name"], "f3999");
+}
+
 TEST_F(OllamaTest, WhatItHasNoWordsForIsRefused) {
   for (const char* more :
        {R"({"tool_choice":"required"})", R"({"response_format":{"type":"grammar"}})",

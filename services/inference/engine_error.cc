@@ -1,9 +1,12 @@
 #include "services/inference/engine_error.h"
 
+#include <absl/strings/ascii.h>
+#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "aima/inference/v1/inference.pb.h"
 #include "libs/errors/errors.h"
@@ -31,6 +34,18 @@ Json ErrorObject(std::string_view body) {
   return json;
 }
 
+std::vector<std::string> NumbersIn(absl::string_view text) {
+  std::vector<std::string> numbers;
+  bool inside = false;
+  for (const char letter : text) {
+    const bool digit = absl::ascii_isdigit(letter);
+    if (digit && !inside) numbers.emplace_back();
+    if (digit) numbers.back() += letter;
+    inside = digit;
+  }
+  return numbers;
+}
+
 absl::Status ErrorFrom(int http_status, const Json& error, const Endpoint& engine) {
   const std::string message = TextOf(error, "message");
   const std::string type = TextOf(error, "type");
@@ -41,10 +56,18 @@ absl::Status ErrorFrom(int http_status, const Json& error, const Endpoint& engin
   // Ollama has no code for it either.
   const bool ollama = message.find("exceeds the context length") != std::string::npos;
   if (batch || ollama || type == "exceed_context_size_error" || TextOf(error, "code") == "context_length_exceeded") {
+    // "input (3000 tokens) is too large to process. increase the physical batch size (current batch size: 512)": to who
+    // asks, a batch is nothing.
+    std::string why = message;
+    if (const std::vector<std::string> counts = NumbersIn(message); batch && counts.size() == 2) {
+      metadata["n_prompt_tokens"] = counts[0];
+      metadata["n_ctx"] = counts[1];
+      why = absl::StrCat(counts[0], " tokens, of which it takes ", counts[1], " at once");
+    }
     if (error.contains("n_ctx")) metadata["n_ctx"] = TextOf(error, "n_ctx");
     if (error.contains("n_prompt_tokens")) metadata["n_prompt_tokens"] = TextOf(error, "n_prompt_tokens");
     return Error(v1::INFERENCE_CONTEXT_TOO_LONG,
-                 absl::StrCat("the input is longer than the context of model '", engine.model_id, "': ", message),
+                 absl::StrCat("the input is longer than the context of model '", engine.model_id, "': ", why),
                  std::move(metadata));
   }
   metadata["http_status"] = absl::StrCat(http_status);
@@ -58,8 +81,10 @@ absl::Status ErrorFrom(int http_status, const Json& error, const Endpoint& engin
   if (http_status == 429) {
     return Error(unit::v1::OVERLOADED, absl::StrCat(who, " is overloaded: ", message), std::move(metadata));
   }
+  // llama.cpp counts it as a failure of its own that it cannot read what the request defines.
+  const bool unreadable = absl::StartsWith(message, "Failed to parse tools:") || absl::StartsWith(message, "Failed to parse messages:");
   const bool refused =
-      (http_status >= 400 && http_status < 500 && http_status != 401 && http_status != 403) || http_status == 501;
+      unreadable || (http_status >= 400 && http_status < 500 && http_status != 401 && http_status != 403) || http_status == 501;
   if (refused) {
     return Error(v1::INFERENCE_REQUEST_REFUSED, absl::StrCat(who, " does not accept the request: ", message),
                  std::move(metadata));

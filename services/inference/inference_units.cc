@@ -3,11 +3,13 @@
 #include <absl/strings/str_cat.h>
 
 #include <utility>
+#include <vector>
 
 #include "libs/base/status_macros.h"
 #include "libs/errors/errors.h"
 #include "services/inference/exchange.h"
 #include "services/inference/generation.h"
+#include "services/inference/shorten.h"
 
 namespace aima::inference {
 namespace {
@@ -42,15 +44,50 @@ void Report(Outcome& outcome, Message& message) {
   *message.mutable_metrics() = outcome.metrics;
 }
 
-absl::Status CheckMessages(const v1::ChatRequest& request) {
-  if (request.messages_size() > 0 || !request.message().empty()) return absl::OkStatus();
-  return InvalidInput("messages", "is required: give messages, or one question as message");
+const google::protobuf::Value* Find(const google::protobuf::Struct& object, const char* key) {
+  const auto found = object.fields().find(key);
+  return found == object.fields().end() ? nullptr : &found->second;
+}
+
+// Engines tell what is wrong with a definition in many ways, and some of them as failures of their own.
+void CheckTool(const google::protobuf::Struct& tool, const std::string& path, std::vector<FieldViolation>& wrong) {
+  const auto* type = Find(tool, "type");
+  if (!type || type->string_value() != "function") wrong.push_back({path + ".type", "must be \"function\""});
+  const auto* function = Find(tool, "function");
+  if (!function || !function->has_struct_value()) {
+    wrong.push_back({path + ".function", "must be an object {name, description, parameters}"});
+    return;
+  }
+  const auto* name = Find(function->struct_value(), "name");
+  if (!name || name->string_value().empty()) wrong.push_back({path + ".function.name", "is required, as text"});
+  const auto* parameters = Find(function->struct_value(), "parameters");
+  if (parameters && !parameters->has_struct_value() && !parameters->has_null_value()) {
+    wrong.push_back({path + ".function.parameters", "must be a JSON Schema, which is an object"});
+  }
+}
+
+absl::Status CheckChat(const v1::ChatRequest& request) {
+  std::vector<FieldViolation> wrong;
+  if (request.messages_size() == 0 && request.message().empty()) {
+    wrong.push_back({"messages", "is required: give messages, or one question as message"});
+  }
+  for (int i = 0; i < request.tools_size(); ++i) CheckTool(request.tools(i), absl::StrCat("tools[", i, "]"), wrong);
+  if (request.has_response_format()) {
+    const auto* type = Find(request.response_format(), "type");
+    if (!type || type->string_value().empty()) {
+      wrong.push_back({"response_format.type", "is required, such as \"json_object\" or \"json_schema\""});
+    } else if (const auto* schema = Find(request.response_format(), "json_schema");
+               type->string_value() == "json_schema" && !(schema && schema->has_struct_value())) {
+      wrong.push_back({"response_format.json_schema", "must be an object {name, schema}"});
+    }
+  }
+  return wrong.empty() ? absl::OkStatus() : InvalidInput(std::move(wrong));
 }
 
 }  // namespace
 
 Task<absl::StatusOr<v1::ChatResponse>> InferenceUnits::Chat(CallContext& call, const v1::ChatRequest& request) {
-  CO_RETURN_IF_ERROR(CheckMessages(request));
+  CO_RETURN_IF_ERROR(CheckChat(request));
   v1::ChatResponse response;
   GenerationRequest asked = Asked(request);
   asked.sink = [&response](const Delta& delta) -> Task<absl::Status> {
@@ -67,7 +104,7 @@ Task<absl::StatusOr<v1::ChatResponse>> InferenceUnits::Chat(CallContext& call, c
 
 Task<absl::Status> InferenceUnits::ChatStream(CallContext& call, const v1::ChatRequest& request,
                                               StreamWriter<v1::ChatChunk>& out) {
-  CO_RETURN_IF_ERROR(CheckMessages(request));
+  CO_RETURN_IF_ERROR(CheckChat(request));
   GenerationRequest asked = Asked(request);
   v1::ChatChunk chunk;
   asked.sink = [&out, &chunk](const Delta& delta) -> Task<absl::Status> {
@@ -133,6 +170,9 @@ Task<absl::StatusOr<v1::EmbedResponse>> InferenceUnits::Embed(CallContext& call,
     response = Error(v1::INFERENCE_ENGINE_FAILED,
                      absl::StrCat("the engine of '", response->model(), "' made ", response->embeddings_size(),
                                   " embeddings of ", request.input_size(), " texts"));
+  }
+  if (response.ok() && request.has_dimensions()) {
+    if (absl::Status fits = Shorten(*response, request.dimensions()); !fits.ok()) response = std::move(fits);
   }
   if (!response.ok()) co_return log.Failed(response.status());
   log.Completed(response->usage().total_tokens());

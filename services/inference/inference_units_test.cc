@@ -1,4 +1,6 @@
 
+#include <google/protobuf/util/json_util.h>
+
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -355,16 +357,101 @@ TEST_F(InferenceUnitsTest, ForwardAnswersErrorsInOpenAisForm) {
   EXPECT_EQ(Status(), 404);
   EXPECT_EQ(Json::parse(Forward("/v1/chat/completions", "not json"))["error"]["type"], "invalid_request_error");
   EXPECT_EQ(Status(), 400);
+  EXPECT_THAT(Forward("/v1/chat/completions", R"({"model": "chatty", "messages": [)"), HasSubstr("is not valid JSON at byte 34"));
+  EXPECT_THAT(Forward("/v1/chat/completions", R"({"model": "chatty"} and more)"), HasSubstr("is not valid JSON at byte"));
   Forward("/v1/files", "{}");
   EXPECT_EQ(Status(), 404);
   Forward("/v1/chat/completions", "", "GET");
-  EXPECT_EQ(Status(), 400);
+  EXPECT_EQ(Status(), 405);
+  ASSERT_EQ(forwarded_.written[0].headers_size(), 2);
+  EXPECT_EQ(forwarded_.written[0].headers(1).name(), "allow");
+  EXPECT_EQ(forwarded_.written[0].headers(1).value(), "POST");
+  Forward("/v1/models", "{}");
+  EXPECT_EQ(Status(), 405);
   engine_.Then(ScriptedEngine::Answer(
       400, "application/json",
       R"({"error":{"code":400,"message":"too long","type":"exceed_context_size_error","n_ctx":512}})"));
   EXPECT_EQ(Json::parse(Forward("/v1/chat/completions", R"({"model":"chatty"})"))["error"]["code"],
             "context_length_exceeded");
   EXPECT_EQ(Status(), 400);
+}
+
+TEST_F(InferenceUnitsTest, DefinitionsThatNoEngineCanReadAreRefusedByField) {
+  const auto refused = [&](const std::string& tool) {
+    request_.clear_tools();
+    EXPECT_TRUE(google::protobuf::util::JsonStringToMessage(tool, request_.add_tools()).ok());
+    return Chat().status();
+  };
+  EXPECT_THAT(refused(R"({"name":"a"})"), FailsWith(unit::v1::INVALID_INPUT, "tools[0].type"));
+  EXPECT_THAT(refused(R"({"type":"function","name":"a"})"), FailsWith(unit::v1::INVALID_INPUT, "tools[0].function"));
+  EXPECT_THAT(refused(R"({"type":"function","function":{}})"), FailsWith(unit::v1::INVALID_INPUT, "tools[0].function.name"));
+  EXPECT_THAT(refused(R"({"type":"function","function":{"name":"a","parameters":[]}})"),
+              FailsWith(unit::v1::INVALID_INPUT, "tools[0].function.parameters"));
+  request_.clear_tools();
+  (*request_.mutable_response_format()->mutable_fields())["type"].set_string_value("json_schema");
+  EXPECT_THAT(Chat(), FailsWith(unit::v1::INVALID_INPUT, "response_format.json_schema"));
+  request_.mutable_response_format()->clear_fields();
+  EXPECT_THAT(Chat(), FailsWith(unit::v1::INVALID_INPUT, "response_format.type"));
+  EXPECT_TRUE(engine_.requests().empty());
+}
+
+TEST_F(InferenceUnitsTest, WhatAnEngineCannotReadInTheRequestIsNoFailureToTryAgain) {
+  engine_.Then(ScriptedEngine::Answer(
+      500, "application/json", R"({"error":{"code":500,"message":"Failed to parse tools: Missing tool type: {}","type":"server_error"}})"));
+  engine_.Then(ScriptedEngine::Answer(
+      500, "application/json", R"({"error":{"code":500,"message":"Failed to parse input at pos 7: <x>","type":"server_error"}})"));
+  EXPECT_THAT(Chat(), FailsWith(v1::INFERENCE_REQUEST_REFUSED, "Missing tool type"));
+  EXPECT_THAT(Chat(), FailsWith(v1::INFERENCE_ENGINE_FAILED, "input at pos 7")) << "which is the model's own answer";
+}
+
+TEST_F(InferenceUnitsTest, EmbeddingsHaveTheLengthThatWasAskedFor) {
+  // 3, 4 and 12, which become 0.6 and 0.8; once as base64 of floats.
+  const std::string numbers = "[3.0,4.0,12.0]", base64 = R"("AABAQAAAgEAAAEBB")";
+  for (const std::string& embedding : {numbers, numbers, numbers, numbers, base64, numbers}) {
+    engine_.Then(ScriptedEngine::Answer(
+        200, "application/json",
+        R"({"data":[{"index":0,"embedding":)" + embedding + R"(}],"usage":{"prompt_tokens":3,"total_tokens":3}})"));
+  }
+  v1::EmbedRequest request;
+  request.set_model("vectors");
+  request.add_input("hi");
+  const auto embed = [&](int dimensions) {
+    request.set_dimensions(dimensions);
+    return testing::Run(loop_, units_.Embed(call_, request));
+  };
+  const auto shortened = embed(2);
+  ASSERT_THAT(shortened, IsOk());
+  EXPECT_EQ(shortened->dimensions(), 2);
+  ASSERT_EQ(shortened->embeddings(0).values_size(), 2);
+  EXPECT_DOUBLE_EQ(shortened->embeddings(0).values(0).number_value(), 0.6);
+  EXPECT_DOUBLE_EQ(shortened->embeddings(0).values(1).number_value(), 0.8);
+  EXPECT_DOUBLE_EQ(embed(3)->embeddings(0).values(2).number_value(), 12) << "of the right length already";
+  EXPECT_THAT(embed(4), FailsWith(unit::v1::INVALID_INPUT, "dimensions: is 4, but the model's vectors have 3 numbers"));
+
+  const auto forward = [&](const std::string& dimensions) {
+    return Forward("/v1/embeddings", R"({"model":"vectors","input":["hi"],"dimensions":)" + dimensions + "}");
+  };
+  const Json shorter = Json::parse(forward("2"))["data"][0]["embedding"];
+  ASSERT_EQ(shorter.size(), 2u);
+  EXPECT_DOUBLE_EQ(shorter[1].get<double>(), 0.8);
+  EXPECT_EQ(outbox_.Last<v1::RequestCompleted>().tokens(), 3);
+  EXPECT_EQ(Json::parse(forward("2"))["data"][0]["embedding"], "mpkZP83MTD8=");
+  EXPECT_EQ(Json::parse(forward("4"))["error"]["param"], "dimensions");
+  EXPECT_EQ(Status(), 400);
+  for (const char* wrong : {"0", "\"2\"", "1.5"}) {
+    EXPECT_EQ(Json::parse(forward(wrong))["error"]["param"], "dimensions");
+    EXPECT_EQ(Status(), 400);
+  }
+}
+
+TEST_F(InferenceUnitsTest, AnEmbeddingInputThatIsTooLongIsNamedAndCounted) {
+  engine_.Then(ScriptedEngine::Answer(
+      500, "application/json",
+      R"-({"error":{"code":500,"message":"input (3000 tokens) is too large to process. increase the physical batch size (current batch size: 512)","type":"server_error"}})-"));
+  const Json error = Json::parse(Forward("/v1/embeddings", R"({"model":"vectors","input":"long"})"))["error"];
+  EXPECT_EQ(error["code"], "context_length_exceeded");
+  EXPECT_EQ(error["param"], "input");
+  EXPECT_EQ(error["message"], "the input is longer than the context of model 'vectors': 3000 tokens, of which it takes 512 at once");
 }
 
 TEST_F(InferenceUnitsTest, ForwardTellsOfALostEngineInTheStream) {
@@ -385,6 +472,7 @@ TEST_F(InferenceUnitsTest, ForwardListsModelsAsOpenAiDoes) {
   EXPECT_EQ(json["data"][0]["id"], "chatty");
   EXPECT_EQ(json["data"][0]["object"], "model");
   EXPECT_EQ(Json::parse(Forward("/v1/models/vectors", "", "GET"))["id"], "vectors");
+  EXPECT_EQ(Json::parse(Forward("/v1/models/The%20chatty?x=1", "", "GET"))["id"], "chatty") << "as clients send it that encode";
   Forward("/v1/models/nope", "", "GET");
   EXPECT_EQ(Status(), 404);
 }

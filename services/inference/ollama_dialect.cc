@@ -1,5 +1,6 @@
 #include "services/inference/ollama_dialect.h"
 
+#include <absl/container/flat_hash_map.h>
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 
@@ -43,7 +44,18 @@ absl::StatusOr<std::string> PictureOf(const Json& part, const Endpoint& engine) 
   return url.substr(comma + 8);
 }
 
-absl::StatusOr<Json> MessageOf(const v1::Message& message, const v1::ChatRequest& request, const Endpoint& engine) {
+// What the calls of a conversation call, by their ids.
+using CallNames = absl::flat_hash_map<absl::string_view, const std::string*>;
+
+CallNames CallNamesOf(const v1::ChatRequest& request) {
+  CallNames names;
+  for (const v1::Message& message : request.messages()) {
+    for (const v1::ToolCall& call : message.tool_calls()) names[call.id()] = &call.name();
+  }
+  return names;
+}
+
+absl::StatusOr<Json> MessageOf(const v1::Message& message, const CallNames& names, const Endpoint& engine) {
   Json json = {{"role", message.role() == "developer" ? "system" : message.role()}, {"content", message.content()}};
   for (const auto& struct_part : message.parts()) {
     const Json part = ToTree(struct_part);
@@ -63,10 +75,9 @@ absl::StatusOr<Json> MessageOf(const v1::Message& message, const v1::ChatRequest
     json["tool_calls"].push_back({{"function", {{"name", call.name()}, {"arguments", arguments}}}});
   }
   // A result names the function there, not the call.
-  for (const v1::Message& earlier : request.messages()) {
-    for (const v1::ToolCall& call : earlier.tool_calls()) {
-      if (!message.tool_call_id().empty() && call.id() == message.tool_call_id()) json["tool_name"] = call.name();
-    }
+  if (!message.tool_call_id().empty()) {
+    const auto called = names.find(message.tool_call_id());
+    if (called != names.end()) json["tool_name"] = *called->second;
   }
   return json;
 }
@@ -234,8 +245,9 @@ absl::StatusOr<v1::EmbedResponse> ReadVectors(const std::string& body, const End
 
 absl::StatusOr<EngineRequest> OllamaDialect::Chat(const v1::ChatRequest& request, const Endpoint& engine) const {
   Json body = {{"model", engine.served_name}, {"messages", Json::array()}};
+  const CallNames names = CallNamesOf(request);
   for (const v1::Message& message : request.messages()) {
-    ASSIGN_OR_RETURN(Json json, MessageOf(message, request, engine));
+    ASSIGN_OR_RETURN(Json json, MessageOf(message, names, engine));
     body["messages"].push_back(std::move(json));
   }
   if (!request.message().empty()) body["messages"].push_back({{"role", "user"}, {"content", request.message()}});

@@ -5,6 +5,7 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "aima/inference/v1/inference.pb.h"
 #include "libs/base/status_macros.h"
@@ -57,6 +58,8 @@ absl::StatusOr<RequestScan> ScanRequest(std::string_view body) {
     }
   }
   if (json.failed() || json.Peek() != '\0') {
+    // Read once more, for the place and in the words of the other interfaces.
+    if (absl::Status why = ParseJsonText(body).status(); !why.ok()) return why;
     return InvalidInput("body",
                         absl::StrCat("is not well-formed JSON, or nested deeper than ", JsonCursor::kMaxDepth));
   }
@@ -299,7 +302,8 @@ std::string OpenAiErrorBody(const absl::Status& status) {
   std::string param;
   if (HasReason(status, v1::INFERENCE_CONTEXT_TOO_LONG)) {
     code = "context_length_exceeded";
-    param = "messages";
+    const auto input = details.metadata.find("param");
+    param = input == details.metadata.end() ? "messages" : input->second;
   } else if (HasReason(status, v1::INFERENCE_MODEL_NOT_FOUND)) {
     code = "model_not_found";
     param = "model";

@@ -15,11 +15,13 @@
 #include "services/inference/openai_rerank.h"
 #include "services/inference/openai_dialect.h"
 #include "services/inference/rerank.h"
+#include "services/inference/shorten.h"
 
 namespace aima::inference {
 namespace {
 
 constexpr size_t kMaxErrorBytes = 64 * 1024;
+constexpr size_t kMaxEmbeddingBytes = 64 << 20;
 constexpr size_t kTailBytes = 2048;
 constexpr std::string_view kJsonType = "application/json";
 constexpr std::string_view kEventStream = "text/event-stream";
@@ -45,11 +47,31 @@ v1::ForwardChunk ErrorAnswer(const absl::Status& status) {
   return chunk;
 }
 
+v1::ForwardChunk WrongMethod(const v1::ForwardRequest& request, const std::string& path, const char* allow) {
+  v1::ForwardChunk chunk = ErrorAnswer(
+      Error(unit::v1::INVALID_INPUT, absl::StrCat(path, " is asked with ", allow, ", not ", request.method()), {{"allow", allow}}));
+  v1::Header& header = *chunk.add_headers();
+  header.set_name("allow");
+  header.set_value(allow);
+  return chunk;
+}
+
 std::string HeaderOf(const v1::ForwardRequest& request, std::string_view name) {
   for (const v1::Header& header : request.headers()) {
     if (http::EqualsIgnoringCase(header.name(), name)) return header.value();
   }
   return "";
+}
+
+// The same error, which knows what the member of the request is called that was too long.
+absl::Status NamingInput(const absl::Status& status, Ask ask) {
+  if (!HasReason(status, v1::INFERENCE_CONTEXT_TOO_LONG)) return status;
+  ErrorDetails details = DetailsOf(status);
+  details.metadata["param"] = ask == Ask::kChat       ? "messages"
+                              : ask == Ask::kComplete ? "prompt"
+                              : ask == Ask::kRerank   ? "documents"
+                                                      : "input";
+  return Error(v1::INFERENCE_CONTEXT_TOO_LONG, details.message, std::move(details.metadata));
 }
 
 bool IsEventStream(const http::ResponseStream& answer) {
@@ -76,6 +98,21 @@ class Tail {
   std::string bytes_;
 };
 
+// Embeddings of the length that was asked for.
+Task<absl::Status> PassShortenedOn(Dispatched& dispatched, int dimensions, RequestLog& log,
+                                   StreamWriter<v1::ForwardChunk>& out) {
+  absl::StatusOr<std::string> body = co_await ReadAll(*dispatched.answer, kMaxEmbeddingBytes);
+  if (!body.ok()) co_return co_await out.Write(ErrorAnswer(log.Failed(co_await dispatched.Broken(body.status()))));
+  absl::StatusOr<std::string> shortened = ShortenOpenAi(*body, dimensions, dispatched.engine());
+  if (!shortened.ok()) co_return co_await out.Write(ErrorAnswer(log.Failed(shortened.status())));
+  Tail tail;
+  tail.Add(*body);
+  log.Completed(tail.Tokens());
+  v1::ForwardChunk chunk = Head(200, kJsonType);
+  chunk.set_body(*std::move(shortened));
+  co_return co_await out.Write(chunk);
+}
+
 }  // namespace
 
 Task<absl::Status> OpenAiSurface::Serve(CallContext& call, const v1::ForwardRequest& request, Out& out) {
@@ -86,17 +123,21 @@ Task<absl::Status> OpenAiSurface::Serve(CallContext& call, const v1::ForwardRequ
                                   {"/v1/audio/speech", Ask::kSynthesize, nullptr},
                                   {"/v1/audio/transcriptions", Ask::kTranscribe, nullptr, /*form=*/true},
                                   {"/v1/images/generations", Ask::kGenerateImage, nullptr}};
-  const std::string path = request.path().substr(0, request.path().find('?'));
+  // Decoded as by the gateway, which has decided on access by it. Ids may hold what must be encoded in a path.
+  std::string path;
+  const std::string_view target = request.path();
+  if (!http::PercentDecode(target.substr(0, target.find('?')), /*plus=*/false, path)) {
+    co_return co_await out.Write(ErrorAnswer(InvalidInput("path", "is not properly encoded")));
+  }
   const bool models = path == "/v1/models" || absl::StartsWith(path, "/v1/models/");
   if (models && request.method() == "GET") co_return co_await Models(call, path, out);
   for (const Route& route : kRoutes) {
     if (route.path != path) continue;
     if (request.method() == "POST" && route.ask == Ask::kRerank) co_return co_await Rerank(call, request, route, out);
     if (request.method() == "POST") co_return co_await Ask(call, request, route, out);
-    if (route.path == path)
-      co_return co_await out.Write(ErrorAnswer(
-          Error(unit::v1::INVALID_INPUT, absl::StrCat(path, " is asked with POST, not ", request.method()))));
+    co_return co_await out.Write(WrongMethod(request, path, "POST"));
   }
+  if (models) co_return co_await out.Write(WrongMethod(request, path, "GET"));
   co_return co_await out.Write(ErrorAnswer(
       Error(unit::v1::RESOURCE_NOT_FOUND, absl::StrCat("there is no ", request.method(), " ", path, " here"))));
 }
@@ -107,6 +148,8 @@ Task<absl::Status> OpenAiSurface::Ask(CallContext& call, const v1::ForwardReques
   const absl::StatusOr<RequestScan> scan =
       route.form ? ScanForm(request.body(), type) : ScanRequest(request.body());
   if (!scan.ok()) co_return co_await out.Write(ErrorAnswer(scan.status()));
+  const absl::StatusOr<int> dimensions = route.ask == Ask::kEmbed ? DimensionsAsked(request.body()) : 0;
+  if (!dimensions.ok()) co_return co_await out.Write(ErrorAnswer(dimensions.status()));
   // Most engines end their work early for streams only: whole answers are put together here.
   bool assemble = false;
   RequestLog log(outbox_, call, scan->model, AskName(route.ask));
@@ -134,8 +177,9 @@ Task<absl::Status> OpenAiSurface::Ask(CallContext& call, const v1::ForwardReques
     } else {
       error = co_await dispatched->Broken(error);
     }
-    co_return co_await out.Write(ErrorAnswer(log.Failed(error)));
+    co_return co_await out.Write(ErrorAnswer(NamingInput(log.Failed(error), route.ask)));
   }
+  if (*dimensions > 0) co_return co_await PassShortenedOn(*dispatched, *dimensions, log, out);
   if (assemble && IsEventStream(*dispatched->answer)) {
     co_return co_await Assemble(*dispatched, route.object, log, out);
   }
