@@ -44,6 +44,15 @@ TEST(Table, WhatTellsRowsApartIsNeverCutWhileOtherColumnsCanGo) {
   }
 }
 
+TEST(Table, TheNameStaysWholeBesideTheIdBeforeAnyOtherColumnIsShown) {
+  Rows rows = ManyColumns();
+  rows[0][0] = "ID";
+  rows[0][5] = "NAME";
+  const std::string table = FormatTable(rows, {.width = 50});
+  EXPECT_THAT(table, HasSubstr("another that is longer  another that is longer\n"));
+  EXPECT_THAT(table, Not(HasSubstr("COLUMN_1")));
+}
+
 TEST(Table, TheStateStaysLongerThanWhatStandsBesideTheName) {
   Rows rows = ManyColumns();
   rows[0][0] = "NAME";
