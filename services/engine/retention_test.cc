@@ -160,7 +160,9 @@ TEST_F(RetentionTest, AStartThatIsRefusedBeforeItHasBegunLeavesNothingBehind) {
   EXPECT_THAT(Start("smol", "another: true"), FailsWith(resource::v1::RESOURCE_INSUFFICIENT, "full"));
   EXPECT_FALSE(Exists("smol"));
   EXPECT_THAT(Stop("smol"), FailsWith(v1::ENGINE_NOT_FOUND, "smol"));
-  for (const v1::Engine& engine : Await(service_->units.List(call_, {}))->items()) EXPECT_EQ(engine.instances_size(), 0);
+  const absl::StatusOr<v1::ListResponse> list = Await(service_->units.List(call_, v1::ListRequest()));
+  ASSERT_THAT(list, IsOk());
+  for (const v1::Engine& engine : list->items()) EXPECT_EQ(engine.instances_size(), 0);
   Restart();
   EXPECT_FALSE(Exists("smol")) << "neither is it stored";
 
