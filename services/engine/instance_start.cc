@@ -124,6 +124,7 @@ Task<void> Instance::RunStart(std::shared_ptr<Instance> self, CallContext call, 
     if (!given_up && record_.wanted) StartLater(self);
     co_return;
   }
+  feed->Report(Progress("reserving", "reserving memory", 2));
   const Record before = record_;
   Prepare(order);
   status = co_await Commit(call);
@@ -240,7 +241,6 @@ Task<absl::Status> Instance::TryStart(CallContext& call, const StartOrder& order
 }
 
 Task<absl::Status> Instance::Reserve(CallContext& call, const StartOrder& order, StartFeed& feed) {
-  feed.Report(Progress("reserving", "reserving memory", 2));
   record_.memory_bytes = order.spec.memory() > 0 ? order.spec.memory() : kUnknownModelBytes;
   if (!order.model.id.empty()) {
     const absl::StatusOr<int64_t> bytes =
