@@ -208,8 +208,8 @@ int ReportError(const absl::Status& status, bool as_json) {
     ordered_json error = ordered_json::parse(ErrorObjectOf(status), nullptr, false);
     if (!error.is_object()) {
       error = {{"code", ReasonOf(status.code())}, {"message", std::string(status.message())}};
-      if (const std::string remedy = RemedyOf(status); !remedy.empty()) error["details"]["remedy"] = remedy;
     }
+    if (const std::string remedy = RemedyOf(status); !remedy.empty()) error["details"]["remedy"] = remedy;
     const ordered_json report = {{"error", std::move(error)}, {"exit_status", exit_status}};
     std::cerr << report.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << std::endl;
     return exit_status;

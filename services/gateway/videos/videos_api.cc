@@ -65,7 +65,8 @@ Task<absl::Status> VideosApi::Serve(TranslatedVisit& visit) {
   if (!id.empty() && verb.empty() && method == "DELETE") co_return co_await Delete(visit, id);
   if (!id.empty() && verb == "content" && get) co_return co_await Content(visit, id);
   if (visit.path == kRoot) co_return WrongMethod(visit.request, visit.path, "GET, HEAD, POST");
-  if (!id.empty() && verb.empty()) co_return WrongMethod(visit.request, visit.path, "GET, HEAD, DELETE");
+  // What is posted below is not done here at all, such as edits.
+  if (!id.empty() && verb.empty() && method != "POST") co_return WrongMethod(visit.request, visit.path, "GET, HEAD, DELETE");
   if (!id.empty() && verb == "content") co_return WrongMethod(visit.request, visit.path, "GET, HEAD");
   co_return Error(unit::v1::RESOURCE_NOT_FOUND,
                   absl::StrCat("there is no ", method, " ", visit.path.substr(0, 200),
