@@ -1,3 +1,4 @@
+#include <absl/strings/ascii.h>
 #include <absl/time/clock.h>
 #include <spdlog/spdlog.h>
 
@@ -37,6 +38,16 @@ constexpr absl::Duration kUnannounced = absl::Seconds(30);
 constexpr absl::Duration kGatherTime = absl::Milliseconds(4);
 constexpr absl::Duration kGatherWithin = absl::Milliseconds(20);
 
+// The caller's trace id as the log takes it, whatever the caller has sent: an event must not be lost for it.
+std::string CorrelationOf(const CallContext& call) {
+  constexpr size_t kMaxCorrelation = 200;
+  std::string id = call.trace_id.substr(0, kMaxCorrelation);
+  for (char& c : id) {
+    if (!absl::ascii_isprint(c)) c = '?';
+  }
+  return id;
+}
+
 // Sets all that a publisher says, whatever `event` held before.
 void Fill(const CallContext& call, const google::protobuf::Message& payload, event::v1::Event& event) {
   event.set_id(NewId("evt_"));
@@ -45,7 +56,7 @@ void Fill(const CallContext& call, const google::protobuf::Message& payload, eve
   const int64_t micros = absl::ToUnixMicros(absl::Now());
   event.mutable_time()->set_seconds(micros / 1'000'000);
   event.mutable_time()->set_nanos(static_cast<int>(micros % 1'000'000) * 1000);
-  event.set_correlation_id(call.trace_id);
+  event.set_correlation_id(CorrelationOf(call));
   event.mutable_payload()->PackFrom(payload);
 }
 

@@ -25,7 +25,9 @@ class Publisher : public rpc::Client {
   Task<absl::Status> CallUntyped(const CallContext&, const google::protobuf::Message& request,
                                  google::protobuf::Message&) override {
     ++requests;
-    events += static_cast<const event::v1::PublishRequest&>(request).events_size();
+    const auto& published = static_cast<const event::v1::PublishRequest&>(request).events();
+    events += published.size();
+    correlation = published.rbegin()->correlation_id();
     co_return absl::OkStatus();
   }
   Task<absl::Status> CallDomain(const std::string&, const CallContext& call, const google::protobuf::Message& request,
@@ -38,6 +40,7 @@ class Publisher : public rpc::Client {
 
   int requests = 0;
   int events = 0;
+  std::string correlation;  // of the last one
 };
 
 // Counts how often the outbox is read.
@@ -130,6 +133,13 @@ TEST_F(OutboxTest, AnEventThatIsToldReadsNoRowsAndOneThatIsCommittedDoes) {
   ASSERT_THAT(aima::testing::Run(loop_, db_.Write(call_, {outbox_.Emit(call_, Event())})), IsOk());
   AwaitEvents(12);
   EXPECT_EQ(db_.reads, 2);
+}
+
+TEST_F(OutboxTest, WhateverTheCallerCallsItsTraceTheLogTakesTheEvent) {
+  call_.trace_id = "a\x01\xff" + std::string(300, 'x');
+  Tell();
+  AwaitEvents(2);
+  EXPECT_EQ(publisher_.correlation, "a??" + std::string(197, 'x'));
 }
 
 }  // namespace
