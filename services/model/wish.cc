@@ -77,6 +77,12 @@ absl::StatusOr<Wish> ReadWish(const v1::PullRequest& request, v1::ModelSource de
   const bool ollama = wish.source == v1::MODEL_SOURCE_OLLAMA;
   if (colon != std::string::npos) {
     const std::string behind = request.repo().substr(colon + 1);
+    // Neither a tag nor a packing has a slash: this is meant as "source:repo".
+    if (behind.find('/') != std::string::npos) {
+      return InvalidInput(
+          "repo", absl::StrCat("names '", CleanText(wish.repo, 40),
+                               "' before its colon, which is no source; there are ollama, huggingface and modelscope"));
+    }
     if (!RE2::FullMatch(behind, ollama ? kTag : kPacking)) {
       return InvalidInput("repo",
                           absl::StrCat("has behind its colon what is no ", ollama ? "tag" : "packing such as Q4_K_M"));

@@ -61,6 +61,14 @@ TEST(Wish, WhatLeadsElsewhereIsRefusedByField) {
   EXPECT_EQ(WrongField(Read(v1::MODEL_SOURCE_HUGGINGFACE, "a/b", "", "", "https://h/?q")), "mirror");
 }
 
+TEST(Wish, ASourceThatThereIsNotIsNamedAsOne) {
+  for (const v1::ModelSource source : {v1::MODEL_SOURCE_OLLAMA, v1::MODEL_SOURCE_HUGGINGFACE}) {
+    const absl::Status wrong = Read(source, "banana:foo/bar").status();
+    EXPECT_EQ(WrongField(wrong), "repo");
+    EXPECT_THAT(std::string(wrong.message()), ::testing::HasSubstr("'banana' before its colon, which is no source"));
+  }
+}
+
 TEST(Wish, NamesOfFilesLeadNowhereElse) {
   for (const char* name : {"a", "config.json", "1_Pooling/config.json", "a b.json", "a..b"}) {
     EXPECT_TRUE(IsSafeFileName(name)) << name;
