@@ -118,6 +118,41 @@ TEST_F(ModelUnitsTest, TheEstimateGrowsWithTheContext) {
   EXPECT_EQ(longer->breakdown().kv_cache_bytes() - usual->breakdown().kv_cache_bytes(), 100'000 * 2 * 64);
 }
 
+TEST_F(ModelUnitsTest, WhatNoSourceHasConfirmedIsNoModelAfterwards) {
+  v1::PullRequest request;
+  request.set_repo("mistyped");
+  const auto run = Run(pulls_->Begin(call_, request));
+  ASSERT_THAT(run, IsOk());
+  EXPECT_THAT(Get("mistyped"), IsOk()) << "while it is looked for";
+  EXPECT_THAT(Run((*run)->feed().Result()), FailsWith(v1::MODEL_SOURCE_UNREACHABLE, ""));
+  EXPECT_THAT(Get("mistyped"), FailsWith(v1::MODEL_NOT_FOUND, "mistyped"));
+  EXPECT_EQ(Sql("SELECT count(*) FROM pulls"), "0");
+  EXPECT_THAT(Events(), HasSubstr("model.pull_progress model.deleted"));
+}
+
+TEST_F(ModelUnitsTest, WhatWasBegunKeepsItsRecordWhenItsSourceIsAway) {
+  v1::PullRequest request;
+  request.set_repo("begun");
+  auto run = Run(pulls_->Begin(call_, request));
+  ASSERT_THAT(run, IsOk());
+  EXPECT_THAT(Run((*run)->feed().Result()), FailsWith(v1::MODEL_SOURCE_UNREACHABLE, ""));
+  // As it would be had the source answered, and then broken off.
+  v1::Model model;
+  model.set_id("begun");
+  PullRow row;
+  row.model_id = "begun";
+  row.wish = (*run)->row().wish;
+  row.status = v1::PULL_STATUS_FAILED;
+  row.own_record = row.confirmed = true;
+  ModelStore::Also also;
+  also.push_back(PullStore::InsertOf(row));
+  ASSERT_THAT(Run(models_->Insert(call_, model, std::move(also))), IsOk());
+  run = Run(pulls_->Begin(call_, request));
+  ASSERT_THAT(run, IsOk());
+  EXPECT_THAT(Run((*run)->feed().Result()), FailsWith(v1::MODEL_SOURCE_UNREACHABLE, ""));
+  EXPECT_EQ(Get("begun")->status(), v1::MODEL_STATUS_ERROR);
+}
+
 TEST_F(ModelUnitsTest, TheEstimateUsesTheFactsOfTheEngineThatIsToServeTheModel) {
   ASSERT_THAT(Import(dir_.Write("a.gguf", TinyLlama().File())), IsOk());
   const auto know = [this](const std::string& name, const std::string& path, int64_t process) {

@@ -188,6 +188,7 @@ Task<absl::Status> PullRun::Resolve() {
     if (stopped()) co_return StoppedStatus();
     if (plan.ok()) {
       row_.plan = *std::move(plan);
+      row_.confirmed = true;
       Update();
       co_return absl::OkStatus();
     }
@@ -300,17 +301,28 @@ Task<absl::Status> PullRun::SetStatus(v1::PullStatus status) {
   co_return stopped() ? StoppedStatus() : absl::OkStatus();
 }
 
+// What no source has ever said to be there is no model that one could be pulling: its record was made for this pull alone.
+bool PullRun::WasNothing() const { return row_.own_record && !row_.confirmed && model_.path().empty(); }
+
 Task<void> PullRun::Fail(const absl::Status& status) {
   const ErrorDetails details = DetailsOf(status);
   row_.status = v1::PULL_STATUS_FAILED;
   row_.error = details.message;
   row_.reason = details.reason;
   row_.update_time = absl::Now();
-  std::vector<pg::Operation> operations;
-  operations.push_back(PullStore::UpdateOf(row_));
-  operations.push_back(ModelStore::SetStatusOf(row_.model_id, v1::MODEL_STATUS_ERROR, details.message));
-  operations.push_back(world_.outbox.Emit(call_, Event()));
-  const absl::Status written = (co_await world_.db.Write(call_, std::move(operations))).status();
+  ModelStore::Also also;
+  also.push_back(world_.outbox.Emit(call_, Event()));
+  absl::Status written;
+  if (WasNothing()) {
+    v1::ModelDeleted deleted;
+    deleted.set_model_id(row_.model_id);
+    also.push_back(world_.outbox.Emit(call_, deleted));
+    written = co_await world_.models.Delete(call_, row_.model_id, std::move(also));
+  } else {
+    also.push_back(PullStore::UpdateOf(row_));
+    also.push_back(ModelStore::SetStatusOf(row_.model_id, v1::MODEL_STATUS_ERROR, details.message));
+    written = (co_await world_.db.Write(call_, std::move(also))).status();
+  }
   if (!written.ok())
     spdlog::warn("the end of the pull of {} is not recorded: {}", row_.model_id, std::string(written.message()));
   spdlog::warn("pull of {} failed: {}", row_.model_id, details.message);

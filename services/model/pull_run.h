@@ -74,6 +74,7 @@ class PullRun : public std::enable_shared_from_this<PullRun> {
   Task<absl::StatusOr<v1::Model>> Place(std::vector<BlobStore::Placed> files);
   Task<absl::Status> SetStatus(v1::PullStatus status);
   Task<void> Fail(const absl::Status& status);
+  bool WasNothing() const;
   void Hold(const std::string& key);
   void Update();
   v1::ModelPullProgress Event() const;

@@ -10,7 +10,7 @@ namespace {
 
 #define PULL_COLUMNS                                                                                          \
   "model_id, source, repo, tag, mirror, quantization, status, error, reason, plan, own_record, create_time, " \
-  "update_time"
+  "update_time, confirmed"
 
 constexpr pg::Statement kFind = {"pull_find", "SELECT " PULL_COLUMNS " FROM pulls WHERE model_id = $1"};
 constexpr pg::Statement kFindSame = {
@@ -18,10 +18,11 @@ constexpr pg::Statement kFindSame = {
 constexpr pg::Statement kList = {
     "pull_list", "SELECT " PULL_COLUMNS " FROM pulls ORDER BY create_time DESC, model_id LIMIT $1::bigint"};
 constexpr pg::Statement kInsert = {"pull_insert", "INSERT INTO pulls (" PULL_COLUMNS
-                                                  ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"};
+                                                  ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
+                                                  "$14)"};
 constexpr pg::Statement kUpdate = {"pull_update",
                                    "UPDATE pulls SET mirror = $2, status = $3, error = $4, reason = $5, plan = $6, "
-                                   "update_time = $7 WHERE model_id = $1"};
+                                   "update_time = $7, confirmed = $8 WHERE model_id = $1"};
 constexpr pg::Statement kDelete = {"pull_delete", "DELETE FROM pulls WHERE model_id = $1"};
 
 absl::StatusOr<PullRow> RowOf(const pg::Row& from) {
@@ -41,6 +42,7 @@ absl::StatusOr<PullRow> RowOf(const pg::Row& from) {
   row.own_record = from.Get<bool>(10);
   row.create_time = from.Get<absl::Time>(11);
   row.update_time = from.Get<absl::Time>(12);
+  row.confirmed = from.Get<bool>(13);
   return row;
 }
 
@@ -83,14 +85,15 @@ pg::Operation PullStore::InsertOf(const PullRow& row) {
   return {kInsert,
           pg::Values{row.model_id, static_cast<int>(row.wish.source), row.wish.repo, row.wish.tag, row.wish.mirror,
                      row.wish.quantization, static_cast<int>(row.status), row.error, row.reason,
-                     pg::Bytes{row.plan.SerializeAsString()}, row.own_record, row.create_time, row.update_time},
+                     pg::Bytes{row.plan.SerializeAsString()}, row.own_record, row.create_time, row.update_time,
+                     row.confirmed},
           nullptr};
 }
 
 pg::Operation PullStore::UpdateOf(const PullRow& row) {
   return {kUpdate,
           pg::Values{row.model_id, row.wish.mirror, static_cast<int>(row.status), row.error, row.reason,
-                     pg::Bytes{row.plan.SerializeAsString()}, row.update_time},
+                     pg::Bytes{row.plan.SerializeAsString()}, row.update_time, row.confirmed},
           nullptr};
 }
 

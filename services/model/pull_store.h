@@ -23,6 +23,7 @@ struct PullRow {
   std::string error;
   std::string reason;  // name of the declared reason of the error
   v1::PullPlan plan;
+  bool confirmed = false;   // the source has once said that it is there
   bool own_record = false;  // the model's record was made for this pull and goes with it
   absl::Time create_time;
   absl::Time update_time;
@@ -39,7 +40,7 @@ class PullStore {
   Task<absl::StatusOr<std::vector<PullRow>>> List(const CallContext& call, int limit);
 
   static pg::Operation InsertOf(const PullRow& row);
-  // Writes mirror, status, error, reason and plan.
+  // Writes mirror, status, error, reason, plan and whether it is confirmed.
   static pg::Operation UpdateOf(const PullRow& row);
   static pg::Operation DeleteOf(const std::string& model_id);
 

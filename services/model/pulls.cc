@@ -153,7 +153,10 @@ Task<absl::StatusOr<std::shared_ptr<PullRun>>> Pulls::Begin(const CallContext& c
         co_return Error(v1::MODEL_EXISTS, absl::StrCat("this is the model '", same->model_id, "' already"),
                         {{"model_id", same->model_id}});
       }
-      co_return co_await Again(call, *std::move(same), wish);
+      absl::StatusOr<std::shared_ptr<PullRun>> run = co_await Again(call, *std::move(same), wish);
+      // Its record went with it in between, as its source knows nothing of it.
+      if (HasReason(run.status(), v1::MODEL_NOT_FOUND) && attempt < kInsertAttempts) continue;
+      co_return run;
     }
     absl::StatusOr<std::shared_ptr<PullRun>> run = co_await New(call, wish, request.name());
     // Somebody else took the id, or asked for the same, in between.

@@ -223,6 +223,39 @@ def test_what_cannot_be_pulled_is_told_with_its_reason(pulling, hub, repo, sourc
     assert failed.value.code == code, failed.value
 
 
+def models(cluster):
+    return [model["id"] for model in cluster.execute("model.list")["items"]]
+
+
+def test_what_no_source_has_confirmed_is_no_model_afterwards(pulling, hub):
+    before = models(pulling)
+    for repo, source in (("acme/Mistyped-GGUF", "huggingface"), ("mistyped:1b", "ollama")):
+        with pytest.raises(Failed) as failed:
+            pull(pulling, repo, source=source)
+        assert failed.value.code == "MODEL_REPO_NOT_FOUND"
+    with pytest.raises(Failed) as failed:
+        pull(pulling, "acme/Unreachable-GGUF", mirror="http://127.0.0.1:1")
+    assert failed.value.code == "MODEL_SOURCE_UNREACHABLE"
+    assert models(pulling) == before
+    assert not {"mistyped", "mistyped-1b", "unreachable"} & {item["model_id"] for item in pulling.execute("model.pulls")["items"]}
+    assert told(pulling, "mistyped")[-1]["status"] == "failed", "who waits for it by its events learns of the end"
+    hub.publish("acme/Mistyped-GGUF", {"right-Q8_0.gguf": gguf(2, seed="right")})
+    assert pull(pulling, "acme/Mistyped-GGUF")["model_id"] == "mistyped", "its id is free"
+
+
+def test_what_has_been_begun_keeps_its_record_when_its_source_is_away(pulling, hub):
+    weights = gguf(6, seed="away")
+    hub.publish("acme/Away-GGUF", {"away-Q8_0.gguf": weights})
+    with Line(hub.cdn_port, lambda number, sent: "flip" if sent > 100_000 else "pass") as line:
+        with through(hub, line), pytest.raises(Failed):
+            pull(pulling, "acme/Away-GGUF")
+    with pytest.raises(Failed) as failed:
+        pull(pulling, "acme/Away-GGUF", mirror="http://127.0.0.1:1")
+    assert failed.value.code == "MODEL_SOURCE_UNREACHABLE"
+    assert pulling.execute("model.get", {"model_id": "away"})["status"] == "error", "it can be gone on with"
+    assert pull(pulling, "acme/Away-GGUF")["model_id"] == "away"
+
+
 @pytest.mark.parametrize("value, field", [
     ({"repo": "../etc/passwd"}, "repo"), ({"repo": "a/b/c"}, "repo"), ({"repo": "acme/x", "tag": "a b"}, "tag"),
     ({"repo": "acme/x", "mirror": "ftp://x"}, "mirror"), ({"repo": "acme/x", "mirror": "http://a@b/"}, "mirror"),
