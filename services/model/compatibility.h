@@ -1,6 +1,7 @@
 // Which engines can serve which models.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@ struct KnownEngine {
   std::vector<std::string> formats;
   std::vector<std::string> model_types;
   std::optional<EngineFacts> facts;  // if it tells any
+  std::map<std::string, std::string> own_models;  // that it brings along: names with their types, such as tts
 };
 
 // The facts of the engine of this name, or without one of an engine that reads the model's format and serves its type,

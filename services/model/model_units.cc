@@ -35,6 +35,16 @@ std::vector<std::string> WithStorage(std::vector<std::string> roots, const std::
   return roots;
 }
 
+// What a model of this type is asked with; empty if that is not known.
+std::string UnitFor(const std::string& type) {
+  static const auto* const units = new std::map<std::string, std::string>{
+      {"asr", "inference.transcribe"},       {"tts", "inference.synthesize"},  {"image", "inference.generate_image"},
+      {"video", "inference.generate_video"}, {"detection", "inference.detect"}, {"rerank", "inference.rerank"},
+      {"embedding", "inference.embed"},      {"llm", "inference.chat"},        {"vlm", "inference.chat"}};
+  const auto found = units->find(type);
+  return found == units->end() ? "" : found->second;
+}
+
 // The same digest, however it was written.
 std::string PlainDigest(const std::string& checksum) {
   return absl::AsciiStrToLower(absl::StripPrefix(checksum, "sha256:"));
@@ -96,10 +106,15 @@ Task<absl::StatusOr<v1::ImportResponse>> ModelUnits::Import(CallContext& call, c
     response.set_created(created);
     return response;
   };
-  const Registrar::Reply reply = [&](const v1::Model& model) { return outbox_.Remember(call, answer(model, true)); };
+  co_await RefreshEngines(call);
+  // As `model.get` answers, also where a stored answer is repeated.
+  const Registrar::Reply reply = [&](v1::Model model) {
+    SetRequirements(model, FactsOf(model));
+    return outbox_.Remember(call, answer(model, true));
+  };
   CO_ASSIGN_OR_RETURN(Registrar::Registered registered,
                       co_await registrar_.Register(call, std::move(candidate), reply));
-  SetRequirements(registered.model);
+  SetRequirements(registered.model, FactsOf(registered.model));
   WantDigest(registered.model);
   co_return answer(registered.model, registered.created);
 }
@@ -199,9 +214,11 @@ Task<absl::StatusOr<v1::VerifyResponse>> ModelUnits::VerifyModel(const CallConte
 }
 
 Task<absl::StatusOr<v1::Model>> ModelUnits::Get(CallContext& call, const v1::GetRequest& request) {
-  CO_ASSIGN_OR_RETURN(v1::Model model, co_await store_.Find(call, request.model_id()));
+  absl::StatusOr<v1::Model> model = co_await store_.Find(call, request.model_id());
+  if (!model.ok() && !HasReason(model.status(), v1::MODEL_NOT_FOUND)) co_return model.status();
   co_await RefreshEngines(call);
-  SetRequirements(model, FactsOf(model));
+  if (!model.ok()) co_return NotFound(request.model_id(), model.status());
+  SetRequirements(*model, FactsOf(*model));
   co_return model;
 }
 
@@ -286,6 +303,21 @@ Task<void> ModelUnits::RefreshEngines(const CallContext& call) {
   if (!engines.ok()) co_return;
   engines_ = *std::move(engines);
   engines_fresh_until_ = absl::Now() + kTrustEngines;
+}
+
+absl::Status ModelUnits::NotFound(const std::string& model_id, absl::Status otherwise) const {
+  for (const KnownEngine& engine : engines_) {
+    const auto own = engine.own_models.find(model_id);
+    if (own == engine.own_models.end()) continue;
+    const std::string unit = UnitFor(own->second);
+    std::string message = absl::StrCat("there is no model '", model_id, "' by itself: the engine '", engine.name,
+                                       "' brings it along");
+    if (!unit.empty()) absl::StrAppend(&message, "; it is of type ", own->second, ", ask it with ", unit);
+    if (!engine.installed) absl::StrAppend(&message, ", once engine.install has got the engine");
+    return Error(v1::MODEL_NOT_FOUND, absl::StrCat(message, "; inference.models lists all models that can be asked"),
+                 {{"model_id", model_id}, {"engine", engine.name}});
+  }
+  return otherwise;
 }
 
 EngineFacts ModelUnits::FactsOf(const v1::Model& model, const std::string& engine) const {

@@ -59,6 +59,8 @@ class ModelUnits {
                                                        const std::string& checksum);
   // The engines that were there a moment ago; the last known ones while the engine service cannot be reached.
   Task<void> RefreshEngines(const CallContext& call);
+  // MODEL_NOT_FOUND, or what is known of a model that an engine brings along: it has no record here.
+  absl::Status NotFound(const std::string& model_id, absl::Status otherwise) const;
   EngineFacts FactsOf(const v1::Model& model, const std::string& engine = "") const;
   void WantDigest(const v1::Model& model);
   Task<absl::Status> ComputeDigestsOnce(const CallContext& call);

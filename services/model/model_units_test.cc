@@ -118,6 +118,39 @@ TEST_F(ModelUnitsTest, TheEstimateGrowsWithTheContext) {
   EXPECT_EQ(longer->breakdown().kv_cache_bytes() - usual->breakdown().kv_cache_bytes(), 100'000 * 2 * 64);
 }
 
+TEST_F(ModelUnitsTest, AnImportTellsTheNeedsThatTheModelHasAfterwards) {
+  engine::v1::Engine& engine = *engine_.answer->add_items();
+  engine.set_name("here");
+  engine.set_path("/opt/here");
+  engine.add_formats("gguf");
+  engine.add_model_types("llm");
+  engine.mutable_memory_facts()->set_process(222);
+  const auto imported = Import(dir_.Write("a.gguf", TinyLlama().File()));
+  ASSERT_THAT(imported, IsOk());
+  EXPECT_EQ(imported->model().requirements().DebugString(), Get("a")->requirements().DebugString());
+}
+
+TEST_F(ModelUnitsTest, AModelThatAnEngineBringsAlongIsToldAsThat) {
+  engine::v1::Engine& engine = *engine_.answer->add_items();
+  engine.set_name("parrot");
+  engine.set_path("/opt/parrot");
+  engine::v1::OwnModel& own = *engine.add_own_models();
+  own.set_name("polly");
+  own.set_type("tts");
+  EXPECT_THAT(Get("polly"), FailsWith(v1::MODEL_NOT_FOUND, "the engine 'parrot' brings it along"));
+  EXPECT_THAT(Get("polly"), FailsWith(v1::MODEL_NOT_FOUND, "ask it with inference.synthesize"));
+  EXPECT_THAT(Get("nobody"), FailsWith(v1::MODEL_NOT_FOUND, "there is no model 'nobody'"));
+}
+
+TEST_F(ModelUnitsTest, AModelWhoseEngineWaitsForItsNextStartIsInUse) {
+  ASSERT_THAT(Import(dir_.Write("a.gguf", TinyLlama().File())), IsOk());
+  engine_.Run("a", "a", engine::v1::INSTANCE_STATUS_FAILED);
+  engine_.answer->mutable_items(0)->mutable_instances(0)->mutable_next_start_at()->set_seconds(2'000'000'000);
+  EXPECT_THAT(Delete("a"), FailsWith(v1::MODEL_IN_USE, "served by: a"));
+  engine_.answer->mutable_items(0)->mutable_instances(0)->clear_next_start_at();
+  EXPECT_THAT(Delete("a"), IsOk());
+}
+
 TEST_F(ModelUnitsTest, WhatNoSourceHasConfirmedIsNoModelAfterwards) {
   v1::PullRequest request;
   request.set_repo("mistyped");
@@ -154,7 +187,6 @@ TEST_F(ModelUnitsTest, WhatWasBegunKeepsItsRecordWhenItsSourceIsAway) {
 }
 
 TEST_F(ModelUnitsTest, TheEstimateUsesTheFactsOfTheEngineThatIsToServeTheModel) {
-  ASSERT_THAT(Import(dir_.Write("a.gguf", TinyLlama().File())), IsOk());
   const auto know = [this](const std::string& name, const std::string& path, int64_t process) {
     engine::v1::Engine& engine = *engine_.answer->add_items();
     engine.set_name(name);
@@ -165,6 +197,7 @@ TEST_F(ModelUnitsTest, TheEstimateUsesTheFactsOfTheEngineThatIsToServeTheModel) 
   };
   know("absent", "", 111);
   know("here", "/opt/here", 222);
+  ASSERT_THAT(Import(dir_.Write("a.gguf", TinyLlama().File())), IsOk());
   v1::EstimateResourcesRequest request;
   request.set_model_id("a");
   ApplyDefaults(request);

@@ -50,8 +50,9 @@ Task<absl::StatusOr<std::vector<std::string>>> EngineInstances::InstancesOf(cons
   std::vector<std::string> ids;
   for (const engine::v1::Engine& engine : engines.items()) {
     for (const engine::v1::Instance& instance : engine.instances()) {
+      // One that has ended by itself and waits for its next start needs its model then.
       const bool gone = instance.status() == engine::v1::INSTANCE_STATUS_STOPPED ||
-                        instance.status() == engine::v1::INSTANCE_STATUS_FAILED;
+                        (instance.status() == engine::v1::INSTANCE_STATUS_FAILED && !instance.has_next_start_at());
       if (instance.model_id() == model_id && !gone) ids.push_back(instance.instance_id());
     }
   }
@@ -71,6 +72,7 @@ Task<absl::StatusOr<std::vector<KnownEngine>>> EngineInstances::Engines(const Ca
     known.formats.assign(engine.formats().begin(), engine.formats().end());
     known.model_types.assign(engine.model_types().begin(), engine.model_types().end());
     if (engine.has_memory_facts()) known.facts = FactsOf(engine);
+    for (const engine::v1::OwnModel& model : engine.own_models()) known.own_models[model.name()] = model.type();
   }
   std::sort(engines.begin(), engines.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   co_return engines;
