@@ -147,6 +147,6 @@ def test_mandoc_finds_no_error_and_no_warning(pages):
 def test_a_page_says_what_the_unit_says(pages):
     page = next(path for path in pages if path.name == "aima-pull.1")
     shown = subprocess.run(["man", "-l", page], capture_output=True, text=True, env={**os.environ, "MANWIDTH": "100"}).stdout
-    assert "--quantization" in shown and "Which packing of the weights" in shown
+    assert "--quantization" in shown and "Which packing of the weights" in " ".join(shown.split())
     done = subprocess.run([bin_dir() / "aima", "man", "pull"], capture_output=True, text=True, env={**os.environ, "MANWIDTH": "100"})
     assert done.stdout == shown

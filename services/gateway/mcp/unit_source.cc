@@ -76,6 +76,25 @@ bool IsDestructive(const UnitInfo& unit) {
   return false;
 }
 
+// Of a schema with several types one with a branch for each: clients that know schemas of one type only drop the others.
+void SplitTypes(ordered_json& schema) {
+  static constexpr std::pair<const char*, const char*> kBinds[] = {{"minimum", "integer"}, {"maximum", "integer"},
+                                                                   {"pattern", "string"},  {"items", "array"},
+                                                                   {"minItems", "array"},  {"maxItems", "array"}};
+  const ordered_json types = schema["type"];
+  schema.erase("type");
+  ordered_json branches = ordered_json::array();
+  for (const ordered_json& type : types) {
+    ordered_json branch = {{"type", type}};
+    for (const auto& [key, bound] : kBinds) {
+      if (type == bound && schema.contains(key)) branch[key] = schema[key];
+    }
+    branches.push_back(std::move(branch));
+  }
+  for (const auto& [key, bound] : kBinds) schema.erase(key);
+  schema["anyOf"] = std::move(branches);
+}
+
 // Says of schemas that take any value which values those are: some clients take a schema without a keyword for a mistake.
 void SpellOut(ordered_json& schema) {
   if (!schema.is_object()) return;
@@ -89,6 +108,7 @@ void SpellOut(ordered_json& schema) {
   for (const char* key : {"items", "additionalProperties"}) {
     if (schema.contains(key)) SpellOut(schema[key]);
   }
+  if (schema["type"].is_array()) return SplitTypes(schema);
   if (!schema.contains("properties")) return;
   for (auto& [name, property] : schema["properties"].items()) SpellOut(property);
 }
