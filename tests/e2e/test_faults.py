@@ -211,6 +211,7 @@ def test_postgres_goes_away_and_comes_back(own_cluster):
     model = cluster.execute("model.import", {"path": str(models_dir() / "SmolLM2-135M-Instruct.Q4_1.gguf")})["model_id"]
     ask = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
     cluster.execute("inference.chat", ask, timeout=90, options={"timeout": "60s"})
+    before = cluster.processes()
     cluster.kill("postgres", signal.SIGQUIT)
     # Running inference needs no database.
     assert cluster.execute("inference.chat", ask, timeout=60)["finish_reason"]
@@ -220,9 +221,9 @@ def test_postgres_goes_away_and_comes_back(own_cluster):
 
     assert cluster.wait(allocated, what="commands after the restart")
     # Each service finds its way back by itself; none needs a restart.
-    before = cluster.processes()
     cluster.wait(lambda: cluster.execute("model.get", {"model_id": model})["id"] == model, what="model.get")
-    assert {name: pid for name, pid in cluster.processes().items() if name != "postgres"} == \
+    after = cluster.wait(cluster.processes, what="the word of all services that their database is back")
+    assert {name: pid for name, pid in after.items() if name != "postgres"} == \
            {name: pid for name, pid in before.items() if name != "postgres"}
 
 
