@@ -1,7 +1,9 @@
 // aima start: the supervisor, in the foreground or detached from the terminal.
+#include <absl/cleanup/cleanup.h>
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -150,16 +152,28 @@ volatile sig_atomic_t interrupted = 0;
 
 // Reads the reports of a detached supervisor until it serves or has failed.
 absl::Status AwaitVerdict(int reports, const process::Process& supervisor, const std::string& log) {
+  // Signals are let in only while it waits: one that came just before a read would not end that.
+  sigset_t before, ends, let_in;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGINT);
+  sigaddset(&ends, SIGTERM);
+  sigprocmask(SIG_BLOCK, &ends, &before);
+  const absl::Cleanup restore = [&] { sigprocmask(SIG_SETMASK, &before, nullptr); };
+  let_in = before;
+  sigdelset(&let_in, SIGINT);
+  sigdelset(&let_in, SIGTERM);
   std::string buffer;
   char bytes[4096];
   for (;;) {
-    const ssize_t size = read(reports, bytes, sizeof bytes);
-    if (size < 0 && errno == EINTR && interrupted) {
+    pollfd waiting = {reports, POLLIN, 0};
+    const int came = ppoll(&waiting, 1, nullptr, &let_in);
+    if (interrupted) {
       std::cerr << "\ninterrupted; stopping what was started" << std::endl;
       process::SendSignal(supervisor.identity(), SIGTERM);
       interrupted = 0;
-      continue;
     }
+    if (came < 0 && errno == EINTR) continue;
+    const ssize_t size = read(reports, bytes, sizeof bytes);
     if (size <= 0) break;
     buffer.append(bytes, static_cast<size_t>(size));
     for (size_t end; (end = buffer.find('\n')) != std::string::npos; buffer.erase(0, end + 1)) {
