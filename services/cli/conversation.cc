@@ -90,7 +90,7 @@ absl::Status Conversation::Ask(const std::string& question) {
           thinking = !thought.empty();
           // What a model says does not drive the terminal.
           const std::string content = Text(chunk, "content");
-          std::cout << (isatty(STDOUT_FILENO) != 0 ? Harmless(content, /*one_line=*/false) : content) << std::flush;
+          std::cout << ForOutput(content) << std::flush;
         }
         answer += Text(chunk, "content");
         last = chunk;

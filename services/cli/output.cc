@@ -4,7 +4,6 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_replace.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <vector>
@@ -115,10 +114,7 @@ void Lines(const ordered_json& object, const Descriptor* type, const std::string
 
 std::string Table(const ordered_json& value, const Descriptor* type) {
   if (IsTable(value)) return Rows(value, type);
-  if (value.is_string()) {
-    const std::string text = value.get<std::string>();
-    return (isatty(STDOUT_FILENO) != 0 ? Harmless(text, /*one_line=*/false) : text) + "\n";
-  }
+  if (value.is_string()) return ForOutput(value.get<std::string>()) + "\n";
   if (!value.is_object()) return Dump(value) + "\n";
   std::vector<std::vector<std::string>> lines;
   std::vector<NamedTable> tables;

@@ -86,6 +86,10 @@ std::string Harmless(std::string text, bool one_line) {
   return text;
 }
 
+std::string ForOutput(std::string text) {
+  return isatty(STDOUT_FILENO) != 0 ? Harmless(std::move(text), /*one_line=*/false) : text;
+}
+
 size_t TerminalWidth(int fd) {
   winsize size{};
   if (isatty(fd) == 0) return 0;

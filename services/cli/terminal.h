@@ -18,6 +18,9 @@ std::string CutTo(std::string_view text, size_t width);
 // `one_line`, and no escape sequence ever.
 std::string Harmless(std::string text, bool one_line);
 
+// Text of several lines for standard output: harmless on a terminal, as it is for a program.
+std::string ForOutput(std::string text);
+
 // Columns of the terminal behind a descriptor; 0 if it is none.
 size_t TerminalWidth(int fd);
 

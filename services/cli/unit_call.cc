@@ -58,8 +58,7 @@ class StreamPrinter {
     }
     const char* field = message.contains("content") ? "content" : "text";
     if (format_ == "table" && message.is_object() && message.contains(field) && message[field].is_string()) {
-      const std::string& text = message[field].get_ref<const std::string&>();
-      std::cout << (isatty(STDOUT_FILENO) != 0 ? Harmless(text, /*one_line=*/false) : text) << std::flush;
+      std::cout << ForOutput(message[field].get<std::string>()) << std::flush;
       open_ = open_ || !message[field].get_ref<const std::string&>().empty();
       return;
     }
